@@ -1,0 +1,75 @@
+"""Fenxiang CRM (纷享销客) objects, copied to where they are needed, with proof that nothing was missed.
+
+The words of a declaration are here: ``from fenxiang_sync import Field, Pipeline, Source, WriteApi, integer, text``.
+Each is imported when it is first asked for, since Airflow imports this package while it imports itself.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fenxiang_sync.condition import Condition, Logic
+    from fenxiang_sync.convert import as_is, boolean, choice, day, decimal, first, instant, integer, label, text
+    from fenxiang_sync.mapping import Constant, Field
+    from fenxiang_sync.pipeline import Pipeline, Source
+    from fenxiang_sync.rows import IdCheck
+    from fenxiang_sync.source import Bounds, Filter, Operator
+    from fenxiang_sync.targets.hub import HubTarget
+    from fenxiang_sync.targets.qeasy import QeasyStore
+    from fenxiang_sync.targets.write import WriteApi
+
+__all__ = [
+    "Bounds",
+    "Condition",
+    "Constant",
+    "Field",
+    "Filter",
+    "HubTarget",
+    "IdCheck",
+    "Logic",
+    "Operator",
+    "Pipeline",
+    "QeasyStore",
+    "Source",
+    "WriteApi",
+    "as_is",
+    "boolean",
+    "choice",
+    "day",
+    "decimal",
+    "first",
+    "instant",
+    "integer",
+    "label",
+    "text",
+]
+
+_CONVERTERS = ("as_is", "boolean", "choice", "day", "decimal", "first", "instant", "integer", "label", "text")
+_HOMES = {
+    **dict.fromkeys(_CONVERTERS, "fenxiang_sync.convert"),
+    "Bounds": "fenxiang_sync.source",
+    "Condition": "fenxiang_sync.condition",
+    "Constant": "fenxiang_sync.mapping",
+    "Field": "fenxiang_sync.mapping",
+    "Filter": "fenxiang_sync.source",
+    "HubTarget": "fenxiang_sync.targets.hub",
+    "IdCheck": "fenxiang_sync.rows",
+    "Logic": "fenxiang_sync.condition",
+    "Operator": "fenxiang_sync.source",
+    "Pipeline": "fenxiang_sync.pipeline",
+    "QeasyStore": "fenxiang_sync.targets.qeasy",
+    "Source": "fenxiang_sync.pipeline",
+    "WriteApi": "fenxiang_sync.targets.write",
+}
+
+
+def __getattr__(word: str) -> Any:
+    if word not in _HOMES:
+        raise AttributeError(f"fenxiang_sync has no {word!r}; it has {', '.join(__all__)}")
+    return getattr(import_module(_HOMES[word]), word)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

@@ -1,0 +1,227 @@
+"""``fenxiang``: what a deployment needs beside the DAG files, made (``setup``) and demanded (``check``)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fenxiang_sync.errors import FenxiangSyncError
+
+app = typer.Typer(
+    help="Sync Fenxiang CRM (纷享销客) objects with Airflow: set up and check a deployment.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+_NO_DATABASE = (
+    "Airflow's own database cannot be used: {said}. Run `airflow db migrate`, or check the setting "
+    "[database] sql_alchemy_conn (AIRFLOW__DATABASE__SQL_ALCHEMY_CONN)"
+)
+
+Dags = Annotated[
+    Path | None, typer.Argument(help="Folder or file of DAG files; by default Airflow's own dags folder.", exists=True)
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What the DAG files in `place` need of the deployment; `errors` has the traceback of each that cannot be read."""
+
+    place: str
+    pools: set[str] = field(default_factory=set)
+    sources: set[str] = field(default_factory=set)
+    targets: set[str] = field(default_factory=set)
+    pipelines: list[str] = field(default_factory=list)
+    errors: dict[str, str] = field(default_factory=dict)
+
+
+@app.callback()
+def configure() -> None:
+    # Airflow reads these when it is imported, which no command has done yet. It logs to the same terminal, and what it
+    # says of a broken DAG file is said here in a line; which line of the file, only a whole traceback tells.
+    os.environ["AIRFLOW__LOGGING__LOGGING_LEVEL"] = "CRITICAL"
+    os.environ["AIRFLOW__CORE__DAGBAG_IMPORT_ERROR_TRACEBACK_DEPTH"] = "100"
+
+
+@app.command()
+def setup(dags: Dags = None) -> None:
+    """Make what the DAG files need: the hub's tables, and one pool with one slot per connection and interface."""
+    needs = _needs(dags)
+    _fail(_hub_problems())
+    typer.echo("hub      ready")
+    with _airflow_database():
+        for pool in sorted(needs.pools):
+            typer.echo(f"pool     {pool} {_made(pool)}")
+        _fail([*_pool_problems(needs), *_file_problems(needs)])
+
+
+@app.command()
+def check(
+    dags: Dags = None,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Only parse the DAG files: no database, no connection, no call.")
+    ] = False,
+) -> None:
+    """Say what is wrong with the DAG files, the hub, the stage, the pools and the connections; exit code 1 if anything
+    is."""
+    needs = _needs(dags)
+    problems = list(_file_problems(needs))
+    if not offline:
+        with _airflow_database(problems):
+            problems += _deployment_problems(needs)
+    _fail(problems)
+    typer.echo(f"{len(needs.pipelines)} pipelines, nothing wrong: {', '.join(sorted(needs.pipelines))}")
+
+
+def _fail(problems: Iterable[str]) -> None:
+    """End with exit code 1 where there is a problem, each on a line of its own."""
+    found = list(problems)
+    for problem in found:
+        typer.echo(problem, err=True)
+    if found:
+        raise typer.Exit(1)
+
+
+@contextmanager
+def _airflow_database(problems: Iterable[str] = ()) -> Iterator[None]:
+    """Where Airflow's database fails, end with a sentence about it, behind the `problems` that are known already."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except SQLAlchemyError as error:
+        said = str(getattr(error, "orig", None) or error).strip().splitlines()[0].rstrip(".")
+        _fail([*problems, _NO_DATABASE.format(said=said)])
+
+
+def _needs(dags: Path | None) -> Needs:
+    from airflow import settings
+    from airflow.dag_processing.dagbag import DagBag
+
+    from fenxiang_sync.airflow.operators import PipelineOperator
+    from fenxiang_sync.airflow.pools import PREFIX
+
+    place = str(dags or settings.DAGS_FOLDER)
+    bag = DagBag(place)
+    needs = Needs(place, errors={str(file): str(error) for file, error in bag.import_errors.items()})
+    for dag in bag.dags.values():
+        needs.pools.update(task.pool for task in dag.tasks if task.pool.startswith(PREFIX))
+        pipelines = [task.pipeline for task in dag.tasks if isinstance(task, PipelineOperator)]
+        for pipeline in pipelines[:1]:
+            needs.pipelines.append(pipeline.name)
+            needs.sources.add(pipeline.source.connection)
+            needs.targets.update(pipeline.target.connections)
+    return needs
+
+
+def _file_problems(needs: Needs) -> Iterator[str]:
+    for file, error in sorted(needs.errors.items()):
+        yield f"{file}{_said(file, error)}"
+    if not needs.pipelines and not needs.errors:
+        yield (
+            f"{needs.place} declares no pipeline; a DAG file assigns sync_dag(Pipeline(…)) to a name "
+            "(Airflow skips files without the words dag and airflow)"
+        )
+
+
+def _said(file: str, trace: str) -> str:
+    """Where a DAG file went wrong and what the error says, all its lines, of a traceback."""
+    lines = trace.strip().splitlines()
+    frames = [place for place, line in enumerate(lines) if line.startswith('  File "')]
+    own = [lines[place] for place in frames if lines[place].startswith(f'  File "{file}", line ')]
+    where = f", line {own[-1].split(', line ')[1].split(',')[0]}" if own else ""
+    said = lines[frames[-1] + 1 :] if frames else lines
+    while said and said[0].startswith(" "):
+        said = said[1:]
+    first, *more = said or lines[-1:]
+    return "\n".join([f"{where}: {first.removeprefix('fenxiang_sync.errors.')}", *more])
+
+
+def _deployment_problems(needs: Needs) -> list[str]:
+    hub = list(_hub_problems())
+    problems = [*hub, *_pool_problems(needs)]
+    if not hub:  # where it is, and the settings can be read: without them no connection can be asked
+        problems += [*_stage_problems(), *_connection_problems(needs)]
+    return problems
+
+
+def _hub_problems() -> Iterator[str]:
+    from fenxiang_sync.airflow.settings import Settings
+    from fenxiang_sync.hub import Hub
+
+    try:
+        url = Settings.load().hub_url()
+    except FenxiangSyncError as error:
+        yield f"settings: {error}"
+        return
+    try:
+        Hub.connect(url).close()
+    except FenxiangSyncError as error:
+        yield f"hub: {error}"
+
+
+def _stage_problems() -> Iterator[str]:
+    from fenxiang_sync.airflow.settings import Settings
+    from fenxiang_sync.stage import Stage
+
+    try:
+        Stage(Settings.load().stage_root()).probe()
+    except FenxiangSyncError as error:
+        yield f"stage: {error}"
+
+
+def _pool_problems(needs: Needs) -> Iterator[str]:
+    for pool in sorted(needs.pools):
+        slots = _slots(pool)
+        if slots is None:
+            yield f"pool {pool} is missing, so its tasks would wait for ever; run: fenxiang setup"
+        elif slots != 1:
+            yield (
+                f"pool {pool} has {slots} slots; its tasks share one quota, so it must have 1. "
+                f"Change it under Admin, Pools, or run: airflow pools set {pool} 1 quota"
+            )
+
+
+def _connection_problems(needs: Needs) -> Iterator[str]:
+    from fenxiang_sync.airflow.connections import find
+    from fenxiang_sync.airflow.hook import FenxiangHook
+    from fenxiang_sync.airflow.qeasy import QeasyHook
+
+    for conn_id in sorted(needs.sources | needs.targets):
+        connection = find(conn_id)
+        if connection is None:
+            yield f"connection {conn_id} is missing; add it under Admin, Connections"
+            continue
+        good, said = True, ""
+        if conn_id in needs.sources:
+            good, said = FenxiangHook(conn_id).test_connection()
+        elif connection.conn_type == QeasyHook.conn_type:  # other targets cannot be asked without writing
+            good, said = QeasyHook(conn_id).test_connection()
+        if not good:
+            yield f"connection {conn_id}: {said}"
+
+
+def _slots(pool: str) -> int | None:
+    from airflow.models.pool import Pool
+
+    found = Pool.get_pool(pool)
+    return None if found is None else int(found.slots)
+
+
+def _made(pool: str) -> str:
+    """Make the pool unless it is there; returns which it was."""
+    from airflow.models.pool import Pool
+
+    if _slots(pool) is not None:
+        return "was there"
+    Pool.create_or_update_pool(
+        pool, slots=1, description="One task at a time owns this quota (fenxiang setup)", include_deferred=False
+    )
+    return "made, 1 slot"

@@ -1,0 +1,61 @@
+"""Deployment: what this Airflow gives to a run: the hub, the stage, connections, a clock."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from typing import Any
+
+from fenxiang_sync.airflow.journal import Journal
+from fenxiang_sync.airflow.reach import make_reach
+from fenxiang_sync.airflow.settings import Settings
+from fenxiang_sync.hub import Hub
+from fenxiang_sync.pipeline import Pipeline
+from fenxiang_sync.source import FenxiangClient
+from fenxiang_sync.stage import Stage
+from fenxiang_sync.steps import Run
+from fenxiang_sync.targets.protocol import Reach
+
+
+class Deployment:
+    """Made inside a task; nothing of it is opened before it is asked for."""
+
+    @cached_property
+    def settings(self) -> Settings:
+        return Settings.load()
+
+    @cached_property
+    def hub(self) -> Hub:
+        return Hub.connect(self.settings.hub_url())
+
+    @cached_property
+    def stage(self) -> Stage:
+        return Stage(self.settings.stage_root())
+
+    @cached_property
+    def reach(self) -> Reach:
+        return make_reach()
+
+    def client(self, conn_id: str) -> FenxiangClient:
+        # The http provider behind it costs 0.4 s to import: too much for parsing a DAG file, and for tasks without it.
+        from fenxiang_sync.airflow.hook import FenxiangHook
+
+        return FenxiangHook(conn_id).client()
+
+    def run(self, pipeline: Pipeline, context: Any) -> Run:
+        run_id = context["dag_run"].run_id
+        return Run(pipeline=pipeline, id=run_id, folder=self.stage.run(pipeline.name, run_id))
+
+    def journal(self, run: Run, context: Any) -> Journal:
+        return Journal(self.hub, run, context["dag_run"])
+
+    def stage_limit(self) -> datetime:
+        """Runs whose newest file is older than this are swept from the stage."""
+        return self.now() - timedelta(days=self.settings.stage_retention_days)
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)

@@ -1,0 +1,48 @@
+"""Journal: what the hub remembers of each run, however it ends."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from fenxiang_sync.hub import Hub, RunRecord
+from fenxiang_sync.steps import Plan, Run
+from fenxiang_sync.steps.verify import Report
+from fenxiang_sync.window import Window
+
+
+class Journal:
+    """The entry of one run: running, then success with its numbers or failed with the reason."""
+
+    def __init__(self, hub: Hub, run: Run, dag_run: Any) -> None:
+        self._hub = hub
+        self._run = run
+        self._dag_run = dag_run
+
+    def started(self, plan: Plan) -> None:
+        self._write("running", plan, {"segments": len(plan.segments), "dry_run": plan.dry_run})
+
+    def finished(self, plan: Plan, report: Report) -> None:
+        self._write("success", plan, report.to_json(), requests=report.requests)
+
+    def failed(self, task: str, error: Exception) -> None:
+        planned = Plan.of(self._run) if self._run.folder.load("plan") else None
+        self._write("failed", planned, {"task": task, "error": type(error).__name__, "reason": str(error)})
+
+    def _write(self, state: str, plan: Plan | None, numbers: dict[str, Any], requests: int = 0) -> None:
+        now = datetime.now(UTC)
+        windows = plan.windows if plan else []
+        self._hub.record_run(
+            RunRecord(
+                pipeline=self._run.pipeline.name,
+                run=self._run.id,
+                kind=str(getattr(self._dag_run.run_type, "value", self._dag_run.run_type)),
+                state=state,
+                window=Window(windows[0].since_ms, windows[-1].until_ms) if windows else None,
+                started_at=self._dag_run.start_date or now,
+                finished_at=None if state == "running" else now,
+                config_hash=self._run.pipeline.config_hash,
+                requests=requests,
+                numbers=numbers,
+            )
+        )

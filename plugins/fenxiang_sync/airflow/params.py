@@ -1,0 +1,153 @@
+"""Params: the typed form of a manual run, and what a run's context asks for."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from difflib import get_close_matches
+from typing import Any
+
+import pendulum
+from airflow.sdk import Param
+
+from fenxiang_sync.errors import ParamError
+from fenxiang_sync.steps.plan import Asked, Kind
+
+log = logging.getLogger(__name__)
+
+_INSTANT = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)", re.IGNORECASE)
+_NAIVE = re.compile(r"(?P<day>\d{4}-\d\d-\d\d)([T ](?P<time>\d\d:\d\d(:\d\d(\.\d+)?)?))?")
+
+
+def run_params() -> dict[str, Param]:
+    """The params of a pipeline's DAG. Left as they are, a manual run reads from the last certified moment to now."""
+    return {
+        "since": Param(
+            None,
+            type=["null", "string"],
+            format="date-time",
+            title="Since (起始时间)",
+            description="Read changes from this moment on. Empty: from the end of the last certified span. "
+            "从此时刻起读取变更；留空则从上次已核对的终点开始。",
+        ),
+        "until": Param(
+            None,
+            type=["null", "string"],
+            format="date-time",
+            title="Until (结束时间)",
+            description="Read changes before this moment. Empty: up to now. 读到此时刻之前；留空则读到现在。",
+        ),
+        "full": Param(
+            False,
+            type="boolean",
+            title="Full load (全量)",
+            description="Read from the very beginning; leave Since empty. 从头读取全部数据；起始时间须留空。",
+        ),
+        "dry_run": Param(
+            False,
+            type="boolean",
+            title="Dry run (空跑)",
+            description="Read and transform, and tell what would be sent; send nothing, certify nothing. Unpausing a DAG for it "
+            "starts its schedule too. 只读取和转换并报告将写入的内容，不写入目标；若为此打开暂停的 DAG，其调度也会开始。",
+        ),
+    }
+
+
+def asked(context: Mapping[str, Any], *, timezone: str = "Asia/Shanghai") -> Asked:
+    """What a run was asked for, from the context of its task. `timezone` is for hints in error messages alone.
+
+    ========================== ================================================================
+    scheduled                  the data interval; params are not looked at
+    backfill                   the data interval; of the params only ``dry_run`` counts, since
+                               Airflow copies one conf to every run of a backfill
+    manual, CLI, REST, asset   the params; the data interval that Airflow infers is no window
+    ========================== ================================================================
+
+    Raises `ParamError` for params that cannot be meant. Keys of the context may be absent: a run without a logical
+    date has no interval.
+    """
+    run = context["dag_run"]
+    kind = _kind(str(getattr(run.run_type, "value", run.run_type)))
+    given = dict(context.get("params") or {})
+    _check_names(given)
+    if kind is Kind.MANUAL:
+        return _asked_by_hand(given, run.run_after, timezone)
+    start, end = context.get("data_interval_start"), context.get("data_interval_end")
+    ignored = [name for name in ("since", "until", "full") if kind is Kind.BACKFILL and given.get(name)]
+    if ignored:
+        log.warning("A backfill reads its data interval %s → %s; ignored: %s", start, end, ", ".join(ignored))
+    dry_run = kind is Kind.BACKFILL and _flag(given, "dry_run")
+    if start is None or end is None or start >= end:
+        return Asked(kind=kind, dry_run=dry_run)
+    return Asked(kind=kind, since=_utc(start), until=_utc(end), dry_run=dry_run)
+
+
+def _kind(run_type: str) -> Kind:
+    return {"scheduled": Kind.SCHEDULED, "backfill": Kind.BACKFILL}.get(run_type, Kind.MANUAL)
+
+
+def _asked_by_hand(given: Mapping[str, Any], run_after: datetime, timezone: str) -> Asked:
+    since, until = _instant(given, "since", timezone), _instant(given, "until", timezone)
+    full = _flag(given, "full")
+    if full and since:
+        raise ParamError(f"Param since is {given['since']!r} and full is on; full reads from the beginning; give one")
+    if since and until and since >= until:
+        raise ParamError(f"Param since ({given['since']!r}) must be before until ({given['until']!r})")
+    if since and since >= run_after:
+        raise ParamError(f"Param since is {given['since']!r}, which lies in the future; there is nothing to read yet")
+    return Asked(kind=Kind.MANUAL, since=since, until=until, full=full, dry_run=_flag(given, "dry_run"))
+
+
+def _check_names(given: Mapping[str, Any]) -> None:
+    known = ("since", "until", "full", "dry_run")
+    for name in given:
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]}? " if near else ""
+            raise ParamError(f"Unknown param {name!r}; {hint}A run takes {', '.join(known)}")
+
+
+def _flag(given: Mapping[str, Any], name: str) -> bool:
+    value = given.get(name, False)
+    if not isinstance(value, bool):
+        raise ParamError(f"Param {name} is {value!r}; give true or false")
+    return value
+
+
+def _instant(given: Mapping[str, Any], name: str, timezone: str) -> datetime | None:
+    value = given.get(name)
+    if value is None or value == "":
+        return None
+    text = str(value).strip().upper()
+    if not isinstance(value, str) or not _INSTANT.fullmatch(text):
+        raise ParamError(f"Param {name} is {value!r}{_what_is_wrong(text, timezone)}")
+    try:
+        return _utc(_parsed(text))
+    except ValueError as error:
+        raise ParamError(f"Param {name} is {value!r}, which is no moment in time: {error}") from error
+
+
+def _what_is_wrong(text: str, timezone: str) -> str:
+    naive = _NAIVE.fullmatch(text)
+    if naive:
+        moment = f"{naive['day']}T{naive['time'] or '00:00:00'}"
+        try:
+            aware = _parsed(moment, timezone)
+        except ValueError:
+            return ", which is no moment in time"
+        return f", which has no time zone; write {moment}{aware.format('Z')} for {timezone}, or {moment}Z for UTC"
+    return "; give a date, time and zone, for example 2026-11-22T08:00:00+08:00"
+
+
+def _parsed(text: str, timezone: str = "UTC") -> pendulum.DateTime:
+    """`timezone` counts where the text has none."""
+    moment = pendulum.parse(text, tz=timezone)
+    if not isinstance(moment, pendulum.DateTime):
+        raise ValueError(f"{text!r} is not a date with a time")  # noqa: TRY004 - one error class for bad text
+    return moment
+
+
+def _utc(moment: datetime) -> datetime:
+    return pendulum.instance(moment).in_timezone("UTC")

@@ -1,0 +1,28 @@
+"""Pools: one slot per connection and interface, so that one task at a time owns that quota and paces itself.
+
+A task whose pool does not exist waits for ever, and only the scheduler's log says so: ``fenxiang setup`` makes the
+pools that the DAG files need, ``fenxiang check`` names those that are missing.
+"""
+
+from __future__ import annotations
+
+from fenxiang_sync.source import is_custom
+from fenxiang_sync.targets.protocol import Target
+
+PREFIX = "fenxiang-"
+DEFAULT = "default_pool"
+"""Airflow's own pool, for tasks that call nobody."""
+
+
+def pool_name(conn_id: str, object_name: str) -> str:
+    """The pool of every task that calls this object's query path.
+
+    >>> pool_name("fenxiang", "AccountObj"), pool_name("fenxiang", "stock__c")
+    ('fenxiang-fenxiang-preset', 'fenxiang-fenxiang-custom')
+    """
+    return f"{PREFIX}{conn_id}-{'custom' if is_custom(object_name) else 'preset'}"
+
+
+def target_pool(target: Target) -> str:
+    """The pool of every task that delivers to this target: the limit of a target holds per connection, too."""
+    return f"{PREFIX}target-{target.connections[0]}" if target.connections else DEFAULT

@@ -1,0 +1,37 @@
+"""The record ledger (轻易云 数据中台): what was read, sent and proved, for all pipelines.
+
+==================  ==========================================================
+`store`             Hub: the one door
+`ledger`            claim, sending, settle: what is sent, and once
+`records`           reading the ledger
+`letters`           dead letters
+`runs`              runs and their numbers
+`certificates`      proved spans of time
+`leases`            one holder at a time
+`tables`            the tables; `schema` and `migrations` bring a hub to them
+`connect`           the database, its transactions, its errors
+`bulk`, `content`   many rows in one statement; exact JSON
+==================  ==========================================================
+"""
+
+from __future__ import annotations
+
+from fenxiang_sync.hub.certificates import Certificate
+from fenxiang_sync.hub.ledger import Decision, Settled
+from fenxiang_sync.hub.letters import DeadLetter, StoredLetter
+from fenxiang_sync.hub.records import Record
+from fenxiang_sync.hub.runs import RunRecord
+from fenxiang_sync.hub.store import Hub
+from fenxiang_sync.hub.tables import Status
+
+__all__ = [
+    "Certificate",
+    "DeadLetter",
+    "Decision",
+    "Hub",
+    "Record",
+    "RunRecord",
+    "Settled",
+    "Status",
+    "StoredLetter",
+]

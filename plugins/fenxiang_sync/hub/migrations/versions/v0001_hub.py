@@ -1,0 +1,146 @@
+"""Create the hub."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+from sqlalchemy.dialects import postgresql
+
+revision = "0001"
+down_revision = None
+
+_KEY = sa.Text().with_variant(postgresql.TEXT(collation="C"), "postgresql")
+_SERIAL = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+
+
+def upgrade() -> None:
+    _record()
+    _dead_letter()
+    _run()
+    _certificate()
+    op.create_table(
+        "fenxiang_lease",
+        sa.Column("name", _KEY, primary_key=True),
+        sa.Column("holder", sa.Text, nullable=False),
+        sa.Column("until", sa.BigInteger, nullable=False),
+    )
+
+
+def _record() -> None:
+    op.create_table(
+        "fenxiang_record",
+        sa.Column("pipeline", _KEY, primary_key=True),
+        sa.Column("id", _KEY, primary_key=True, comment="the row's key at the target"),
+        sa.Column("source_id", _KEY, nullable=False, comment="Fenxiang _id"),
+        sa.Column("number", sa.Text),
+        sa.Column("modified_ms", sa.BigInteger, comment="of the version that was delivered; NULL before"),
+        sa.Column("version", sa.BigInteger, comment="of the version that was delivered; NULL before"),
+        sa.Column("content_hash", sa.Text, comment="of what was delivered; NULL before"),
+        sa.Column("status", sa.SmallInteger, nullable=False),
+        sa.Column("outcome", sa.Text),
+        sa.Column("reason", sa.Text, nullable=False, server_default=""),
+        sa.Column("code", sa.Text),
+        sa.Column(
+            "attempts", sa.Integer, nullable=False, server_default="0", comment="tries since it was last delivered"
+        ),
+        sa.Column("run_id", _KEY, nullable=False, comment="the run that settled it last, or that first claimed it"),
+        sa.Column("first_seen_at", sa.BigInteger, nullable=False),
+        sa.Column("read_at", sa.BigInteger, nullable=False, comment="when it was last claimed or noted"),
+        sa.Column("settled_at", sa.BigInteger),
+        sa.Column("claim_run", sa.Text, comment="who sends it, or sent it last"),
+        sa.Column("claim_hash", sa.Text),
+        sa.Column("claim_modified_ms", sa.BigInteger),
+        sa.Column("claim_version", sa.BigInteger),
+        sa.Column("claim_until", sa.BigInteger, comment="NULL: nobody is sending it"),
+        sa.Column("in_flight_at", sa.BigInteger, comment="set before it is sent to a target that cannot upsert"),
+        sa.Column("content", sa.Text, comment="JSON of what was delivered"),
+        sa.Column("claim_content", sa.Text, comment="JSON of what may have arrived, while that is in doubt"),
+    )
+    op.create_index("fenxiang_record_source", "fenxiang_record", ["pipeline", "source_id"])
+    op.create_index("fenxiang_record_modified", "fenxiang_record", ["pipeline", "modified_ms", "id"])
+    op.create_index(
+        "fenxiang_record_unfinished",
+        "fenxiang_record",
+        ["pipeline", "status", "id"],
+        sqlite_where=sa.text("status <> 2"),
+        postgresql_where=sa.text("status <> 2"),
+    )
+
+
+def _dead_letter() -> None:
+    op.create_table(
+        "fenxiang_dead_letter",
+        sa.Column("id", _SERIAL, primary_key=True, autoincrement=True),
+        sa.Column("pipeline", _KEY, nullable=False),
+        sa.Column("record_id", _KEY, nullable=False, comment="Fenxiang _id"),
+        sa.Column(
+            "row_id",
+            _KEY,
+            nullable=False,
+            server_default="",
+            comment="the row's key, where one record gives several",
+        ),
+        sa.Column("stage", sa.Text, nullable=False, comment="transform, load"),
+        sa.Column("state", sa.Text, nullable=False, comment="open, closed"),
+        sa.Column("attempts", sa.Integer, nullable=False),
+        sa.Column("run_id", _KEY, nullable=False, comment="the run that met it last"),
+        sa.Column("error", sa.Text, nullable=False, comment="name of the error's class"),
+        sa.Column("code", sa.Text, comment="what the target answered"),
+        sa.Column("field", sa.Text),
+        sa.Column("value", sa.Text),
+        sa.Column("reason", sa.Text, nullable=False),
+        sa.Column("modified_ms", sa.BigInteger, comment="of the version that was refused"),
+        sa.Column("created_at", sa.BigInteger, nullable=False),
+        sa.Column("updated_at", sa.BigInteger, nullable=False),
+        sa.Column("closed_at", sa.BigInteger),
+        sa.Column("closed_by", sa.Text, comment="the run that delivered it, or the person who put it aside"),
+        sa.Column("history", sa.Text, nullable=False, comment="JSON: the earlier tries, newest last"),
+        sa.Column("payload_bytes", sa.BigInteger, nullable=False, comment="of the whole payload"),
+        sa.Column("payload", sa.Text, comment="JSON of the record or row; NULL where it is too large to keep"),
+    )
+    op.create_index(
+        "fenxiang_dead_letter_open",
+        "fenxiang_dead_letter",
+        ["pipeline", "record_id", "row_id", "stage"],
+        unique=True,
+        sqlite_where=sa.text("state = 'open'"),
+        postgresql_where=sa.text("state = 'open'"),
+    )
+    op.create_index("fenxiang_dead_letter_run", "fenxiang_dead_letter", ["pipeline", "run_id"])
+    op.create_index("fenxiang_dead_letter_record", "fenxiang_dead_letter", ["pipeline", "record_id"])
+
+
+def _run() -> None:
+    op.create_table(
+        "fenxiang_run",
+        sa.Column("pipeline", _KEY, primary_key=True),
+        sa.Column("run_id", _KEY, primary_key=True),
+        sa.Column("kind", sa.Text, nullable=False, comment="scheduled, manual, backfill"),
+        sa.Column("state", sa.Text, nullable=False, comment="running, success, failed"),
+        sa.Column("since_ms", sa.BigInteger),
+        sa.Column("until_ms", sa.BigInteger),
+        sa.Column("started_at", sa.BigInteger, nullable=False),
+        sa.Column("finished_at", sa.BigInteger),
+        sa.Column("config_hash", sa.Text, nullable=False),
+        sa.Column("requests", sa.Integer, nullable=False),
+        sa.Column("numbers", sa.Text, nullable=False, comment="JSON"),
+    )
+    op.create_index("fenxiang_run_started", "fenxiang_run", ["pipeline", "started_at"])
+
+
+def _certificate() -> None:
+    op.create_table(
+        "fenxiang_certificate",
+        sa.Column("id", _SERIAL, primary_key=True, autoincrement=True),
+        sa.Column("pipeline", _KEY, nullable=False),
+        sa.Column("since_ms", sa.BigInteger, nullable=False),
+        sa.Column("until_ms", sa.BigInteger, nullable=False),
+        sa.Column("run_id", _KEY, nullable=False),
+        sa.Column("digest", sa.Text, nullable=False, comment="of the ids and versions that were compared"),
+        sa.Column("requests", sa.Integer, nullable=False),
+        sa.Column("config_hash", sa.Text, nullable=False),
+        sa.Column("created_at", sa.BigInteger, nullable=False),
+        sa.Column("numbers", sa.Text, nullable=False, comment="JSON: counts before and after"),
+        sa.UniqueConstraint("pipeline", "run_id", "since_ms", "until_ms", name="fenxiang_certificate_once"),
+    )
+    op.create_index("fenxiang_certificate_span", "fenxiang_certificate", ["pipeline", "until_ms"])

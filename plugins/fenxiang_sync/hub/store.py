@@ -1,0 +1,198 @@
+"""Hub: everything that the runs of all pipelines must remember, behind one door."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Self
+
+from fenxiang_sync.hub.certificates import Certificate, Certificates
+from fenxiang_sync.hub.connect import Database
+from fenxiang_sync.hub.leases import Leases
+from fenxiang_sync.hub.ledger import Claimant, Decision, Ledger, Settled
+from fenxiang_sync.hub.letters import DeadLetter, Letters, StoredLetter
+from fenxiang_sync.hub.records import Record, Records
+from fenxiang_sync.hub.runs import RunRecord, Runs
+from fenxiang_sync.hub.schema import migrate
+from fenxiang_sync.hub.tables import Status
+from fenxiang_sync.rows import IdCheck, Row
+from fenxiang_sync.window import Window
+
+
+class Hub:
+    """The record store (轻易云 数据中台) of this installation, in SQLite or PostgreSQL.
+
+    Any number of threads, processes and (with PostgreSQL) machines may use one hub at once. Every method raises
+    `SetupError` where the database is set up wrong, and `TransientError` where it cannot be used now.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._ledger = Ledger(database)
+        self._letters = Letters(database)
+        self._runs = Runs(database)
+        self._certificates = Certificates(database)
+        self._leases = Leases(database)
+        self._records = Records(database)
+
+    @classmethod
+    def connect(cls, url: str) -> Self:
+        """Open the hub at a SQLAlchemy URL; it creates and migrates itself."""
+        database = Database(url)
+        try:
+            migrate(database)
+        except BaseException:
+            database.close()
+            raise
+        return cls(database)
+
+    def close(self) -> None:
+        self._database.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<{self._database.name}>"
+
+    # What is sent
+
+    def claim(
+        self,
+        pipeline: str,
+        rows: Sequence[Row],
+        *,
+        run: str,
+        id_check: IdCheck,
+        lease_s: float,
+        now: datetime,
+        segment: str = "",
+        upserts: bool = False,
+    ) -> list[Decision]:
+        """Decide each row, aligned with `rows`; NEW and CHANGED ones are this claimant's for `lease_s` seconds.
+
+        The claimant is `run` and `segment`: two segments of a run may meet one record in two versions. A retry gets
+        its own claims back. `upserts` says that the target may be sent a row twice (or that the caller looks each
+        row up there before it sends): then rows in doubt are claimed too, else they are `Decision.IN_DOUBT`.
+        """
+        claimant = Claimant(run=run, segment=segment, id_check=id_check, upserts=upserts)
+        return self._ledger.claim(pipeline, rows, claimant, lease_s, now)
+
+    def preview(
+        self,
+        pipeline: str,
+        rows: Sequence[Row],
+        *,
+        id_check: IdCheck,
+        upserts: bool = False,
+        now: datetime | None = None,
+    ) -> list[Decision]:
+        """What `claim` would say to a new run, with nothing written (空跑)."""
+        claimant = Claimant(run="", id_check=id_check, upserts=upserts)
+        return self._ledger.preview(pipeline, rows, claimant, now or datetime.now(UTC))
+
+    def sending(
+        self,
+        pipeline: str,
+        rows: Sequence[Row],
+        *,
+        run: str,
+        lease_s: float,
+        now: datetime,
+        upserts: bool,
+        segment: str = "",
+    ) -> list[bool]:
+        """Renew claims right before their rows are sent; False, aligned, where the claim is lost: do not send that.
+
+        With ``upserts=False`` the rows are marked in flight, with their content: without a settlement they are in
+        doubt from then on.
+        """
+        claimant = Claimant(run=run, segment=segment, upserts=upserts)
+        return self._ledger.sending(pipeline, rows, claimant, lease_s, now)
+
+    def settle(self, pipeline: str, settled: Sequence[Settled], *, run: str, now: datetime, segment: str = "") -> int:
+        """Store what became of claimed rows, and close the letters of delivered ones.
+
+        Returns how many rows were no longer this claimant's; those are left as they are. Settling twice is fine.
+        """
+        return self._ledger.settle(pipeline, settled, Claimant(run=run, segment=segment), now)
+
+    # What is held
+
+    def records(
+        self,
+        pipeline: str,
+        *,
+        ids: Sequence[str] | None = None,
+        source_id: str | None = None,
+        status: Status | None = None,
+        window: Window | None = None,
+        content: bool = True,
+    ) -> Iterator[Record]:
+        """Records in the order of ids, or of delivered stamps where `window` asks for those in it."""
+        return self._records.find(pipeline, ids=ids, source_id=source_id, status=status, window=window, content=content)
+
+    def counts(self, pipeline: str) -> dict[Status, int]:
+        """How many records stand where; statuses that no record has are left out."""
+        return self._records.counts(pipeline)
+
+    # Dead letters
+
+    def bury(self, letters: Sequence[DeadLetter], now: datetime) -> None:
+        """Park records for people. A letter that is open already gets one more attempt."""
+        self._letters.bury(letters, now)
+
+    def dead_letters(
+        self,
+        pipeline: str,
+        *,
+        run: str | None = None,
+        stage: str | None = None,
+        error: str | None = None,
+        record_id: str | None = None,
+        open_only: bool = True,
+    ) -> Iterator[StoredLetter]:
+        """Letters, oldest first; `run` is the one that met them last."""
+        return self._letters.find(pipeline, run=run, stage=stage, error=error, record_id=record_id, open_only=open_only)
+
+    def close_letters(self, pipeline: str, record_ids: Sequence[str], *, by: str, now: datetime) -> int:
+        """Close the open letters of records that need no delivery any more; how many there were."""
+        return self._letters.close(pipeline, record_ids, by, now)
+
+    # Runs and proofs
+
+    def record_run(self, run: RunRecord) -> None:
+        """Store a run as it is now."""
+        self._runs.record(run)
+
+    def runs(self, pipeline: str, limit: int = 50) -> list[RunRecord]:
+        """The newest runs first."""
+        return self._runs.latest(pipeline, limit)
+
+    def certify(self, certificate: Certificate, *, now: datetime) -> None:
+        """Store the proof of one window; the same run's proof of the same window is replaced."""
+        self._certificates.certify(certificate, now)
+
+    def certificates(self, pipeline: str) -> Iterator[Certificate]:
+        """In the order in which they were made."""
+        return self._certificates.all(pipeline)
+
+    def certified(self, pipeline: str) -> list[Window]:
+        """The certified time as few windows in order."""
+        return self._certificates.certified(pipeline)
+
+    # One holder at a time
+
+    def lease(self, name: str, *, ttl_s: float, wait_s: float) -> AbstractContextManager[None]:
+        """Hold `name` alone, across processes and machines; a dead holder is succeeded after its `ttl_s`.
+
+        `ttl_s` must be longer than the body can take. Raises `TransientError` when `wait_s` is over.
+        """
+        return self._leases.hold(name, ttl_s=ttl_s, wait_s=wait_s)

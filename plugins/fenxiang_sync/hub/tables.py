@@ -1,0 +1,196 @@
+"""The tables of the hub, as the newest migration leaves them.
+
+==============================  ==========================================================================
+``fenxiang_record``             one row per pipeline and row id: what the target holds, and who is sending what
+``fenxiang_dead_letter``        what could not be mapped or was refused, parked for people
+``fenxiang_run``                the runs and their numbers
+``fenxiang_certificate``        spans of `last_modified_time` that a run has proved complete
+``fenxiang_lease``              who holds what is for one holder at a time
+==============================  ==========================================================================
+
+Moments (``*_at``, ``*_until``) are epoch milliseconds, as ``last_modified_time`` is. A change here needs a new file in
+``migrations/versions`` and a new `REVISION`.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import IntEnum
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Dialect,
+    Index,
+    Integer,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.dialects import postgresql
+
+from fenxiang_sync.window import from_ms, to_ms
+
+REVISION = "0001"
+"""The migration that this code is written for."""
+
+VERSION_TABLE = "fenxiang_alembic_version"
+
+
+class Status(IntEnum):
+    """Where a record stands; the numbers are Qeasy's (轻易云), ours are from 10 on."""
+
+    REPEAT = 1
+    """重复的: its id was there already and ``idCheck`` says that an id is sent once."""
+    FINISHED = 2
+    """已完成: the target holds it."""
+    ERROR = 3
+    """错误的: the target refused it; it is a dead letter."""
+    QUEUE = 5
+    """队列中: a run has claimed it and is sending it."""
+    IN_DOUBT = 10
+    """It was sent, and no answer came back."""
+
+
+class Instant(TypeDecorator[datetime]):
+    """An aware datetime, stored as epoch milliseconds."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:  # noqa: ARG002
+        return None if value is None else to_ms(value)
+
+    def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        return None if value is None else from_ms(value)
+
+
+# Keys are compared byte by byte on both databases: faster than by a language's rules, and in the same order.
+_KEY = Text().with_variant(postgresql.TEXT(collation="C"), "postgresql")
+_SERIAL = BigInteger().with_variant(Integer, "sqlite")
+
+metadata = MetaData()
+
+# The large texts come last: SQLite then reads the other columns without following their overflow pages.
+record = Table(
+    "fenxiang_record",
+    metadata,
+    Column("pipeline", _KEY, primary_key=True),
+    Column("id", _KEY, primary_key=True, comment="the row's key at the target"),
+    Column("source_id", _KEY, nullable=False, comment="Fenxiang _id"),
+    Column("number", Text),
+    Column("modified_ms", BigInteger, comment="of the version that was delivered; NULL before"),
+    Column("version", BigInteger, comment="of the version that was delivered; NULL before"),
+    Column("content_hash", Text, comment="of what was delivered; NULL before"),
+    Column("status", SmallInteger, nullable=False),
+    Column("outcome", Text),
+    Column("reason", Text, nullable=False, server_default=""),
+    Column("code", Text),
+    Column("attempts", Integer, nullable=False, server_default="0", comment="tries since it was last delivered"),
+    Column("run_id", _KEY, nullable=False, comment="the run that settled it last, or that first claimed it"),
+    Column("first_seen_at", Instant, nullable=False),
+    Column("read_at", Instant, nullable=False, comment="when it was last claimed or noted"),
+    Column("settled_at", Instant),
+    Column("claim_run", Text, comment="who sends it, or sent it last"),
+    Column("claim_hash", Text),
+    Column("claim_modified_ms", BigInteger),
+    Column("claim_version", BigInteger),
+    Column("claim_until", Instant, comment="NULL: nobody is sending it"),
+    Column("in_flight_at", Instant, comment="set before it is sent to a target that cannot upsert"),
+    Column("content", Text, comment="JSON of what was delivered"),
+    Column("claim_content", Text, comment="JSON of what may have arrived, while that is in doubt"),
+    Index("fenxiang_record_source", "pipeline", "source_id"),
+    Index("fenxiang_record_modified", "pipeline", "modified_ms", "id"),
+    Index(
+        "fenxiang_record_unfinished",
+        "pipeline",
+        "status",
+        "id",
+        sqlite_where=text("status <> 2"),
+        postgresql_where=text("status <> 2"),
+    ),
+)
+
+dead_letter = Table(
+    "fenxiang_dead_letter",
+    metadata,
+    Column("id", _SERIAL, primary_key=True, autoincrement=True),
+    Column("pipeline", _KEY, nullable=False),
+    Column("record_id", _KEY, nullable=False, comment="Fenxiang _id"),
+    Column("row_id", _KEY, nullable=False, server_default="", comment="the row's key, where one record gives several"),
+    Column("stage", Text, nullable=False, comment="transform, load"),
+    Column("state", Text, nullable=False, comment="open, closed"),
+    Column("attempts", Integer, nullable=False),
+    Column("run_id", _KEY, nullable=False, comment="the run that met it last"),
+    Column("error", Text, nullable=False, comment="name of the error's class"),
+    Column("code", Text, comment="what the target answered"),
+    Column("field", Text),
+    Column("value", Text),
+    Column("reason", Text, nullable=False),
+    Column("modified_ms", BigInteger, comment="of the version that was refused"),
+    Column("created_at", Instant, nullable=False),
+    Column("updated_at", Instant, nullable=False),
+    Column("closed_at", Instant),
+    Column("closed_by", Text, comment="the run that delivered it, or the person who put it aside"),
+    Column("history", Text, nullable=False, comment="JSON: the earlier tries, newest last"),
+    Column("payload_bytes", BigInteger, nullable=False, comment="of the whole payload"),
+    Column("payload", Text, comment="JSON of the record or row; NULL where it is too large to keep"),
+    Index(
+        "fenxiang_dead_letter_open",
+        "pipeline",
+        "record_id",
+        "row_id",
+        "stage",
+        unique=True,
+        sqlite_where=text("state = 'open'"),
+        postgresql_where=text("state = 'open'"),
+    ),
+    Index("fenxiang_dead_letter_run", "pipeline", "run_id"),
+    Index("fenxiang_dead_letter_record", "pipeline", "record_id"),
+)
+
+run = Table(
+    "fenxiang_run",
+    metadata,
+    Column("pipeline", _KEY, primary_key=True),
+    Column("run_id", _KEY, primary_key=True),
+    Column("kind", Text, nullable=False, comment="scheduled, manual, backfill"),
+    Column("state", Text, nullable=False, comment="running, success, failed"),
+    Column("since_ms", BigInteger),
+    Column("until_ms", BigInteger),
+    Column("started_at", Instant, nullable=False),
+    Column("finished_at", Instant),
+    Column("config_hash", Text, nullable=False),
+    Column("requests", Integer, nullable=False),
+    Column("numbers", Text, nullable=False, comment="JSON"),
+    Index("fenxiang_run_started", "pipeline", "started_at"),
+)
+
+certificate = Table(
+    "fenxiang_certificate",
+    metadata,
+    Column("id", _SERIAL, primary_key=True, autoincrement=True),
+    Column("pipeline", _KEY, nullable=False),
+    Column("since_ms", BigInteger, nullable=False),
+    Column("until_ms", BigInteger, nullable=False),
+    Column("run_id", _KEY, nullable=False),
+    Column("digest", Text, nullable=False, comment="of the ids and versions that were compared"),
+    Column("requests", Integer, nullable=False),
+    Column("config_hash", Text, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("numbers", Text, nullable=False, comment="JSON: counts before and after"),
+    UniqueConstraint("pipeline", "run_id", "since_ms", "until_ms", name="fenxiang_certificate_once"),
+    Index("fenxiang_certificate_span", "pipeline", "until_ms"),
+)
+
+lease = Table(
+    "fenxiang_lease",
+    metadata,
+    Column("name", _KEY, primary_key=True),
+    Column("holder", Text, nullable=False),
+    Column("until", Instant, nullable=False),
+)

@@ -1,0 +1,241 @@
+"""Pipeline (方案): the declaration of one synced object: source, window rules, fields, target; checked as a whole."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from hashlib import sha256
+from typing import Any
+
+import msgspec
+
+from fenxiang_sync.checks import (
+    as_tuple,
+    as_tuples,
+    condition_problems,
+    connection_problems,
+    cron_problems,
+    field_problems,
+    filter_problems,
+    name_problems,
+    names_its_words,
+    number_problems,
+    object_problems,
+    span_problems,
+    spoken_span,
+    start_problems,
+)
+from fenxiang_sync.condition import Condition, Keeps, keeper
+from fenxiang_sync.convert import SHANGHAI, converter, time_zone, written
+from fenxiang_sync.errors import DeclarationError
+from fenxiang_sync.mapping import Constant, Entry, Mapping
+from fenxiang_sync.rows import IdCheck
+from fenxiang_sync.source import Bounds, Filter, is_custom
+from fenxiang_sync.source.query import MAX_LIMIT
+from fenxiang_sync.targets.protocol import Target
+
+_WIDEST_CELL = 160
+
+
+@names_its_words
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """What is read from Fenxiang (纷享销客), and how far a run reaches.
+
+    `lookback` is how far before its window a run reads again: longer than a write stays invisible after its stamp.
+    `settle` is how long the server's clock must have passed the window's end. `filters` are Fenxiang's own and ANDed.
+    `check_fields` asks before each run whether the object has the fields that are read.
+    """
+
+    object: str
+    connection: str = "fenxiang"
+    filters: Sequence[Filter] = ()
+    lookback: timedelta = timedelta(minutes=10)
+    settle: timedelta = timedelta(seconds=5)
+    page_size: int = MAX_LIMIT
+    segment_records: int = 20_000
+    bounds: Bounds = Bounds.AUTO
+    check_fields: bool = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "filters", as_tuple(self.filters))
+
+    def problems(self) -> Iterator[str]:
+        """What cannot be meant as written, each as a sentence."""
+        yield from object_problems(self.object)
+        yield from connection_problems(self.connection)
+        yield from filter_problems(self.filters)
+        yield from span_problems("lookback", self.lookback)
+        yield from span_problems("settle", self.settle)
+        if type(self.page_size) is not int or not 1 <= self.page_size <= MAX_LIMIT:
+            yield f"page_size={self.page_size!r}: Fenxiang gives 1 to {MAX_LIMIT} records a page"
+        elif type(self.segment_records) is not int or self.segment_records < self.page_size:
+            yield f"segment_records={self.segment_records!r}: a segment holds a page ({self.page_size}) or more"
+        if not isinstance(self.bounds, Bounds):
+            yield f"bounds={self.bounds!r}: choose one of {', '.join(map(str, Bounds.__members__))} of Bounds"
+        if not isinstance(self.check_fields, bool):
+            yield f"check_fields={self.check_fields!r}: give True or False"
+
+
+@names_its_words
+@dataclass(frozen=True, kw_only=True)
+class Pipeline:
+    """One synced object. Checked when built; `DeclarationError` names everything that cannot be meant as written.
+
+    `conditions` say which records are kept: one of the lists must hold, with all of its conditions; the others are
+    counted as filtered. `key` is the target path of the row's id (by default where ``_id`` goes), `number` the source
+    field that people search by. `start` is from when on the target is to be complete; `reach_back` how far a
+    scheduled run heals gaps.
+    """
+
+    name: str
+    source: Source
+    fields: Sequence[Entry]
+    target: Target
+    conditions: Sequence[Sequence[Condition]] = ()
+    title: str = ""
+    description: str = ""
+    key: str | None = None
+    number: str | None = "name"
+    schedule: str | None = "0 * * * *"
+    timezone: str = SHANGHAI
+    start: datetime | None = None
+    id_check: IdCheck = IdCheck.UPSERT_ON_CHANGE
+    reach_back: timedelta = timedelta(days=31)
+    tags: Sequence[str] = ()
+    owner: str = "airflow"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "fields", as_tuple(self.fields))
+        object.__setattr__(self, "tags", as_tuple(self.tags))
+        object.__setattr__(self, "conditions", as_tuples(self.conditions))
+        found = list(self._problems())
+        if len(found) == 1:
+            raise DeclarationError(f"pipeline {self.name!r}: {found[0]}")
+        if found:
+            raise DeclarationError(f"pipeline {self.name!r}:\n" + "\n".join(f"- {problem}" for problem in found))
+
+    @functools.cached_property
+    def mapping(self) -> Mapping:
+        """The compiled fields."""
+        also = (condition.field for each in self.conditions for condition in each)
+        return Mapping(self.fields, key=self.key, number=self.number, also=also)
+
+    @functools.cached_property
+    def keeps(self) -> Keeps:
+        """Whether a record is kept, by the conditions."""
+        return keeper(self.conditions)
+
+    @functools.cached_property
+    def config_hash(self) -> str:
+        """16 hex digits over what decides which rows reach the target; equal in every process and on every machine.
+
+        A function of your own counts by its name: rename it when what it makes changes.
+        """
+        says = {
+            "object": self.source.object,
+            "connection": self.source.connection,
+            "filters": [each.wire() for each in self.source.filters],
+            "conditions": [[repr(condition) for condition in each] for each in self.conditions],
+            "fields": [_said(entry) for entry in self.fields],
+            "key": self.mapping.key,
+            "number": self.number,
+            "target": self.target.describe(),
+            "id_check": self.id_check,
+        }
+        return sha256(msgspec.json.encode(says, order="sorted")).hexdigest()[:16]
+
+    def describe_markdown(self) -> str:
+        """What the DAG page shows: what is read when, what becomes of each field, where it goes, how to start it."""
+        return "\n\n".join(part for part in self._paragraphs() if part)
+
+    def _paragraphs(self) -> Iterator[str]:
+        source = self.source
+        yield f"### {_cell(self.title)}" if self.title else ""
+        yield self.description.strip()
+        yield "\n".join(
+            [
+                f"- **Source** {source.object} ({'custom' if is_custom(source.object) else 'preset'} object, "
+                f"connection `{source.connection}`){_conditions(source.filters)}",
+                *([f"- **Keeps** {_kept(self.conditions)}"] if self.conditions else []),
+                f"- **Target** {self.target.describe()}; id `{self.mapping.key}`, id check `{self.id_check}`",
+                f"- **Runs** {_rhythm(self.schedule, self.timezone)}; each reads the changes of its data interval and "
+                f"{spoken_span(source.lookback)} before it, gaps up to {spoken_span(self.reach_back)} old as well",
+            ]
+        )
+        yield "\n".join(
+            ["| target | source | converter | if null |", "|---|---|---|---|", *(_line(entry) for entry in self.fields)]
+        )
+        yield (
+            "**Trigger ▸** reads a range of your own (`since`, `until`), everything (`full`) or writes nothing "
+            "(`dry_run`); without any of them, what is not certified yet. A long history is one such run. "
+            f"Old intervals again: `airflow backfill create --dag-id {self.name} "
+            "--from-date 2026-01-01 --to-date 2026-01-04`"
+        )
+
+    def _problems(self) -> Iterator[str]:
+        yield from name_problems(self.name)
+        if isinstance(self.source, Source):
+            yield from (f"source: {problem}" for problem in self.source.problems())
+        else:
+            yield f"source={self.source!r}: give Source(object=…)"
+        yield from field_problems(self.fields, self.key)
+        yield from condition_problems(self.conditions)
+        if isinstance(self.target, type) or not isinstance(self.target, Target):
+            yield f"target={self.target!r} is no target; give one with its settings, as in HubTarget()"
+        yield from number_problems(self.number)
+        if not isinstance(self.id_check, IdCheck):
+            yield f"id_check={self.id_check!r}: give IdCheck.UPSERT_ON_CHANGE, or Qeasy's true as IdCheck.SKIP_EXISTING"
+        yield from self._time_problems()
+        yield from self._word_problems()
+
+    def _time_problems(self) -> Iterator[str]:
+        if self.schedule is not None:
+            yield from cron_problems(self.schedule)
+        try:
+            time_zone(self.timezone)
+        except DeclarationError as error:
+            yield f"timezone: {error}"
+        yield from start_problems(self.start)
+        yield from span_problems("reach_back", self.reach_back)
+
+    def _word_problems(self) -> Iterator[str]:
+        for word in ("title", "description", "owner"):
+            if not isinstance(getattr(self, word), str):
+                yield f"{word}={getattr(self, word)!r}: give text"
+        if not isinstance(self.tags, tuple) or not all(isinstance(tag, str) for tag in self.tags):
+            yield f"tags={self.tags!r}: give a list of texts"
+
+
+def _said(entry: Entry) -> list[Any]:
+    if isinstance(entry, Constant):
+        return ["constant", entry.to, repr(entry.value)]
+    return [entry.source, entry.target, written(converter(entry.convert)), entry.required, repr(entry.default)]
+
+
+def _line(entry: Entry) -> str:
+    if isinstance(entry, Constant):
+        cells = [f"`{entry.to}`", "", f"constant {entry.value!r}", ""]
+    else:
+        cells = [f"`{entry.target}`", f"`{entry.source}`", written(converter(entry.convert)), entry.rule]
+    return "| " + " | ".join(_cell(cell) for cell in cells) + " |"
+
+
+def _cell(said: str) -> str:
+    short = said if len(said) <= _WIDEST_CELL else said[:_WIDEST_CELL] + "…"
+    return short.replace("|", "\\|").replace("\n", " ")
+
+
+def _conditions(filters: Sequence[Filter]) -> str:
+    conditions = [f"`{f.field} {f.operator} {', '.join(f.wire()['field_values'])}`" for f in filters]
+    return " where " + " and ".join(conditions) if conditions else ""
+
+
+def _kept(conditions: Sequence[Sequence[Condition]]) -> str:
+    return " or ".join(" and ".join(f"`{_cell(str(condition))}`" for condition in each) for each in conditions)
+
+
+def _rhythm(schedule: str | None, timezone: str) -> str:
+    return f"`{schedule}` ({timezone})" if schedule else "by hand"

@@ -1,0 +1,47 @@
+"""Row: what a record becomes on its way to the target; Outcome: what became of a record."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+
+class Outcome(StrEnum):
+    """What happened to one record in one run. Every record that was read ends with exactly one."""
+
+    DELIVERED = "delivered"
+    UNCHANGED = "unchanged"
+    STALE = "stale"
+    FILTERED = "filtered"
+    IN_DOUBT = "in_doubt"
+    DEAD_LETTER = "dead_letter"
+
+
+class IdCheck(StrEnum):
+    """What an id that the ledger already holds means for a row (idCheck, 轻易云)."""
+
+    UPSERT_ON_CHANGE = "upsert_on_change"
+    """Ours: the same content is not sent again, changed content is."""
+    SKIP_EXISTING = "skip_existing"
+    """Qeasy ``idCheck: true``: an id is sent once; later changes are not (REPEAT)."""
+    OVERWRITE = "overwrite"
+    """Qeasy ``idCheck: false``: every reading is sent."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One row for the target.
+
+    `id` is the row's key at the target, `source_id` the Fenxiang ``_id`` it came from. Rows of one id are
+    ordered by (`modified_ms`, `version`): Fenxiang's ``last_modified_time`` in epoch milliseconds and its
+    ``version``. `hash` is of `content` alone.
+    """
+
+    id: str
+    source_id: str
+    number: str | None
+    modified_ms: int
+    version: int
+    content: dict[str, Any]
+    hash: str

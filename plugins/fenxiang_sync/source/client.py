@@ -1,0 +1,227 @@
+"""FenxiangClient: reading calls of the Fenxiang Open API, each answered, or an error that says what to do."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+
+import requests
+
+from fenxiang_sync.errors import RefusedError, SetupError, ThrottledError, TokenError, TransientError
+from fenxiang_sync.source.auth import Credentials, Style, Token, Tokens, acting_user_by_mobile, explained
+from fenxiang_sync.source.codes import READ_CODES, Codes, error_for
+from fenxiang_sync.source.pacing import Pace, Paces
+from fenxiang_sync.source.query import SearchQuery, data_path
+from fenxiang_sync.source.retries import READ_RETRIES, Retries
+from fenxiang_sync.source.wire import Sealed, Wire
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Json = dict[str, Any]
+
+OBJECT_LIST = "/cgi/crm/v2/object/list"
+DESCRIBE = "/cgi/crm/v2/object/describe"
+FIRST_BACK_OFF_S = 2.5
+LONGEST_BACK_OFF_S = 20.0
+"""As long as the quota's window: after it, nothing that was called before counts."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """One answer of a query. `total` is a hint, None where the server gave none; `limit` and `offset` as echoed.
+
+    `outside` counts records that came although they are not in the window that was asked for.
+    """
+
+    records: list[Json]
+    total: int | None = None
+    limit: int | None = None
+    offset: int | None = None
+    outside: int = 0
+
+
+@dataclass(slots=True)
+class Habits:
+    """What was found out about this server, by object, so that it is found out once.
+
+    `compares_by_length`, `sorts_by_length`: whether GT and LT on `_id`, or orders by it, put every shorter id first.
+    `filters_first`: objects whose filters are known to apply before the limit. `between`: objects for which two
+    filters on the stamp are not both honoured. `counts_hidden`: objects whose totals include what is never sent.
+    """
+
+    compares_by_length: dict[str, bool] = field(default_factory=dict)
+    sorts_by_length: dict[str, bool] = field(default_factory=dict)
+    filters_first: set[str] = field(default_factory=set)
+    between: set[str] = field(default_factory=set)
+    counts_hidden: set[str] = field(default_factory=set)
+
+
+class FenxiangClient:
+    """For the threads of one process. `calls` counts the requests made, by path."""
+
+    def __init__(
+        self,
+        *,
+        session: requests.Session,
+        base_url: str,
+        tokens: Tokens,
+        credentials: Credentials,
+        pace: Callable[[str], Pace] | None = None,
+        timeout: tuple[float, float] = (10, 60),
+        retries: Retries = READ_RETRIES,
+        codes: Codes = READ_CODES,
+        now: Callable[[], float] = time.time,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.calls: Counter[str] = Counter()
+        self.habits = Habits()
+        self._wire = Wire(session, base_url, timeout=timeout)
+        self._tokens = tokens
+        self._credentials = credentials
+        self._pace = pace if pace is not None else Paces()
+        self._retries = retries
+        self._codes = codes
+        self._now = now
+        self._sleep = sleep
+        self._acting_user = credentials.acting_user
+        self._seen: tuple[datetime, float] | None = None
+        self._counting = threading.Lock()
+        self._looking_up = threading.Lock()
+
+    def call(self, path: str, body: Json) -> Json:
+        """The answer of a reading call whose errorCode is 0. `body` is without credentials."""
+        return self._asked(path, body, _as_it_is)
+
+    def query(self, query: SearchQuery) -> Page:
+        return self._asked(query.path, query.body(), _page)
+
+    def get(self, object_name: str, record_id: str) -> Json | None:
+        """The record, or None where the server answers without one. A refusal of the id is a `RefusedError`."""
+        body = {"data": {"dataObjectApiName": object_name, "objectDataId": record_id}}
+        record = self._asked(data_path(object_name, "get"), body, _as_it_is).get("data")
+        return record if isinstance(record, dict) and record else None
+
+    def objects(self) -> list[Json]:
+        """The objects that the app may use (``describeApiName``, ``describeDisplayName``, ``isActive`` …)."""
+        return self._asked(OBJECT_LIST, {}, _objects)
+
+    def describe(self, object_name: str) -> Json:
+        """The object's description: ``fields`` by API name, each with ``type``, ``label`` …"""
+        return self._asked(DESCRIBE, {"includeDetail": False, "data": {"apiName": object_name}}, _description)
+
+    def tenant(self) -> str:
+        """The corpId (body style) or ea (header style) that the token is for."""
+        return self._tokens.token().tenant
+
+    def acting_user(self) -> str:
+        """The employee whose data permission the reads have; looked up by mobile once where no id was given."""
+        with self._looking_up:
+            if not self._acting_user:
+                self._acting_user = acting_user_by_mobile(self._call_as_nobody, self._credentials)
+            return self._acting_user
+
+    def server_time(self) -> datetime:
+        """The server's time by the Date header of its last answer; up to about 1 s behind it, never ahead."""
+        if self._seen is None:
+            self.objects()
+        if self._seen is None:
+            raise SetupError(f"{self._wire.host} sends no Date header, so its time is unknown; a proxy may remove it")
+        date, received = self._seen
+        return date + timedelta(seconds=max(0.0, self._now() - received))
+
+    def skew(self) -> timedelta:
+        """How far the server's clock is ahead of ours (negative: behind), to about 1 s."""
+        return self.server_time() - datetime.fromtimestamp(self._now(), UTC)
+
+    def _call_as_nobody(self, path: str, body: Json) -> Json:
+        return self._asked(path, body, _as_it_is, acting=False)
+
+    def _asked(self, path: str, body: Json, read: Callable[[str, Json], T], *, acting: bool = True) -> T:
+        """Ask, and again in place where that may help; every attempt waits for its turn."""
+        user = self.acting_user() if acting else ""
+        for attempt in self._retries.attempts(self._sleep, lambda error, number: self._slow_down(path, error, number)):
+            with attempt:
+                return read(path, self._with_token(path, body, user))
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    def _with_token(self, path: str, body: Json, user: str) -> Json:
+        token = self._tokens.token()
+        try:
+            return self._once(path, body, user, token)
+        except TokenError:
+            log.info("%s refused the token; another is used", path)
+        return self._once(path, body, user, self._tokens.renew(token))
+
+    def _once(self, path: str, body: Json, user: str, token: Token) -> Json:
+        self._pace(path).wait()
+        with self._counting:
+            self.calls[path] += 1
+        received = self._wire.post(self._sealed(path, body, user, token))
+        if received.date is not None:
+            self._seen = received.date, self._now()
+        error = error_for(path, received.payload, self._codes, secrets=(token.value, *self._credentials.secrets))
+        if error is not None:
+            raise explained(error, self._credentials)
+        return received.payload
+
+    def _sealed(self, path: str, body: Json, user: str, token: Token) -> Sealed:
+        """The request with its credentials in the one style of the connection, never in both."""
+        if self._credentials.style is Style.HEADER:
+            who = {"x-fs-userid": user} if user else {}
+            return Sealed(path, body, {"authorization": f"Bearer {token.value}", "x-fs-ea": token.tenant, **who})
+        who = {"currentOpenUserId": user} if user else {}
+        return Sealed(path, {"corpAccessToken": token.value, "corpId": token.tenant, **who, **body})
+
+    def _slow_down(self, path: str, error: TransientError, attempt: int) -> None:
+        log.warning("%s (attempt %d); trying again", error, attempt)
+        if isinstance(error, ThrottledError):
+            self._pace(path).back_off(min(FIRST_BACK_OFF_S * 2 ** (attempt - 1), LONGEST_BACK_OFF_S))
+
+
+def _as_it_is(path: str, payload: Json) -> Json:  # noqa: ARG001
+    return payload
+
+
+def _page(path: str, payload: Json) -> Page:
+    """The page of an answer. Where there is no list of records it is an error: never an empty page."""
+    data = payload.get("data")
+    records = data.get("dataList") if isinstance(data, Mapping) else None
+    if not isinstance(data, Mapping) or not isinstance(records, list):
+        what = "data.dataList" if isinstance(data, Mapping) else "data"
+        raise TransientError(f"{path} answered errorCode 0 without a usable {what}; that is no empty page")
+    odd = [record for record in records if not isinstance(record, dict)]
+    if odd:
+        raise TransientError(f"{path} answered {len(odd)} records that are no objects (a {type(odd[0]).__name__})")
+    return Page(
+        records=records,
+        total=_whole(data.get("total")),
+        limit=_whole(data.get("limit")),
+        offset=_whole(data.get("offset")),
+    )
+
+
+def _objects(path: str, payload: Json) -> list[Json]:
+    data = payload.get("data")
+    found = data.get("objects") if isinstance(data, Mapping) else payload.get("objects")
+    if not isinstance(found, list):
+        raise RefusedError(f"{path} answered without a list of objects")
+    return [each for each in found if isinstance(each, dict)]
+
+
+def _description(path: str, payload: Json) -> Json:
+    data = payload.get("data")
+    found = data.get("describe") if isinstance(data, Mapping) else None
+    if not isinstance(found, dict):
+        raise RefusedError(f"{path} answered without a description")
+    return found
+
+
+def _whole(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None

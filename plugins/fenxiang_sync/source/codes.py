@@ -1,0 +1,92 @@
+"""Codes: what an errorCode means for a run.
+
+HTTP is 200 also for errors; only ``errorCode == 0`` is a success, and messages change without notice, so nothing
+branches on one (vendor documentation). A code that the table does not know is refused: a swallowed error would turn a
+cut-off pull into a success.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fenxiang_sync.errors import (
+    FenxiangSyncError,
+    QuotaError,
+    RefusedError,
+    ThrottledError,
+    TokenError,
+    TransientError,
+)
+
+Codes = Mapping[int, type[RefusedError] | type[TransientError]]
+
+READ_CODES: Codes = {
+    -1: TransientError,  # 系统繁忙
+    -2: TransientError,  # 系统错误
+    50009: TransientError,  # 服务异常; on writes it may be a business refusal, on reads it is not
+    14001: ThrottledError,  # 接口调用超过限制
+    30004: ThrottledError,  # 秒频次超限
+    20005: TokenError,  # accessToken不存在或者已经过期
+    20016: TokenError,  # corpAccessToken不存在或者已经过期
+    30002: QuotaError,  # 当天访问频次超限（0点重新统计）
+    30003: QuotaError,  # 客户没有购买openapi配额
+}
+"""The codes of reading calls that are not plainly refused."""
+
+_WAY_OUT = {
+    10013: "an offset over 10,000, or no token in the body",
+    15003: "allow the app this interface in the Fenxiang admin console",
+    20012: "check extra open_user_id of the Fenxiang connection",
+    20014: "the app may not see this employee; widen its range in the Fenxiang admin console",
+    20017: "the call carried no usable corpId or token",
+    20020: "the app may not read this company; check its authorisation in the Fenxiang admin console",
+    20021: "the app is disabled for this company; enable it in the Fenxiang admin console",
+    20022: "the company has not authorised the app; do so in the Fenxiang admin console",
+    30002: "the calls of the day are spent; they are counted anew at 0:00",
+    30003: "no Open API quota pack was bought; ask Fenxiang for one",
+    30027: "check the acting user of the Fenxiang connection",
+}
+
+
+def code_of(payload: Mapping[str, Any]) -> int | str | None:
+    """The errorCode: a number, also where it came as text of digits; other text as it is; None where there is none.
+
+    >>> code_of({"errorCode": 0}), code_of({"errorCode": "30004"}), code_of({"errorCode": "E1"}), code_of({})
+    (0, 30004, 'E1', None)
+    """
+    code = payload.get("errorCode")
+    if code is None or (isinstance(code, int) and not isinstance(code, bool)):
+        return code
+    text = str(code).strip()
+    return int(text) if text.removeprefix("-").isascii() and text.removeprefix("-").isdigit() else text
+
+
+def error_for(
+    path: str, payload: Mapping[str, Any], codes: Codes = READ_CODES, *, secrets: Sequence[str] = ()
+) -> FenxiangSyncError | None:
+    """The error that the answer of `path` means; None for a success. `secrets` are taken out of what it quotes."""
+    code = code_of(payload)
+    if code == 0:
+        return None
+    if code is None:
+        return TransientError(f"{path} answered JSON without an errorCode; is this host Fenxiang's?")
+    told = f"{path} answered errorCode {_quoted(code, secrets)}: {_quoted(_message(payload), secrets)}"
+    told += f" (traceId {_quoted(payload.get('traceId') or 'none', secrets)})"
+    if not isinstance(code, int):
+        return RefusedError(told, code=_quoted(code, secrets))
+    hint = f". Way out: {_WAY_OUT[code]}" if code in _WAY_OUT else ""
+    return codes.get(code, RefusedError)(told + hint, code=code)
+
+
+def _message(payload: Mapping[str, Any]) -> str:
+    parts = [str(payload[key]) for key in ("errorMessage", "errorDescription") if payload.get(key)]
+    return " · ".join(dict.fromkeys(parts)) or "no message"
+
+
+def _quoted(said: object, secrets: Sequence[str]) -> str:
+    """What the server said, for people: without secrets, and not without end."""
+    text = str(said)
+    for secret in filter(None, secrets):
+        text = text.replace(secret, "***")
+    return text[:300]

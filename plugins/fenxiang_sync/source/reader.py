@@ -1,0 +1,162 @@
+"""Reader: one window of one object, asked for page by page; how its bounds are given, what of a page is in it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from copy import copy
+from dataclasses import replace
+from enum import StrEnum
+from functools import partial
+from typing import Any, Self
+
+from fenxiang_sync.errors import DeclarationError, IncompleteError, QuotaError, RefusedError
+from fenxiang_sync.source.client import FenxiangClient, Page
+from fenxiang_sync.source.query import Filter, Operator, SearchQuery
+from fenxiang_sync.window import Window
+
+log = logging.getLogger(__name__)
+
+ID, STAMP = "_id", "last_modified_time"
+
+
+class Bounds(StrEnum):
+    """How the two ends of a window are asked for; whether two filters on one field are honoured is not documented."""
+
+    AUTO = "auto"
+    """Two filters; BETWEEN as soon as the server shows that it does not honour both."""
+    TWO_FILTERS = "two_filters"
+    BETWEEN = "between"
+
+
+class Reader:
+    """Asks for pages. Records outside the window are dropped here, whatever the server honours."""
+
+    def __init__(
+        self,
+        client: FenxiangClient,
+        object_name: str,
+        window: Window,
+        projection: Sequence[str],
+        filters: Sequence[Filter],
+        page_size: int,
+        bounds: Bounds = Bounds.AUTO,
+    ) -> None:
+        own = [each.field for each in filters if each.field in (ID, STAMP)]
+        if own:
+            raise DeclarationError(
+                f"{object_name}: a filter on {own[0]} would change what is read; leave it to the window"
+            )
+        self.client = client
+        self.object_name = object_name
+        self.window = window
+        self.page_size = page_size
+        self.filters = tuple(filters)
+        self._projection = tuple(dict.fromkeys((ID, STAMP, *projection)))
+        self.bounds = Bounds.BETWEEN if bounds is Bounds.AUTO and object_name in client.habits.between else bounds
+        self._first = True
+
+    def on(self, window: Window) -> Self:
+        """The same reader for another window."""
+        other = copy(self)
+        other.window = window
+        return other
+
+    def ask(
+        self, cursor: str | None, *, ascending: bool = True, filtered: bool = True, limit: int | None = None
+    ) -> Page:
+        """The page beyond the cursor, as it came, its records checked."""
+        search = partial(self._search, cursor, ascending, filtered, limit=limit or self.page_size)
+        try:
+            page = self._checked(self.client.query(search()))
+        except QuotaError:
+            raise
+        except RefusedError as refusal:
+            page = self._otherwise(refusal, search)
+        self._first = False
+        self._watch(page)
+        return page
+
+    def inside(self, page: Page, records: list[dict[str, Any]] | None = None) -> Page:
+        """The page (or `records` of it) without what is outside the window, which is counted."""
+        came = page.records if records is None else records
+        kept = [record for record in came if record[STAMP] in self.window]
+        return replace(page, records=kept, outside=len(came) - len(kept))
+
+    def total(self, cursor: str | None, *, limit: int = 1) -> Page:
+        """The first `limit` records beyond the cursor with the server's count of all of them."""
+        return self._checked(self.client.query(self._search(cursor, True, True, limit=limit, count=True)))
+
+    def first_beyond(self, cursor: str) -> str | None:
+        """The first id of the whole object that the server takes for greater than the cursor."""
+        found = self._of_object(Filter(STAMP, Operator.GTE, 0), Filter(ID, Operator.GT, cursor), limit=1).records
+        return str(found[0][ID]) if found else None
+
+    def among(self, ids: Sequence[str]) -> Page:
+        """Those of the ids that the object has, in the server's order."""
+        return self._of_object(Filter(ID, Operator.IN, ids), limit=len(ids))
+
+    def _of_object(self, *filters: Filter, limit: int) -> Page:
+        search = SearchQuery(
+            object_name=self.object_name, projection=(ID, STAMP), filters=filters, orders=((ID, True),), limit=limit
+        )
+        return self._checked(self.client.query(search))
+
+    def _search(
+        self, cursor: str | None, ascending: bool, filtered: bool, *, limit: int, count: bool = False
+    ) -> SearchQuery:
+        beyond = Operator.GT if ascending else Operator.LT
+        return SearchQuery(
+            object_name=self.object_name,
+            projection=self._projection,
+            filters=(
+                *self._ends(),
+                *(self.filters if filtered else ()),
+                *(() if cursor is None else (Filter(ID, beyond, cursor),)),
+            ),
+            orders=((ID, ascending),),
+            limit=limit,
+            count=count,
+        )
+
+    def _ends(self) -> tuple[Filter, ...]:
+        if self.bounds is Bounds.BETWEEN:
+            # Which ends BETWEEN includes is not documented: 1 ms more on each side, dropped on ours.
+            return (Filter(STAMP, Operator.BETWEEN, (max(0, self.window.since_ms - 1), self.window.until_ms)),)
+        return Filter(STAMP, Operator.GTE, self.window.since_ms), Filter(STAMP, Operator.LT, self.window.until_ms)
+
+    def _otherwise(self, refusal: RefusedError, search: Callable[[], SearchQuery]) -> Page:
+        """The first refused question once more with BETWEEN; its refusal where that is refused too."""
+        if self.bounds is not Bounds.AUTO or not self._first:
+            raise refusal
+        self.bounds = Bounds.BETWEEN
+        try:
+            page = self._checked(self.client.query(search()))
+        except RefusedError:
+            raise refusal from None
+        self._to_between()
+        return page
+
+    def _watch(self, page: Page) -> None:
+        outside = sum(record[STAMP] not in self.window for record in page.records)
+        if outside and self.bounds is Bounds.AUTO:
+            log.info("%s: %d records came from outside %s; asking with BETWEEN", self.object_name, outside, self.window)
+            self._to_between()
+
+    def _to_between(self) -> None:
+        self.bounds = Bounds.BETWEEN
+        self.client.habits.between.add(self.object_name)
+
+    def _checked(self, page: Page) -> Page:
+        for record in page.records:
+            record_id, stamp = record.get(ID), record.get(STAMP)
+            if not isinstance(record_id, str) or not record_id:
+                raise IncompleteError(
+                    f"{self.object_name}: a record of {self.window} came without {ID}; it has no place here"
+                )
+            if not isinstance(stamp, int) or isinstance(stamp, bool):
+                raise IncompleteError(
+                    f"{self.object_name}: record {record_id} came with {STAMP} {stamp!r}, no epoch milliseconds; "
+                    "it has no place in a window"
+                )
+        return page

@@ -1,0 +1,60 @@
+"""Retries: how often a call is tried again in place, before its task is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import tenacity
+
+from fenxiang_sync.errors import TokenError, TransientError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retries:
+    """`calls` in all, waiting about `first`, 2 × `first`, 4 × `first` … `longest` seconds in between.
+
+    None begins later than `within` seconds after the first.
+    """
+
+    calls: int = 6
+    first: float = 0.5
+    longest: float = 20.0
+    within: float = 600.0
+
+    def attempts(
+        self, sleep: Callable[[float], None], before: Callable[[TransientError, int], None] | None = None
+    ) -> Iterator[tenacity.AttemptManager]:
+        """Attempts for ``for … with``: a `TransientError` is tried again, the last one is raised as it is.
+
+        `before(error, attempt)` is called ahead of each wait. A `TokenError` is not tried again in place: what it
+        needed (another token) was done.
+        """
+
+        def told(state: tenacity.RetryCallState) -> None:
+            error = state.outcome.exception() if state.outcome else None
+            if before is not None and isinstance(error, TransientError):
+                before(error, state.attempt_number)
+
+        return iter(
+            tenacity.Retrying(
+                sleep=sleep,
+                stop=tenacity.stop_any(
+                    tenacity.stop_after_attempt(self.calls), tenacity.stop_before_delay(self.within)
+                ),
+                wait=tenacity.wait_exponential_jitter(initial=self.first, max=self.longest, jitter=self.first),
+                retry=tenacity.retry_if_exception(_worth_it),
+                before_sleep=told,
+                reraise=True,
+            )
+        )
+
+
+ONCE = Retries(calls=1)
+READ_RETRIES = Retries()
+TOKEN_RETRIES = Retries(calls=8, first=1.0, longest=20.0, within=75.0)
+"""Past the minute in which the token endpoint counts, and well within the lease under which it is called."""
+
+
+def _worth_it(error: BaseException) -> bool:
+    return isinstance(error, TransientError) and not isinstance(error, TokenError)

@@ -1,0 +1,136 @@
+"""extract: read one segment, page by page, into the stage."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice, pairwise
+
+import msgspec
+
+from fenxiang_sync.source import Bounds, FenxiangClient, Filter, pages
+from fenxiang_sync.stage import Folder
+from fenxiang_sync.steps.plan import Segment
+from fenxiang_sync.steps.run import Run
+from fenxiang_sync.window import Window
+
+log = logging.getLogger(__name__)
+
+PAGES_A_FILE = 10
+"""A killed task reads at most this many pages of each range again."""
+RANGES = 4
+"""How many ranges of a window are read at once, to hide the latency of the calls."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """What is asked of every record of a window: which object, which fields, under which filters."""
+
+    object_name: str
+    projection: Sequence[str]
+    filters: Sequence[Filter] = ()
+    page_size: int = 100
+    bounds: Bounds = Bounds.AUTO
+
+
+def extract(run: Run, segment: Segment, *, client: FenxiangClient) -> dict[str, int]:
+    """Read every record of the segment into ``records-…`` files; returns {read, outside, calls}."""
+    source = run.pipeline.source
+    reading = Reading(
+        object_name=source.object,
+        projection=run.pipeline.mapping.projection,
+        filters=source.filters,
+        page_size=source.page_size,
+        bounds=source.bounds,
+    )
+    return read(reading, segment.window, run.segment(segment.index), client=client, expected=segment.count)
+
+
+def read(
+    reading: Reading, window: Window, folder: Folder, *, client: FenxiangClient, expected: int | None = None
+) -> dict[str, int]:
+    """Read every record of the window into ``records-…`` files of the folder; returns {read, outside, calls}.
+
+    Goes on from the complete files of an earlier try that was cut off; where an earlier try had finished (the
+    task was cleared) it starts anew. `expected` is a hint: few records are not worth several ranges.
+    """
+    if folder.load("extracted") is not None:
+        folder.clear()
+    few = expected is not None and expected <= RANGES * reading.page_size
+    ranges = _ranges(window, 1 if few else RANGES, folder)
+    before = client.calls.total()
+    with ThreadPoolExecutor(max_workers=len(ranges)) as pool:
+        counted = list(pool.map(lambda at: _read_range(reading, folder, at, ranges[at], client), range(len(ranges))))
+    numbers = {
+        "read": sum(held for held, _ in counted),
+        "outside": sum(outside for _, outside in counted),
+        "calls": client.calls.total() - before,
+    }
+    folder.save("extracted", numbers)
+    return numbers
+
+
+def _ranges(window: Window, parts: int, folder: Folder) -> list[Window]:
+    """The ranges that are read at once; the same ones in every try, since the checkpoint counts by them."""
+    kept = folder.load("ranges")
+    if kept is not None:
+        return [Window.from_json(one) for one in kept]
+    ranges = _evenly(window, parts)
+    folder.save("ranges", [one.to_json() for one in ranges])
+    return ranges
+
+
+def _evenly(window: Window, parts: int) -> list[Window]:
+    """Up to `parts` adjacent windows of equal length that make up the window."""
+    parts = max(1, min(parts, window.length_ms))
+    bounds = [window.since_ms + window.length_ms * part // parts for part in range(parts + 1)]
+    return [Window(since, until) for since, until in pairwise(bounds)]
+
+
+def _read_range(reading: Reading, folder: Folder, at: int, window: Window, client: FenxiangClient) -> tuple[int, int]:
+    """Read one range, file by file; returns the records that are held and those dropped as outside."""
+    prefix = f"records-{at:02d}-"
+    done = folder.names(prefix)
+    if done:
+        log.info("%s: goes on after %d complete files of an earlier try", window, len(done))
+    after = folder.last_line(done[-1])["_id"] if done else None
+    held = sum(1 for _ in folder.lines_as(prefix, bytes))
+    outside = 0
+    asked = pages(
+        client,
+        object_name=reading.object_name,
+        window=window,
+        projection=reading.projection,
+        filters=reading.filters,
+        page_size=reading.page_size,
+        bounds=reading.bounds,
+        after=after,
+    )
+    number = len(done)
+    while group := list(islice(asked, PAGES_A_FILE)):
+        records = [record for page in group for record in page.records]
+        outside += sum(page.outside for page in group)
+        if records:
+            number += 1
+            folder.write_lines(f"{prefix}{number:05d}", records)
+        held += len(records)
+        log.info("%s: %s records held", window, f"{held:,}")
+    return held, outside
+
+
+def stamps(folder: Folder) -> dict[str, int]:
+    """What the segment holds: ``_id`` → ``last_modified_time`` in epoch milliseconds, the newest of each."""
+    held: dict[str, int] = {}
+    for record in folder.lines_as("records-", _decode_stamp):
+        held[record._id] = max(held.get(record._id, 0), record.last_modified_time)
+    return held
+
+
+class _Stamp(msgspec.Struct):
+    _id: str
+    last_modified_time: int
+
+
+_decode_stamp = msgspec.json.Decoder(_Stamp).decode

@@ -1,0 +1,213 @@
+"""plan: which spans of time a run reads, split into segments of bounded size."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+import msgspec
+
+from fenxiang_sync.hub import Hub
+from fenxiang_sync.source import FenxiangClient, census
+from fenxiang_sync.steps.fields import check_fields
+from fenxiang_sync.steps.run import Run
+from fenxiang_sync.window import Window, from_ms, gaps, merge, to_ms
+
+log = logging.getLogger(__name__)
+
+PATIENCE = timedelta(seconds=30)
+"""How long a run waits for its window to close on the server's clock; beyond that the window is cut instead."""
+
+
+class Kind(StrEnum):
+    """How a run came to be."""
+
+    SCHEDULED = "scheduled"
+    BACKFILL = "backfill"
+    MANUAL = "manual"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What a run was asked for. A bound that is None is found from the certificates."""
+
+    kind: Kind
+    since: datetime | None = None
+    until: datetime | None = None
+    full: bool = False
+    dry_run: bool = False
+
+    @property
+    def follows(self) -> bool:
+        """True for a run that takes up where the others ended, and closes the gaps that they left."""
+        return self.kind is Kind.SCHEDULED or (self.kind is Kind.MANUAL and self.since is None and not self.full)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Segment:
+    """A slice of the windows, read and delivered by one mapped task group. `count` is the server's hint."""
+
+    index: int
+    window: Window
+    count: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a run will do. `window` was asked for; `windows` (it and the gaps before it) will be certified; `segments`
+    read them and the lookback before each.
+
+    `uncovered` are gaps older than the pipeline's `reach_back`, which the run leaves alone. `calls` is what
+    planning cost.
+    """
+
+    kind: Kind
+    dry_run: bool
+    window: Window
+    windows: list[Window]
+    segments: list[Segment]
+    uncovered: list[Window]
+    config_hash: str
+    calls: int
+
+    @classmethod
+    def of(cls, run: Run) -> Plan:
+        """The plan of a run as its stage holds it; raises `UnverifiedError` where it is gone."""
+        document = run.folder.need("plan", "clear the task plan, with everything after it")
+        return msgspec.convert(document, cls)
+
+
+def plan(
+    run: Run,
+    asked: Asked,
+    *,
+    client: FenxiangClient,
+    hub: Hub,
+    sleep: Callable[[float], None],
+    most_segments: int = 1000,
+) -> Plan:
+    """Decide the windows, split them, and write the plan to the stage, which starts anew.
+
+    At most `most_segments` segments: a larger load gets larger segments. Costs one call for the fields, and the count
+    calls.
+    """
+    pipeline = run.pipeline
+    before = client.calls.total()
+    check_fields(pipeline, client)
+    certified = hub.certified(pipeline.name)
+    own = _own_window(run, asked, certified, client, sleep)
+    windows, uncovered = _with_gaps(run, asked, own, certified)
+    reading = merge(w.widen(pipeline.source.lookback) for w in windows)
+    segments = _segments(run, reading, client, most_segments)
+    made = Plan(
+        kind=asked.kind,
+        dry_run=asked.dry_run,
+        window=own,
+        windows=windows,
+        segments=segments,
+        uncovered=uncovered,
+        config_hash=pipeline.config_hash,
+        calls=client.calls.total() - before,
+    )
+    run.folder.clear()
+    run.folder.save("plan", made)
+    return made
+
+
+def _own_window(
+    run: Run, asked: Asked, certified: list[Window], client: FenxiangClient, sleep: Callable[[float], None]
+) -> Window:
+    """The window that was asked for, closed on the server's clock."""
+    since = asked.since or (_beginning(run) if asked.full else _watermark(run, certified))
+    closed = client.server_time() - run.pipeline.source.settle
+    until = asked.until or closed
+    if closed < until <= closed + PATIENCE:
+        sleep((until - closed).total_seconds())
+    elif until > closed:
+        log.warning("The server's clock has only reached %s: the window ends there instead of at %s", closed, until)
+        until = closed
+    return Window.between(min(since, until), until)
+
+
+def _beginning(run: Run) -> datetime:
+    return run.pipeline.start or from_ms(0)
+
+
+def _watermark(run: Run, certified: list[Window]) -> datetime:
+    """The end of the last certified span; what is open before it is a gap, and read as one."""
+    return certified[-1].until if certified else _beginning(run)
+
+
+def _with_gaps(run: Run, asked: Asked, own: Window, certified: list[Window]) -> tuple[list[Window], list[Window]]:
+    """The window and, for runs that follow the watermark, the gaps before it; and the gaps that are too old."""
+    if own.empty:
+        return [], []
+    if not asked.follows:
+        return [own], []
+    wanted = _wanted_since(run, own, certified)
+    open_spans = gaps(Window(wanted, own.since_ms), certified) if wanted < own.since_ms else []
+    oldest = to_ms(own.since - run.pipeline.reach_back) if certified else 0
+    old = [gap for gap in open_spans if gap.until_ms <= oldest]
+    healed = [gap for gap in open_spans if gap.until_ms > oldest]
+    for gap in healed:
+        log.warning("No run has certified %s yet; this run reads it as well", gap)
+    for gap in old:
+        log.warning("%s is not certified and lies before reach_back; load it with a manual run (since, until)", gap)
+    return merge([own, *healed]), old
+
+
+def _wanted_since(run: Run, own: Window, certified: list[Window]) -> int:
+    """From when on the pipeline is to be complete: its start, else its first certified moment, else the window."""
+    if run.pipeline.start:
+        return to_ms(run.pipeline.start)
+    return certified[0].since_ms if certified else own.since_ms
+
+
+def _segments(run: Run, reading: list[Window], client: FenxiangClient, most: int) -> list[Segment]:
+    size = run.pipeline.source.segment_records
+    if len(reading) > most // 2:  # more gaps than a run can map over: read what lies between them as well
+        reading = [Window(reading[0].since_ms, reading[-1].until_ms)]
+    counted = [(window, _count(run, client, window)) for window in reading]
+    total = sum(count or 0 for _, count in counted)
+    size = max(size, -(-total * 2 // (most - len(reading))))
+    pieces = [piece for window, count in counted for piece in _packed(_split(run, client, window, count, size), size)]
+    return [Segment(index=index, window=window, count=count) for index, (window, count) in enumerate(pieces, start=1)]
+
+
+def _count(run: Run, client: FenxiangClient, window: Window) -> int | None:
+    source = run.pipeline.source
+    return census.count(client, source.object, window, source.filters)
+
+
+def _split(
+    run: Run, client: FenxiangClient, window: Window, count: int | None, size: int
+) -> Iterator[tuple[Window, int | None]]:
+    """Halve by time until a piece holds at most `size` by the server's count; empty pieces go.
+
+    An unknown count, and one millisecond that holds more, stay one piece: it is read serially by `_id`. A count from
+    10,000 on may be a cap, so it is never believed to be small.
+    """
+    if count == 0:
+        return
+    if count is None or (count <= size and count < census.CAP) or window.length_ms < 2:
+        yield window, count
+        return
+    for half in window.halves():
+        yield from _split(run, client, half, _count(run, client, half), size)
+
+
+def _packed(pieces: Iterator[tuple[Window, int | None]], size: int) -> Iterator[tuple[Window, int | None]]:
+    """Neighbours that fit together become one piece (an empty span between them is no matter)."""
+    held: tuple[Window, int | None] | None = None
+    for window, count in pieces:
+        if held and held[1] is not None and count is not None and held[1] + count <= size:
+            held = Window(held[0].since_ms, window.until_ms), held[1] + count
+            continue
+        if held:
+            yield held
+        held = window, count
+    if held:
+        yield held

@@ -1,0 +1,77 @@
+"""transform: the records of a segment become rows, or rejects that say why not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+from fenxiang_sync.errors import RecordError, UnverifiedError
+from fenxiang_sync.rows import Row
+from fenxiang_sync.stage import Folder
+from fenxiang_sync.steps.plan import Segment
+from fenxiang_sync.steps.run import Run
+
+RECORDS_A_FILE = 5_000
+
+
+def transform(run: Run, segment: Segment) -> dict[str, int]:
+    """Write ``rows-…`` and ``rejects-…`` files from the segment's records; returns {read, rows, filtered, rejected}."""
+    folder = run.segment(segment.index)
+    read = folder.need("extracted", "clear the extract task of this segment")["read"]
+    folder.remove("rows-", "rejects-", "transformed", "loaded")
+    numbers = {"read": 0, "rows": 0, "filtered": 0, "rejected": 0}
+    records = folder.lines("records-")
+    number = 0
+    while group := list(islice(records, RECORDS_A_FILE)):
+        number += 1
+        mapped = _mapped(run, group)
+        _write(folder, "rows", number, mapped.rows)
+        _write(folder, "rejects", number, mapped.rejects)
+        numbers["read"] += len(group)
+        numbers["rows"] += len(mapped.rows)
+        numbers["filtered"] += mapped.filtered
+        numbers["rejected"] += len(mapped.rejects)
+    if numbers["read"] != read:
+        raise UnverifiedError(
+            f"{folder} holds {numbers['read']} records, but extract read {read}; clear the extract task of this segment"
+        )
+    folder.save("transformed", numbers)
+    return numbers
+
+
+@dataclass(slots=True)
+class _Mapped:
+    rows: list[Row] = field(default_factory=list)
+    rejects: list[dict[str, Any]] = field(default_factory=list)
+    filtered: int = 0
+
+
+def _mapped(run: Run, records: list[dict[str, Any]]) -> _Mapped:
+    pipeline = run.pipeline
+    mapped = _Mapped()
+    for record in records:
+        try:
+            if pipeline.keeps(record):
+                mapped.rows.append(pipeline.mapping.row(record))
+            else:
+                mapped.filtered += 1
+        except RecordError as error:
+            mapped.rejects.append({"reason": str(error), "field": error.field, "value": error.value, "record": record})
+    return mapped
+
+
+def _write(folder: Folder, kind: str, number: int, items: list[Any]) -> None:
+    if items:
+        folder.write_lines(f"{kind}-{number:05d}", items)
+
+
+def rows(folder: Folder) -> Iterator[Row]:
+    """The segment's rows, in the order of its records."""
+    return (Row(**row) for row in folder.lines("rows-"))
+
+
+def rejects(folder: Folder) -> Iterator[dict[str, Any]]:
+    """The segment's rejects: {reason, field, value, record}."""
+    return folder.lines("rejects-")

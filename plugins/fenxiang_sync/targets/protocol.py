@@ -1,0 +1,113 @@
+"""What a target is: a declaration that opens into a sender, and what a sender answers for each row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Protocol, runtime_checkable
+
+import requests
+
+from fenxiang_sync.rows import Row
+
+
+class Delivery(StrEnum):
+    """What the target said of one row."""
+
+    DELIVERED = "delivered"
+    REFUSED = "refused"
+    """It will not take this row; it took nothing of it. The row becomes a dead letter."""
+    UNKNOWN = "unknown"
+    """The answer was lost: it may hold the row or not."""
+    AGAIN = "again"
+    """Not settled, and safe to send again: the call failed before this row was taken, or the target upserts."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """The target's answer for one row, in the order of the batch. `retry_after` (seconds) belongs to AGAIN."""
+
+    delivery: Delivery
+    reason: str = ""
+    code: int | str | None = None
+    retry_after: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """An Airflow connection as a target needs it; `password` never shows in a repr."""
+
+    conn_id: str
+    url: str
+    login: str = ""
+    password: str = field(default="", repr=False)
+    extra: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reach:
+    """What a target may reach when it opens. The caller gives it; the target takes nothing else from outside.
+
+    `endpoint(conn_id)` raises `SetupError` for a connection that is not there. `session()` is a new session with
+    the deployment's TLS, proxies and time-outs. `sleep(seconds)` waits; `now()` is epoch seconds.
+    """
+
+    endpoint: Callable[[str], Endpoint]
+    session: Callable[[], requests.Session]
+    sleep: Callable[[float], None]
+    now: Callable[[], float]
+
+
+class Sender(Protocol):
+    """An open target."""
+
+    def send(self, rows: Sequence[Row]) -> Sequence[Answer]:
+        """Deliver one batch (at most `Target.batch_rows`); one answer per row, in order.
+
+        Raises only while no row has an answer: `TransientError` (the same batch may be sent again: nothing was taken,
+        or the target upserts), `RefusedError` (nothing can be delivered: credentials, permission, path), `SetupError`.
+        When that happens later in a batch, the rows without an answer are answered `Delivery.AGAIN`.
+        """
+        ...
+
+
+@runtime_checkable
+class Finder(Protocol):
+    """A sender that can also say what the target holds."""
+
+    def find(self, rows: Sequence[Row], *, since: float) -> Sequence[bool | None]:
+        """Whether the target holds each row as it is, stored at `since` (our epoch seconds) or later.
+
+        None where that cannot be told. False right after a time-out is no proof: the write may still be under way.
+        """
+        ...
+
+
+@runtime_checkable
+class Target(Protocol):
+    """A declared target: frozen, with real values, no secret; checked when built."""
+
+    @property
+    def batch_rows(self) -> int:
+        """How many rows one `Sender.send` takes at most."""
+        ...
+
+    @property
+    def upserts(self) -> bool:
+        """True where sending a row twice leaves it there once."""
+        ...
+
+    @property
+    def connections(self) -> Sequence[str]:
+        """The Airflow connections it needs; empty for the hub."""
+        ...
+
+    def describe(self) -> str:
+        """One line for the DAG page, without secrets: ``Qeasy store, scheme 123 (connection qeasy)``."""
+        ...
+
+    def open(self, reach: Reach) -> AbstractContextManager[Sender]:
+        """Open it; raises `SetupError` where a connection lacks something, naming it."""
+        ...

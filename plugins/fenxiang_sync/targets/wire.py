@@ -1,0 +1,160 @@
+"""Wire: one HTTP call to a target, paced, and what came of it. It logs nothing, and its errors hold no secret."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import msgspec
+import requests
+import urllib3
+from requests.auth import AuthBase
+
+from fenxiang_sync.errors import FenxiangSyncError, SetupError, TransientError
+from fenxiang_sync.targets.pace import Pace
+from fenxiang_sync.targets.protocol import Endpoint
+
+encode = msgspec.json.Encoder(decimal_format="number").encode
+"""JSON with exact numbers: a Decimal is written digit by digit."""
+decode = msgspec.json.Decoder(float_hook=Decimal).decode
+
+_NEVER_SENT = (
+    urllib3.exceptions.NewConnectionError,
+    urllib3.exceptions.ConnectTimeoutError,
+    urllib3.exceptions.ProxyError,
+)
+_BLOTTED_LENGTH = 300
+
+
+class AnswerLostError(TransientError):
+    """The call went out and its result is not known. `over`: the other side has ended its work on it for certain."""
+
+    def __init__(
+        self, message: str, *, over: bool, code: int | str | None = None, retry_after: float | None = None
+    ) -> None:
+        super().__init__(message, code=code, retry_after=retry_after)
+        self.over = over
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer. `payload` is its JSON with exact numbers (None where it is none); `page`: it is markup, a gateway's or
+    a login's. `retry_after` in seconds.
+    """
+
+    status: int
+    payload: Any
+    page: bool = False
+    retry_after: float | None = None
+
+
+class Wire:
+    """Calls to one connection, in the pace that it allows. For one thread."""
+
+    def __init__(
+        self,
+        session: requests.Session,
+        endpoint: Endpoint,
+        pace: Pace,
+        *,
+        now: Callable[[], float],
+        packed: bool = False,
+    ) -> None:
+        self.conn_id = endpoint.conn_id
+        self.pace = pace
+        self.skew = 0.0
+        """How far the target's clock is ahead of ours, in seconds, by its last answer (to 1 s)."""
+        self._session = session
+        self._base = endpoint.url.rstrip("/")
+        self._now = now
+        self._packed = packed
+        self._secrets: list[Callable[[], str]] = [lambda: endpoint.password]
+
+    def keep_secret(self, secret: Callable[[], str]) -> None:
+        """Blot out what `secret` gives, too."""
+        self._secrets.append(secret)
+
+    def blot(self, text: object) -> str:
+        """A text of the target, short and without our secrets."""
+        shown = str(text)
+        for secret in self._secrets:
+            if hidden := secret():
+                shown = shown.replace(hidden, "***")
+        return shown[:_BLOTTED_LENGTH]
+
+    def post(self, path: str, body: bytes, auth: AuthBase | None) -> Reply:
+        """POST JSON. Raises `AnswerLostError`, `TransientError` (it never went out) or `SetupError` (address, TLS)."""
+        headers = {"Content-Type": "application/json", "Accept": "application/json"}
+        if self._packed:
+            body, headers["Content-Encoding"] = gzip.compress(body, mtime=0), "gzip"
+        self.pace.wait()
+        outcome = self._exchange(path, body, headers, auth)
+        self.pace.answered()
+        if isinstance(outcome, FenxiangSyncError):
+            raise outcome
+        return self._reply(outcome)
+
+    def _exchange(
+        self, path: str, body: bytes, headers: dict[str, str], auth: AuthBase | None
+    ) -> requests.Response | FenxiangSyncError:
+        # What requests raises names the URL, which may hold the token: nothing of it is kept, not even as context.
+        try:
+            return self._session.post(self._base + path, data=body, headers=headers, auth=auth, allow_redirects=False)
+        except requests.RequestException as error:
+            return _failure(error, f"connection {self.conn_id!r}, {path}")
+
+    def _reply(self, response: requests.Response) -> Reply:
+        if date := _moment(response.headers.get("Date")):
+            self.skew = date.timestamp() - self._now()
+        try:
+            payload = decode(response.content)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            payload = None
+        return Reply(
+            status=response.status_code,
+            payload=payload,
+            page=response.content.lstrip()[:1] == b"<",
+            retry_after=self._retry_after(response.headers.get("Retry-After")),
+        )
+
+    def _retry_after(self, header: str | None) -> float | None:
+        """Retry-After in seconds: a number, or a date on the target's clock."""
+        if header is None:
+            return None
+        if header.strip().isdigit():
+            return float(header)
+        date = _moment(header)
+        return max(0.0, date.timestamp() - self.skew - self._now()) if date else None
+
+
+def _failure(error: requests.RequestException, where: str) -> FenxiangSyncError:
+    kind = type(error).__name__
+    if isinstance(error, requests.exceptions.SSLError):
+        return SetupError(f"{where}: the TLS handshake failed; check the certificate and `verify` of the connection")
+    if isinstance(error, ValueError):
+        return SetupError(f"{where}: the address of the connection cannot be used ({kind}); check its host and schema")
+    if any(isinstance(cause, _NEVER_SENT) for cause in _causes(error)):
+        return TransientError(f"{where}: no connection ({kind}); nothing was sent", code=kind)
+    began = isinstance(error, requests.exceptions.ChunkedEncodingError | requests.exceptions.ContentDecodingError)
+    return AnswerLostError(f"{where}: the answer was lost ({kind})", over=began, code=kind)
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The error and what it wraps: urllib3 puts the reason into an argument or into `reason`."""
+    yield error
+    for inner in (*error.args, getattr(error, "reason", None)):
+        if isinstance(inner, BaseException):
+            yield from _causes(inner)
+
+
+def _moment(header: str | None) -> datetime | None:
+    try:
+        moment = parsedate_to_datetime(header or "")
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -1,0 +1,118 @@
+"""How the simulated targets behave: settings for what no document says for sure, and faults to order."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections import deque
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Fault(StrEnum):
+    """What goes wrong with one call. `..._after_commit`: the rows are stored all the same."""
+
+    DROP_BEFORE = "drop_before"
+    DROP_AFTER_COMMIT = "drop_after_commit"
+    HANG_BEFORE = "hang_before"
+    HANG_AFTER_COMMIT = "hang_after_commit"
+    ERROR_BEFORE = "error_before"
+    ERROR_AFTER_COMMIT = "error_after_commit"
+    UNAVAILABLE = "unavailable"
+    """503 from the gateway; nothing is stored."""
+    BAD_GATEWAY_AFTER_COMMIT = "bad_gateway_after_commit"
+    HTML = "html"
+    """A page with HTTP 200; nothing is stored."""
+    HTML_AFTER_COMMIT = "html_after_commit"
+    TRUNCATED_AFTER_COMMIT = "truncated_after_commit"
+    THROTTLED = "throttled"
+    """HTTP 429 with Retry-After."""
+    THROTTLED_BARE = "throttled_bare"
+    """HTTP 429 without Retry-After."""
+    TOKEN_REFUSED = "token_refused"
+    """The token is called invalid (Qeasy), or HTTP 401 (/write)."""
+
+    @property
+    def commits(self) -> bool:
+        return self.value.endswith("after_commit")
+
+
+class IdRule(StrEnum):
+    """What a receiving Qeasy scheme does with an id that it holds already."""
+
+    OVERWRITE = "overwrite"
+    """``idCheck: false`` with a correct `id`."""
+    REPEAT = "repeat"
+    """``idCheck: true``: the row is dropped."""
+    APPEND = "append"
+    """The scheme has no usable `id`: every row is a new one."""
+
+
+@dataclass(slots=True)
+class TargetKnobs:
+    """Defaults are what the documents say, or our choice where they are silent. Change any of them at run time."""
+
+    qeasy_error_page: int = 1
+    """Which of the three documented code tables is in force: 1, 2, 3."""
+    qeasy_id_rule: IdRule = IdRule.OVERWRITE
+    qeasy_id_field: str = "_id"
+    qeasy_required: dict[str, list[str]] = field(default_factory=dict)
+    """Scheme id -> fields (dotted) that a row must have, neither null nor empty."""
+    qeasy_partial: bool = False
+    """A bad row: False = the whole batch is refused; True = the others are stored and it is counted as failed."""
+    qeasy_counts_repeats: bool = False
+    """Whether `inserted` counts a row that idCheck dropped."""
+    qeasy_max_rows: int = 0
+    """More rows than this in one call are a parameter error; 0 = no limit."""
+    qeasy_token_seconds: int = 7200
+    qeasy_calls: int = 60
+    qeasy_per_seconds: float = 60.0
+    qeasy_cool_down: float = 300.0
+    qeasy_throttle_in_body: bool = False
+    """True: HTTP 200 with the code of the table; False: HTTP 429 with Retry-After."""
+    qeasy_query_bare_list: bool = False
+    """True: `content` of a query is the array itself."""
+    qeasy_query_lag_s: float = 0.0
+    """How long a stored row stays invisible to query."""
+    qeasy_unknown_schemes: list[str] = field(default_factory=list)
+    qeasy_forbidden_schemes: list[str] = field(default_factory=list)
+    write_appends: bool = False
+    """/write: False = upsert by id, True = every call adds a row."""
+    write_required: list[str] = field(default_factory=list)
+    """/write: further fields (dotted) without which a record is refused."""
+    hang_s: float = 30.0
+    """How long a hanging call takes to answer."""
+    retry_after: str = "7"
+    """The Retry-After header of a 429 (seconds or an HTTP date)."""
+    rates: dict[Fault, float] = field(default_factory=dict)
+    """Fault -> share of the calls that get it."""
+
+
+class Faults:
+    """Faults by order (`inject`) and by chance (`TargetKnobs.rates`, the same for every run of one seed)."""
+
+    def __init__(self, knobs: TargetKnobs, *, seed: int) -> None:
+        self._knobs = knobs
+        self._random = random.Random(seed)
+        self._ordered: deque[tuple[Fault | None, str]] = deque()
+        self._lock = threading.Lock()
+
+    def inject(self, *faults: Fault | None, on: str = "", times: int = 1) -> None:
+        """The next calls of the interface `on` ("oauth", "store", "query", "write"; "" = any) fail so, in this order.
+
+        None lets one call pass.
+        """
+        with self._lock:
+            self._ordered.extend((fault, on) for _ in range(times) for fault in faults)
+
+    def draw(self, interface: str) -> Fault | None:
+        """The fault of this call, or None."""
+        with self._lock:
+            for entry in self._ordered:
+                if entry[1] in ("", interface):
+                    self._ordered.remove(entry)
+                    return entry[0]
+            for fault, rate in self._knobs.rates.items():
+                if self._random.random() < rate:
+                    return Fault(fault)
+        return None

@@ -1,0 +1,169 @@
+"""What a target gets of an Airflow connection."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+
+from fenxiang_simulator.clock import Clock
+from fenxiang_simulator.server import Request, Response, Server
+from fenxiang_sync.airflow.reach import make_reach
+from fenxiang_sync.errors import SetupError
+from tests.airflow_fixtures import ConnectionSetter
+
+
+class Recorder:
+    """An app that takes every call and keeps it."""
+
+    def __init__(self) -> None:
+        self.requests: list[Request] = []
+        self.delay_s = 0.0
+
+    def handle(self, request: Request) -> Response:
+        self.requests.append(request)
+        return Response.json({"ok": True})
+
+
+@pytest.fixture
+def recorder() -> Recorder:
+    return Recorder()
+
+
+@pytest.fixture
+def url(recorder: Recorder) -> Iterator[str]:
+    server = Server([recorder], Clock())
+    server.start()
+    yield server.url
+    server.stop()
+
+
+def test_an_endpoint_has_what_the_connection_holds(connection: ConnectionSetter) -> None:
+    connection(
+        "qeasy",
+        conn_type="qeasy",
+        host="https://api.qeasy.cloud/",
+        login="demoappkey01",
+        password="app-secret-77",
+        extra={"token_in": "header"},
+    )
+    endpoint = make_reach().endpoint("qeasy")
+    assert (endpoint.conn_id, endpoint.url, endpoint.login) == ("qeasy", "https://api.qeasy.cloud", "demoappkey01")
+    assert endpoint.password == "app-secret-77"
+    assert endpoint.extra == {"token_in": "header"}
+    assert "app-secret-77" not in repr(endpoint)
+
+
+@pytest.mark.parametrize(
+    ("fields", "url"),
+    [
+        ({"host": "api.example.com"}, "https://api.example.com"),
+        ({"host": "api.example.com", "schema": "http", "port": 8080}, "http://api.example.com:8080"),
+        ({"host": "http://api.example.com:81/base/"}, "http://api.example.com:81/base"),
+        ({"host": "https://[::1]:8443"}, "https://[::1]:8443"),
+    ],
+)
+def test_the_url_is_built_as_people_write_hosts(
+    connection: ConnectionSetter, fields: dict[str, object], url: str
+) -> None:
+    connection("write_api", conn_type="http", **fields)
+    assert make_reach().endpoint("write_api").url == url
+
+
+def test_a_missing_connection_is_a_sentence_with_the_way_to_add_it() -> None:
+    with pytest.raises(SetupError) as raised:
+        make_reach().endpoint("write_api")
+    assert "'write_api' does not exist" in str(raised.value)
+    assert "airflow connections add write_api" in str(raised.value)
+    assert "AIRFLOW_CONN_WRITE_API" in str(raised.value)
+
+
+@pytest.mark.parametrize("host", ["", "ftp://files", "http://user:word-33@host", "http://host:port", "http://"])
+def test_a_host_of_no_use_is_named_without_its_secret(connection: ConnectionSetter, host: str) -> None:
+    connection("write_api", conn_type="http", host=host)
+    with pytest.raises(SetupError, match="write_api") as raised:
+        make_reach().endpoint("write_api")
+    assert "word-33" not in str(raised.value)
+
+
+def test_a_call_carries_no_header_that_its_target_did_not_set(
+    connection: ConnectionSetter,
+    url: str,
+    recorder: Recorder,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login leak password leak\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    connection("write_api", conn_type="http", host=url, login="user", password="word", extra={"secret": "canary"})
+    reach = make_reach()
+    endpoint = reach.endpoint("write_api")
+    reach.session().post(f"{endpoint.url}/write", json={}, headers={"Authorization": "Bearer ours"})
+    headers = {name.lower(): value for name, value in recorder.requests[0].headers.items()}
+    assert set(headers) == {
+        "host", "user-agent", "accept", "accept-encoding", "connection", "content-type", "content-length",
+        "authorization",
+    }  # fmt: skip
+    assert headers["authorization"] == "Bearer ours"
+
+
+def test_a_call_goes_through_the_proxy_of_its_connection(
+    connection: ConnectionSetter, url: str, recorder: Recorder
+) -> None:
+    connection("write_api", conn_type="http", host="http://unreachable.invalid", extra={"proxy": url})
+    reach = make_reach()
+    endpoint = reach.endpoint("write_api")
+    assert reach.session().post(f"{endpoint.url}/write", timeout=5).status_code == 200
+    assert len(recorder.requests) == 1
+
+
+def test_a_call_waits_no_longer_than_its_connection_says(connection: ConnectionSetter) -> None:
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        host = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        connection("write_api", conn_type="http", host=host, extra={"timeout": 0.2})
+        reach = make_reach()
+        endpoint = reach.endpoint("write_api")
+        with pytest.raises(requests.ReadTimeout):
+            reach.session().post(f"{endpoint.url}/write")
+
+
+def test_a_ca_bundle_of_one_connection_does_not_serve_another(connection: ConnectionSetter, url: str) -> None:
+    connection("secure", conn_type="http", host="https://secure.invalid", extra={"verify": "/no/such/bundle.pem"})
+    connection("write_api", conn_type="http", host=url)
+    reach = make_reach()
+    session = reach.session()
+    secure, write = reach.endpoint("secure"), reach.endpoint("write_api")
+    with pytest.raises(OSError, match="bundle"):
+        session.post(f"{secure.url}/x", timeout=5)
+    assert session.post(f"{write.url}/write", timeout=5).status_code == 200
+
+
+@pytest.mark.parametrize("timeout", ["soon", 0, -1, True])
+def test_a_timeout_of_no_use_is_named(connection: ConnectionSetter, timeout: object) -> None:
+    connection("write_api", conn_type="http", host="http://h", extra={"timeout": timeout})
+    with pytest.raises(SetupError, match="timeout"):
+        make_reach().endpoint("write_api")
+
+
+def test_each_thread_may_have_a_session_of_its_own(connection: ConnectionSetter, url: str) -> None:
+    connection("write_api", conn_type="http", host=url)
+    reach = make_reach()
+    endpoint = reach.endpoint("write_api")
+    statuses: list[int] = []
+
+    def post() -> None:
+        with reach.session() as session:
+            statuses.append(session.post(f"{endpoint.url}/write").status_code)
+
+    threads = [threading.Thread(target=post) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert statuses == [200] * 4

@@ -1,0 +1,147 @@
+"""Dead letters: one open per record and stage, closed by a delivery, never larger than they may be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fenxiang_sync.hub import DeadLetter, Hub, Settled, StoredLetter
+from fenxiang_sync.hub.letters import HISTORY, PAYLOAD_BYTES, VALUE_CHARACTERS
+from fenxiang_sync.rows import IdCheck, Outcome, Row
+from tests.hub_fixtures import DRIVERS, NOW, empty_database, row
+
+
+@pytest.fixture(params=DRIVERS)
+def hub(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Hub]:
+    with empty_database(request.param, tmp_path) as url, Hub.connect(url) as hub:
+        yield hub
+
+
+def letter(record_id: str | None = "source-A", **given: Any) -> DeadLetter:
+    given = {"pipeline": "stock", "run": "run-1", "stage": "load", "error": "Refused", "reason": "too long", **given}
+    return DeadLetter(record_id=record_id, **given)
+
+
+def opened(hub: Hub, **given: Any) -> list[StoredLetter]:
+    return list(hub.dead_letters("stock", **given))
+
+
+def deliver(hub: Hub, *rows: Row, run: str = "run-9") -> None:
+    hub.claim("stock", rows, run=run, id_check=IdCheck.UPSERT_ON_CHANGE, lease_s=60, now=NOW)
+    assert hub.settle("stock", [Settled(row=one, outcome=Outcome.DELIVERED) for one in rows], run=run, now=NOW) == 0
+
+
+def test_a_letter_keeps_what_a_person_needs(hub: Hub) -> None:
+    payload = {"_id": "source-A", "amount": Decimal("1.50"), "name": "仓库"}
+    hub.bury([letter(stage="transform", field="amount", value=payload["amount"], payload=payload, code=41)], NOW)
+    (stored,) = opened(hub)
+    assert (stored.record_id, stored.field, stored.value, stored.code) == ("source-A", "amount", "1.50", "41")
+    assert (stored.payload, stored.open, stored.attempts) == (payload, True, 1)
+    assert (stored.created_at, stored.closed_at) == (NOW, None)
+
+
+def test_the_same_failure_again_is_one_more_attempt_of_the_open_letter(hub: Hub) -> None:
+    hub.bury([letter(), letter("source-B")], NOW)
+    later = NOW + timedelta(hours=1)
+    hub.bury([letter(run="run-2", reason="still too long", payload={"a": 2}), letter("source-C")], later)
+    first, second, third = opened(hub)
+    assert (first.attempts, first.run, first.reason, first.payload) == (2, "run-2", "still too long", {"a": 2})
+    assert (first.created_at, first.updated_at) == (NOW, later)
+    assert [(one["run"], one["reason"]) for one in first.history] == [("run-1", "too long")]
+    assert (second.attempts, third.attempts) == (1, 1)
+
+
+def test_the_history_of_a_letter_is_bounded(hub: Hub) -> None:
+    for number in range(HISTORY + 5):
+        hub.bury([letter(run=f"run-{number}", reason="r" * 3_000)], NOW)
+    (stored,) = opened(hub)
+    assert stored.attempts == HISTORY + 5
+    assert [one["run"] for one in stored.history] == [f"run-{number}" for number in range(4, HISTORY + 4)]
+    assert all(len(one["reason"]) <= 200 for one in stored.history)
+
+
+def test_stages_and_rows_of_one_record_have_letters_of_their_own(hub: Hub) -> None:
+    hub.bury([letter(), letter(stage="transform"), letter(row_id="line-1"), letter(row_id="line-2")], NOW)
+    assert len(opened(hub)) == 4
+    assert len(opened(hub, stage="load")) == 3
+
+
+def test_of_one_record_twice_in_a_batch_the_last_letter_stays(hub: Hub) -> None:
+    hub.bury([letter(reason="first"), letter(reason="second")], NOW)
+    assert [one.reason for one in opened(hub)] == ["second"]
+
+
+def test_a_record_without_an_id_finds_its_letter_by_its_content(hub: Hub) -> None:
+    for _ in range(2):
+        hub.bury([letter(None, payload={"a": 1}), letter(None, payload={"a": 2})], NOW)
+    assert [one.attempts for one in opened(hub)] == [2, 2]
+
+
+def test_a_delivery_closes_the_letters_of_its_record(hub: Hub) -> None:
+    hub.bury([letter(stage="transform"), letter(row_id="A"), letter("source-B")], NOW)
+    deliver(hub, row("A", 2))
+    assert [one.record_id for one in opened(hub)] == ["source-B"]
+    closed = [one for one in opened(hub, open_only=False) if not one.open]
+    assert [(one.closed_by, one.closed_at) for one in closed] == [("run-9", NOW)] * 2
+
+
+def test_a_delivery_of_another_row_of_the_record_leaves_the_rows_letter_open(hub: Hub) -> None:
+    hub.bury([letter(row_id="line-2")], NOW)
+    deliver(hub, row("A", 2))
+    assert len(opened(hub)) == 1
+
+
+def test_a_delivery_of_an_older_version_leaves_the_letter_open(hub: Hub) -> None:
+    hub.bury([letter(modified_ms=5)], NOW)
+    deliver(hub, row("A", 4))
+    assert len(opened(hub)) == 1
+    deliver(hub, row("A", 5, a=1))
+    assert opened(hub) == []
+
+
+def test_a_failure_after_a_delivery_opens_a_new_letter(hub: Hub) -> None:
+    hub.bury([letter()], NOW)
+    deliver(hub, row("A"))
+    hub.bury([letter()], NOW)
+    assert [(one.open, one.attempts) for one in opened(hub, open_only=False)] == [(False, 1), (True, 1)]
+
+
+def test_letters_are_found_by_what_they_share(hub: Hub) -> None:
+    hub.bury([letter(), letter("source-B", run="run-2"), letter("source-C", error="RecordError")], NOW)
+    hub.bury([letter("source-A", pipeline="orders")], NOW)
+    assert [one.record_id for one in opened(hub, run="run-2")] == ["source-B"]
+    assert [one.record_id for one in opened(hub, error="RecordError")] == ["source-C"]
+    assert [one.record_id for one in opened(hub, record_id="source-A", run="run-1")] == ["source-A"]
+    assert [one.pipeline for one in hub.dead_letters("orders")] == ["orders"]
+
+
+def test_letters_are_read_page_by_page_to_the_last(hub: Hub) -> None:
+    hub.bury([letter(f"{number:05}") for number in range(1_203)], NOW)
+    assert [one.record_id for one in opened(hub)] == [f"{number:05}" for number in range(1_203)]
+
+
+def test_letters_can_be_closed_while_they_are_read(hub: Hub) -> None:
+    hub.bury([letter(f"{number:05}") for number in range(1_100)], NOW)
+    seen = 0
+    for one in hub.dead_letters("stock"):
+        seen += hub.close_letters("stock", [str(one.record_id)], by="someone", now=NOW)
+    assert seen == 1_100
+
+
+def test_a_large_value_is_cut_and_a_large_payload_is_left_out(hub: Hub) -> None:
+    payload = {"text": "长" * PAYLOAD_BYTES}
+    hub.bury([letter(value="v" * 5_000, payload=payload)], NOW)
+    (stored,) = opened(hub)
+    assert stored.value == "v" * VALUE_CHARACTERS
+    assert stored.payload is None
+    assert stored.payload_bytes > PAYLOAD_BYTES
+
+
+def test_text_that_a_database_refuses_does_not_stop_a_letter(hub: Hub) -> None:
+    hub.bury([letter(value="a\x00b\ud800", reason="\x00")], NOW)
+    assert [(one.value, one.reason) for one in opened(hub)] == [("a\ufffdb?", "\ufffd")]

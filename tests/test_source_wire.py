@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+import gzip
+import socket
+import ssl
+import subprocess
+import threading
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from fenxiang_simulator.server import Request, Response
+from fenxiang_sync.errors import RefusedError, SetupError, ThrottledError, TransientError
+from fenxiang_sync.source.wire import Sealed, Wire
+from tests.source_fixtures import serving
+
+GOOD = b'{"errorCode":0}'
+
+
+def post(answer: Callable[[Request], Response], **changes: Any) -> dict[str, Any]:
+    with serving(answer) as (url, _):
+        return Wire(requests.Session(), url, **changes).post(Sealed("/cgi/x", {"corpAccessToken": "canary"})).payload
+
+
+def test_numbers_with_a_fraction_come_as_decimals() -> None:
+    assert post(lambda request: Response(body=b'{"rate":0.10,"n":7}')) == {"rate": Decimal("0.10"), "n": 7}
+
+
+def test_every_call_has_a_trace_id_of_its_own() -> None:
+    with serving(lambda request: Response(body=GOOD)) as (url, app):
+        wire = Wire(requests.Session(), url)
+        for _ in range(3):
+            wire.post(Sealed("/cgi/x", {}))
+    assert len({request.query["thirdTraceId"] for request in app.asked}) == 3
+
+
+def test_the_date_of_the_answer_is_kept() -> None:
+    with serving(lambda request: Response(body=GOOD)) as (url, _):
+        received = Wire(requests.Session(), url).post(Sealed("/cgi/x", {}))
+    assert received.date is not None
+    assert received.date.tzinfo is not None
+
+
+@pytest.mark.parametrize(
+    ("response", "error", "named"),
+    [
+        (Response(302, {"Location": "https://www.fxiaoke.com/?token=x"}), RefusedError, "redirect to www.fxiaoke.com"),
+        (Response.html("<title>404 Not Found</title>", 404), RefusedError, "host or path is wrong"),
+        (Response(403), RefusedError, "HTTP 403"),
+        (Response(429), ThrottledError, "429"),
+        (Response(502), TransientError, "502"),
+        (Response.html("<html><TITLE> 请登录 </TITLE></html>"), TransientError, "text/html.*'请登录'"),
+        (Response(body=b'{"errorCode":0,"da'), TransientError, "instead of a JSON object"),
+        (Response(body=b"[1]"), TransientError, "instead of a JSON object"),
+        (Response(body=b""), TransientError, "instead of a JSON object"),
+        (Response(body=b'{"errorCode":0,"a":"\xff"}'), TransientError, "instead of a JSON object"),
+        (Response(body=b"[" * 100_000), TransientError, "instead of a JSON object"),
+        (Response(body=GOOD * 100, truncate_at=20), TransientError, "whole answer|before the end"),
+        (Response(body=GOOD, reset=True), TransientError, "ConnectionResetError|ProtocolError"),
+    ],
+)
+def test_what_is_no_answer_is_an_error_that_names_what_was_met(
+    response: Response, error: type[Exception], named: str
+) -> None:
+    with pytest.raises(error, match=named) as raised:
+        post(lambda request: response)
+    assert type(raised.value) is error
+
+
+def test_a_redirect_is_not_followed() -> None:
+    away = Response(302, {"Location": "/elsewhere"})
+    with serving(lambda request: away) as (url, app), pytest.raises(RefusedError):
+        Wire(requests.Session(), url).post(Sealed("/cgi/x", {}))
+    assert [request.path for request in app.asked] == ["/cgi/x"]
+
+
+def test_a_hanging_server_is_given_up() -> None:
+    with pytest.raises(TransientError, match="ReadTimeout"):
+        post(lambda request: Response(body=GOOD, delay_s=30), timeout=(1, 0.2))
+
+
+def test_a_slow_drip_is_given_up_although_bytes_keep_coming() -> None:
+    with pytest.raises(TransientError, match=r"still sending after 0\.3 s"):
+        post(lambda request: Response(body=GOOD, drip_s=0.15), timeout=(0.1, 0.2))
+
+
+def test_an_answer_without_end_is_not_read_into_memory() -> None:
+    with pytest.raises(RefusedError, match="page_size"):
+        post(lambda request: Response(body=b" " * 3_000_000), max_bytes=1_000_000)
+
+
+def test_a_small_answer_that_unpacks_to_a_huge_one_is_not_read_into_memory() -> None:
+    bomb = gzip.compress(b" " * 50_000_000)
+    with pytest.raises(RefusedError, match="page_size"):
+        post(lambda request: Response(headers={"Content-Encoding": "gzip"}, body=bomb), max_bytes=1_000_000)
+
+
+def test_a_compressed_answer_is_read() -> None:
+    packed = Response(headers={"Content-Encoding": "gzip"}, body=gzip.compress(GOOD))
+    assert post(lambda request: packed) == {"errorCode": 0}
+
+
+def test_a_server_that_is_not_there_is_tried_again_later() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with pytest.raises(TransientError, match=r"ConnectionError.*NewConnectionError"):
+        Wire(requests.Session(), f"http://127.0.0.1:{port}").post(Sealed("/cgi/x", {}))
+
+
+@pytest.mark.parametrize("url", ["", "open.fxiaoke.com", "ftp://open.fxiaoke.com", "https://"])
+def test_a_host_that_is_none_is_named_as_such(url: str) -> None:
+    with pytest.raises(SetupError, match="no usable host"):
+        Wire(requests.Session(), url)
+
+
+def test_a_header_that_http_cannot_carry_is_a_matter_of_the_connection() -> None:
+    with serving(lambda request: Response(body=GOOD)) as (url, _):
+        for value in ("员工", "a\nb"):
+            with pytest.raises(SetupError, match="extra of the Fenxiang connection"):
+                Wire(requests.Session(), url).post(Sealed("/cgi/x", {}, {"x-fs-userid": value}))
+
+
+def test_neither_a_netrc_nor_the_sessions_own_login_replaces_the_bearer_token(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login somebody password canary\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    session = requests.Session()
+    session.auth = ("login", "password")
+    with serving(lambda request: Response(body=GOOD)) as (url, app):
+        Wire(session, url).post(Sealed("/cgi/x", {}, {"authorization": "Bearer AT"}))
+    assert app.asked[0].headers["authorization"] == "Bearer AT"
+
+
+def test_no_error_holds_the_request() -> None:
+    with pytest.raises(TransientError) as raised:
+        post(lambda request: Response(reset=True))
+    assert raised.value.__cause__ is None
+    assert raised.value.__context__ is None
+
+
+def test_a_tls_certificate_that_is_not_trusted_is_a_matter_of_setup(tls_url: str) -> None:
+    with pytest.raises(SetupError, match="certificate that is not trusted"):
+        Wire(requests.Session(), tls_url).post(Sealed("/cgi/x", {}))
+
+
+@pytest.fixture
+def tls_url(tmp_path: Path) -> Any:
+    """A TLS server with a certificate that nobody vouches for."""
+    key, cert = tmp_path / "key.pem", tmp_path / "cert.pem"
+    request = f"openssl req -x509 -newkey rsa:2048 -nodes -keyout {key} -out {cert} -days 1 -subj /CN=localhost"
+    subprocess.run(request.split(), check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(cert, key)
+    listener = context.wrap_socket(socket.create_server(("127.0.0.1", 0)), server_side=True)
+
+    def accept() -> None:
+        try:
+            listener.accept()
+        except OSError:
+            return
+
+    thread = threading.Thread(target=accept, daemon=True)
+    thread.start()
+    yield f"https://127.0.0.1:{listener.getsockname()[1]}"
+    listener.close()
+    thread.join(5)
