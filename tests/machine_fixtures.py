@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar
@@ -20,6 +20,7 @@ from fenxiang_sync.rows import Row
 from fenxiang_sync.source import FenxiangClient, MemoryTokenStore, Pace, Tokens
 from fenxiang_sync.stage import Stage
 from fenxiang_sync.steps import Asked, Plan, Run, Segment, extract, load, plan, transform, verify
+from fenxiang_sync.steps.extract import RANGES
 from fenxiang_sync.targets.protocol import Answer, Delivery, Endpoint, Reach, Sender
 from tests.steps_fixtures import CREDENTIALS, quiet
 
@@ -183,7 +184,8 @@ class World:
         return Run(pipeline=pipeline, id=run_id, folder=self._stage.run(pipeline.name, run_id))
 
     def step(self, run: Run, name: str, asked: Asked, segment: Segment | None, *, threads: bool = False) -> Any:
-        """Do one task. Without `threads` a segment is read as one range: the same calls in every try."""
+        """Do one task. Without `threads` the ranges of a segment are read one after the other: the same calls in
+        every try."""
         hub, clock = self.hub, self.clock
         if name == "plan":
             return plan(run, asked, client=self.client(), hub=hub, sleep=self.time.sleep)
@@ -191,7 +193,7 @@ class World:
             return verify(run, client=self.client(), hub=hub, reach=self.reach(), clock=clock)
         assert segment is not None
         if name == "extract":
-            return extract(run, segment if threads else replace(segment, count=0), client=self.client())
+            return extract(run, segment, client=self.client(), at_once=RANGES if threads else 1)
         if name == "transform":
             return transform(run, segment)
         return load(run, segment, hub=hub, reach=self.reach(), clock=clock, dry_run=Plan.of(run).dry_run)

@@ -41,16 +41,19 @@ def pages(
     filters: Sequence[Filter] = (),
     page_size: int = MAX_LIMIT,
     after: str | None = None,
+    above: str | None = None,
+    upto: str | None = None,
     bounds: Bounds = Bounds.AUTO,
 ) -> Iterator[Page]:
     """Pages of the records whose stamp is in the window; `_id` and `last_modified_time` always come along.
 
     `after` goes on behind the last id of an earlier reading that was cut off. Where a server sorts or compares ids in
-    a way of its own, records may then come twice; none stays away. Raises `IncompleteError` for a record without
+    a way of its own, records may then come twice; none stays away. With `above` and `upto` only the records come whose
+    `_id` is, as text, above the one and not above the other: a slice of a window that holds very many. Raises `IncompleteError` for a record without
     `_id` or stamp, and where pages do not follow one another.
     """
     if not window.empty:
-        reader = Reader(client, object_name, window, projection, filters, page_size, bounds)
+        reader = Reader(client, object_name, window, projection, filters, page_size, bounds, above, upto)
         yield from _Sweep(reader).read(after)
 
 
@@ -79,9 +82,11 @@ class _Sweep:
                 yield from _Sweep(self._reader).read(None) if after is not None else self._down_from_short()
 
     def _ascending(self, after: str | None) -> Iterator[Page]:
-        """All from `after` on, where the server sorts ids as text; else only part of it."""
+        """All of the slice from `after` on, where the server sorts ids as text; else only part of it."""
         if after is not None:
             self._seen(after)
+        else:
+            self._cursor = self._reader.above
         while True:
             page, order = self._following(self._cursor, check=self._cursor)
             if order is Order.LENGTH:
@@ -96,6 +101,8 @@ class _Sweep:
                 for record in page.records:
                     self._seen(record[ID])
                 self._mistakes = 0
+                if self._reader.upto is not None and page.records[-1][ID] > self._reader.upto:
+                    return
             elif not self._goes_on():
                 return
 
