@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PosixPath
 from typing import Any, ClassVar
 
 import requests
@@ -49,20 +49,34 @@ class Time:
 
 
 class Deaths:
-    """Kills the task at its n-th call of the CRM, or n-th look at its clock (before the n-th write to the hub)."""
+    """Kills the task at its n-th call of the CRM, n-th look at its clock (before the n-th write to the hub), or before
+    or behind the n-th file that it writes to the stage.
+
+    `meanwhile` holds what people do just before the n-th call from now, in mid-reading.
+    """
 
     def __init__(self) -> None:
         self.calls: int | None = None
         self.writes: int | None = None
+        self.files: int | None = None
+        self.meanwhile: list[tuple[int, Callable[[], None]]] = []
 
     def clear(self) -> None:
-        self.calls = self.writes = None
+        self.calls = self.writes = self.files = None
+        self.meanwhile = []
 
     def call(self) -> None:
+        due = [do for left, do in self.meanwhile if left == 0]
+        self.meanwhile = [(left - 1, do) for left, do in self.meanwhile if left]
+        for do in due:
+            do()
         self.calls = self._next(self.calls)
 
     def write(self) -> None:
         self.writes = self._next(self.writes)
+
+    def file(self) -> None:
+        self.files = self._next(self.files)
 
     def _next(self, left: int | None) -> int | None:
         if left == 0:
@@ -81,6 +95,18 @@ class MortalPace(Pace):
     def wait(self) -> None:
         self._deaths.call()
         super().wait()
+
+
+class MortalPath(PosixPath):
+    """A folder of the stage whose writer may die: with half a file, or with the whole one before it knows."""
+
+    deaths: ClassVar[Deaths]
+
+    def replace(self, target: Any) -> Any:
+        self.deaths.file()
+        made = super().replace(target)
+        self.deaths.file()
+        return made
 
 
 @dataclass
@@ -154,6 +180,8 @@ class World:
         self.time = time
         self.deaths = Deaths()
         self._stage = stage
+        mortal: Any = type("MortalPath", (MortalPath,), {"deaths": self.deaths})
+        stage.root = mortal(stage.root)
         self._store = MemoryTokenStore()
 
     def client(self) -> FenxiangClient:

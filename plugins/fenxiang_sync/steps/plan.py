@@ -146,7 +146,7 @@ def _own_window(
 ) -> Window:
     """The window that was asked for, closed on the server's clock."""
     since = asked.since or (_beginning(run) if asked.full else _watermark(run, certified))
-    closed = client.server_time() - run.pipeline.source.settle
+    closed = _closed(run, client)
     until = asked.until or closed
     if closed < until <= closed + PATIENCE:
         sleep((until - closed).total_seconds())
@@ -154,6 +154,20 @@ def _own_window(
         log.warning("The server's clock has only reached %s: the window ends there instead of at %s", closed, until)
         until = closed
     return Window.between(min(since, until), until)
+
+
+def _closed(run: Run, client: FenxiangClient) -> datetime:
+    """Up to when a window is closed: the server's time less `settle`.
+
+    Its Date header may be a gateway's, of another clock than the one that stamps. As far ahead of ours as the lookback
+    is, that does no harm: the next run reads that much again. Beyond, what is stamped later would be certified unseen.
+    """
+    source = run.pipeline.source
+    time, ahead = client.server_time(), client.skew()
+    if ahead > source.lookback:
+        log.warning("The server's Date header is %s ahead of our clock, more than the lookback: not believed", ahead)
+        time -= ahead - source.lookback
+    return time - source.settle
 
 
 def _beginning(run: Run) -> datetime:
