@@ -49,8 +49,8 @@ def pages(
 
     `after` goes on behind the last id of an earlier reading that was cut off. Where a server sorts or compares ids in
     a way of its own, records may then come twice; none stays away. With `above` and `upto` only the records come whose
-    `_id` is, as text, above the one and not above the other: a slice of a window that holds very many. Raises `IncompleteError` for a record without
-    `_id` or stamp, and where pages do not follow one another.
+    `_id` is, as text, above the one and not above the other: a slice of a window that holds very many. Raises
+    `IncompleteError` for a record without `_id` or stamp, and where pages do not follow one another.
     """
     if not window.empty:
         reader = Reader(client, object_name, window, projection, filters, page_size, bounds, above, upto)
