@@ -132,9 +132,20 @@ class _Sweep:
             records = list(takewhile(lambda record: wanted(record[ID]), page.records))
             if records:
                 yield self._reader.inside(page, records)
-            if not records or len(records) < len(page.records):
+            last = records[-1][ID] if records else None
+            if not page.records:
+                last = self._last_filtered(cursor, ascending=ascending, wanted=wanted)
+            if last is None or len(records) < len(page.records):
                 return
-            cursor = check = records[-1][ID]
+            cursor = check = last
+
+    def _last_filtered(self, cursor: str | None, *, ascending: bool, wanted: Callable[[str], bool]) -> str | None:
+        """Where to go on behind an empty page of a server that applies filters after the limit; None at the end."""
+        if not self._reader.filters or self._reader.object_name in self._reader.client.habits.filters_first:
+            return None
+        left = self._reader.sure(cursor, ascending=ascending, filtered=False).records
+        passed = list(takewhile(wanted, (record[ID] for record in left)))
+        return passed[-1] if passed else None
 
     # Where a range ends
 
@@ -142,7 +153,7 @@ class _Sweep:
         """Whether there is more behind an empty page; the cursor is then where to go on."""
         if self._reader.filters and self._goes_on_behind_filtered():
             return True
-        self._highest = self._below(None)
+        self._highest = self._below(None, filtered=True)
         if self._highest is not None and self._highest == self._cursor:
             return False
         return self._goes_on_behind_hidden()
@@ -165,7 +176,8 @@ class _Sweep:
             if len(looked_at) == self._reader.page_size and end > looked_at[-1][ID]:
                 known.add(self._reader.object_name)
                 return False
-        self._cursor = left[-1][ID] if left else self._cursor
+        if left:
+            self._seen(left[-1][ID])
         return bool(left)
 
     def _goes_on_behind_hidden(self) -> bool:
@@ -204,16 +216,16 @@ class _Sweep:
 
     # Where the server sorts by length
 
-    def _below(self, start: str | None) -> str | None:
-        """The id that the server sorts just below `start`; the last of all below None."""
-        found = self._reader.sure(start, ascending=False, limit=1).records
+    def _below(self, start: str | None, *, filtered: bool = False) -> str | None:
+        """The id that the server sorts just below `start`, whatever the filters; the last of all below None."""
+        found = self._reader.sure(start, ascending=False, filtered=filtered, limit=1).records
         return str(found[0][ID]) if found else None
 
     def _doubtful(self, after: str | None) -> bool:
         """Whether an earlier reading may have passed by longer ids than the ones it had read; then it says nothing."""
         if after is None or self._reader.object_name in self._reader.client.habits.sorts_by_length:
             return False
-        first = self._reader.sure(None, limit=1).records
+        first = self._reader.sure(None, filtered=False, limit=1).records
         return bool(first) and len(first[0][ID]) < len(after)
 
     def _passed_over(self) -> bool:
@@ -233,7 +245,7 @@ class _Sweep:
 
     def _short_then_long(self, start: str | None) -> Iterator[Page]:
         """The short ids from `start` up, the long ones from the top down."""
-        first = self._reader.sure(None, limit=1).records
+        first = self._reader.sure(None, filtered=False, limit=1).records
         if first:
             short = len(first[0][ID])
             yield from self._walk(start, ascending=True, wanted=lambda record_id: len(record_id) == short)

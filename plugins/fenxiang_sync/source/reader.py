@@ -84,10 +84,12 @@ class Reader:
         self._watch(page)
         return page
 
-    def sure(self, cursor: str | None, *, ascending: bool = True, limit: int | None = None) -> Page:
+    def sure(
+        self, cursor: str | None, *, ascending: bool = True, filtered: bool = True, limit: int | None = None
+    ) -> Page:
         """As `ask`, for what is decided by one page: empty only where it came empty twice."""
         return self._sure(
-            lambda: self.ask(cursor, ascending=ascending, limit=limit),
+            lambda: self.ask(cursor, ascending=ascending, filtered=filtered, limit=limit),
             lambda ids: len(ids) <= (limit or self.page_size) and all(_beyond(cursor, each, ascending) for each in ids),
         )
 
