@@ -58,6 +58,16 @@ def test_few_records_cost_one_call_and_many_one_call_more_for_each_piece() -> No
     assert len(found) < 1_000 / 50 * 2
 
 
+@pytest.mark.parametrize("total", ["exact", "capped"])
+def test_no_piece_holds_more_than_a_range_whatever_was_asked_for(total: str) -> None:
+    with simulator({NAME: 12_000}, total_mode=total) as server:
+        found = cut(server, most=20_000)
+    counts = [piece.count or 0 for piece in found]
+    assert len(counts) == 3
+    assert max(counts) <= 5_000
+    assert sum(counts) == 12_000
+
+
 def test_where_nothing_is_there_is_no_piece() -> None:
     with simulator({NAME: 10}) as server:
         assert cut(server, window=Window(0, 5)) == []

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from fenxiang_sync.errors import FenxiangSyncError
 from fenxiang_sync.pipeline import Pipeline
-from fenxiang_sync.source import FenxiangClient
 from fenxiang_sync.stage import Stage
-from fenxiang_sync.steps import Plan, Run, extract
+from fenxiang_sync.steps import Run, extract
 from fenxiang_sync.steps.extract import PAGES_A_FILE, RANGES
 from tests.machine_fixtures import Deaths, Killed, MortalPath
 from tests.many_fixtures import fill, id_at
-from tests.steps_fixtures import Bench, bench, manual, pipeline
+from tests.steps_fixtures import Bench, bench, manual, pipeline, quiet
 
 NAME = "AccountObj"
 BEGIN = 1_700_000_000_000
@@ -116,3 +116,49 @@ def test_a_worker_that_is_killed_at_a_file_reads_only_unfinished_pages_again(mor
     calls = mortal.extract()
     assert calls <= RANGES * (PAGES + ANYWAY) - complete * PAGES_A_FILE
     assert sorted(mortal.read()) == [id_at(number) for number in range(20_000)]
+
+
+# One millisecond
+
+
+@pytest.mark.slow
+def test_25000_records_on_one_millisecond_are_delivered_by_segments_of_20000(tmp_path: Path) -> None:
+    """An import, or a mass update: more than offsets and totals reach, and no time between them to split by."""
+    knobs = quiet(total_mode="capped", offset_10000_inclusive="rejected")
+    with bench(tmp_path, knobs, **{NAME: 40}) as crm:
+        for number in range(25_000):
+            crm.simulator.tenant.create(NAME, {"name": f"客户{number}"}, modified_ms=BEGIN)
+        account = pipeline(source={"check_fields": False})
+        run = crm.run(account)
+        made = crm.plan(run, manual(full=True))
+        assert len([part for segment in made.segments for part in segment.ranges if not part.whole]) == 5
+        crm.deliver(run, made)
+        report = crm.verify(run)
+    assert (report.read, report.delivered, report.repaired) == (25_040, 25_040, 0)
+    assert max(sum(1 for _ in run.segment(each.index).lines("records-")) for each in made.segments) <= 20_000
+    assert len(made.segments) >= 2
+
+
+# A segment that failed
+
+
+def test_a_segment_that_failed_is_read_again_alone(crm: Bench, account: Pipeline) -> None:
+    run = crm.run(account)
+    first, second = crm.plan(run, manual(full=True)).segments[:2]
+    extract(run, first, client=crm.client())
+    before = set(run.segment(1).names())
+    crm.simulator.faults.next("redirect", 50, path="/query")
+    with pytest.raises(FenxiangSyncError):
+        extract(run, second, client=crm.client())
+    crm.simulator.faults.clear()
+    asked = len(crm.simulator.queries)
+    extract(run, second, client=crm.client())
+    windows = [
+        each["field_values"][0]
+        for query in crm.simulator.queries[asked:]
+        for each in query.filters
+        if each["field_name"] == "last_modified_time" and each["operator"] == "GTE" and each["field_values"] != ["0"]
+    ]
+    assert windows
+    assert all(int(since) >= second.window.since_ms for since in windows)
+    assert set(run.segment(1).names()) == before

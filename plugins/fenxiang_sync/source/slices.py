@@ -54,12 +54,13 @@ def cut(
     most: int = STEP,
     bounds: Bounds = Bounds.AUTO,
 ) -> Iterator[Piece]:
-    """Adjacent pieces that make up the window, in its order, each of about `most` records or fewer; none where the
-    server holds nothing.
+    """Adjacent pieces that make up the window, in its order, each of `most` records (at most 5,000) or fewer; none
+    where the server holds nothing.
 
     Costs one call where few are counted, else one more for each piece. A piece is larger where the server says a rank
     is beyond the end though it is not, and where it orders ids by their length.
     """
+    most = min(most, STEP)
     counted = count(client, object_name, window, filters)
     if counted is not None and counted <= most:
         yield from [Piece(Slice(window), counted)] if counted else []
@@ -73,7 +74,7 @@ class _Cutter:
 
     def __init__(self, reader: Reader, most: int, *, counts: bool) -> None:
         self._reader = reader
-        self._most = min(most, STEP)
+        self._most = most
         self._counts = counts
         self._filtered = True
 
