@@ -5,7 +5,8 @@ import socket
 import ssl
 import subprocess
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import requests
 
 from fenxiang_simulator.server import Request, Response
 from fenxiang_sync.errors import RefusedError, SetupError, ThrottledError, TransientError
+from fenxiang_sync.source.deadline import Deadline
 from fenxiang_sync.source.wire import Sealed, Wire
 from tests.source_fixtures import serving
 
@@ -79,13 +81,85 @@ def test_a_redirect_is_not_followed() -> None:
 
 
 def test_a_hanging_server_is_given_up() -> None:
-    with pytest.raises(TransientError, match="ReadTimeout"):
-        post(lambda request: Response(body=GOOD, delay_s=30), timeout=(1, 0.2))
+    with pytest.raises(TransientError, match=r"silent for 0\.2 s.*ReadTimeout.*extra timeout of.*'crm'"):
+        post(lambda request: Response(body=GOOD, delay_s=30), timeout=(1, 0.2), connection="crm")
 
 
 def test_a_slow_drip_is_given_up_although_bytes_keep_coming() -> None:
     with pytest.raises(TransientError, match=r"still sending after 0\.3 s"):
         post(lambda request: Response(body=GOOD, drip_s=0.15), timeout=(0.1, 0.2))
+
+
+GZIP_OF_NOTHING = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
+ENDLESS = {
+    "headers": (b"HTTP/1.1 200 OK\r\nX-Slow: ", b"a"),
+    "the length of a chunk": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"0"),
+    "a body": (b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n", b" "),
+    "a body of unknown length": (b"HTTP/1.1 200 OK\r\n\r\n", b" "),
+    "packed data that holds nothing": (
+        b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 100000\r\n\r\n" + GZIP_OF_NOTHING,
+        b"\x00\x00\x00\xff\xff",
+    ),
+}
+
+
+@pytest.mark.parametrize(("what", "proxied"), [*((what, False) for what in ENDLESS), ("headers", True)])
+def test_whatever_drips_is_given_up_when_the_time_of_the_call_is_over(what: str, proxied: bool) -> None:
+    session = requests.Session()
+    session.trust_env = False
+    with dripping(*ENDLESS[what]) as url, pytest.raises(TransientError, match=r"(still sending|silent).*'crm'"):
+        if proxied:
+            session.proxies = {"http": url}
+            url = "http://open.example"
+        Wire(session, url, connection="crm", timeout=(0.1, 0.5)).post(Sealed("/cgi/x", {}))
+
+
+@contextmanager
+def dripping(head: bytes, drop: bytes) -> Iterator[str]:
+    """A server that goes on sending the same bytes to whoever calls, 20 times a second for 10 s."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    over = threading.Event()
+    ended = []
+
+    def serve() -> None:
+        with suppress(OSError):
+            called, _ = listener.accept()
+            with called:
+                called.sendall(head)
+                for _ in range(200):
+                    called.sendall(drop)
+                    if over.wait(0.05):
+                        return
+                ended.append(drop)
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    over.set()
+    listener.close()
+    thread.join(5)
+    assert not ended, "it was listened to until it stopped by itself"
+
+
+def test_a_deadline_leaves_the_connection_alone_once_its_call_is_over() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        with Deadline(0.05) as deadline:
+            deadline.watch(ours)
+        threading.Event().wait(0.1)
+        theirs.sendall(b"next")
+        assert ours.recv(10) == b"next"
+
+
+def test_a_path_that_has_answered_may_be_refused_for_a_moment() -> None:
+    answers = iter([Response(body=GOOD), Response(302, {"Location": "https://www.fxiaoke.com/"}), Response(404)])
+    with serving(lambda request: next(answers)) as (url, _):
+        wire = Wire(requests.Session(), url)
+        wire.post(Sealed("/cgi/x", {}))
+        with pytest.raises(TransientError, match=r"redirect to www\.fxiaoke\.com, although it did answer before"):
+            wire.post(Sealed("/cgi/x", {}))
+        with pytest.raises(RefusedError, match="404"):
+            wire.post(Sealed("/cgi/y", {}))
 
 
 def test_an_answer_without_end_is_not_read_into_memory() -> None:
@@ -108,8 +182,8 @@ def test_a_server_that_is_not_there_is_tried_again_later() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    with pytest.raises(TransientError, match=r"ConnectionError.*NewConnectionError"):
-        Wire(requests.Session(), f"http://127.0.0.1:{port}").post(Sealed("/cgi/x", {}))
+    with pytest.raises(TransientError, match=r"cannot be reached.*NewConnectionError.*check.*host of.*'crm'"):
+        Wire(requests.Session(), f"http://127.0.0.1:{port}", connection="crm").post(Sealed("/cgi/x", {}))
 
 
 @pytest.mark.parametrize("url", ["", "open.fxiaoke.com", "ftp://open.fxiaoke.com", "https://"])

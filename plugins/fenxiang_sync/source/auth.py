@@ -152,7 +152,8 @@ class Tokens:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         connect, answer = timeout
-        self._wire = Wire(session, base_url, timeout=(min(connect, LONGEST_S), min(answer, LONGEST_S)))
+        bounded = min(connect, LONGEST_S), min(answer, LONGEST_S)
+        self._wire = Wire(session, base_url, connection=credentials.connection, timeout=bounded)
         self._credentials = credentials
         self._store = store if store is not None else MemoryTokenStore()
         self._retries = retries

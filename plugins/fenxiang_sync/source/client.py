@@ -82,7 +82,7 @@ class FenxiangClient:
     ) -> None:
         self.calls: Counter[str] = Counter()
         self.habits = Habits()
-        self._wire = Wire(session, base_url, timeout=timeout)
+        self._wire = Wire(session, base_url, connection=credentials.connection, timeout=timeout)
         self._tokens = tokens
         self._credentials = credentials
         self._pace = pace if pace is not None else Paces()
