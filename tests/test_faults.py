@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,17 +28,19 @@ QUERY = "/data/query"
 PAGE_FAULTS = ("repeated_page", "other_page", "empty_page", "short_page")
 CALL_FAULTS = tuple(fault for fault in FAULTS if fault not in (*PAGE_FAULTS, "lost_row", "huge"))
 """All but two: what is `huge` is refused at once, and a page that only lacks a row is known to nobody who asks once."""
-HURRIED = (0.3, 0.3)
-WINDOWS = 3
-TRIES = 12
-"""Of one run at most; a task has fewer, but here one call in two goes wrong."""
+WINDOWS = 2
+TRIES = 5
+"""Runs until one succeeds; each task has its own tries besides."""
 
 T = TypeVar("T")
 Record = dict[str, Any]
 
 
+@dataclass
 class Faulty(Bench):
     """A bench whose clients give up soon and wait for nothing, and which tries a task again as Airflow does."""
+
+    timeout: tuple[float, float] = (0.3, 0.3)
 
     def client(self) -> FenxiangClient:
         session, clock = requests.Session(), self.simulator.clock
@@ -46,7 +49,7 @@ class Faulty(Bench):
             base_url=self.simulator.url,
             credentials=CREDENTIALS,
             store=self.store,
-            timeout=HURRIED,
+            timeout=self.timeout,
             now=clock.now,
             sleep=clock.advance,
         )
@@ -56,7 +59,7 @@ class Faulty(Bench):
             tokens=tokens,
             credentials=CREDENTIALS,
             pace=Paces(lambda: Pace(calls=1_000_000, per_seconds=1, sleep=lambda seconds: None)),
-            timeout=HURRIED,
+            timeout=self.timeout,
             now=clock.now,
             sleep=lambda seconds: None,
         )
@@ -90,11 +93,10 @@ def tried(task: Callable[[], T]) -> T:
 
 
 @contextmanager
-def faulty(folder: Path) -> Iterator[Faulty]:
-    # At most two edits a call, and small pages: some hundred calls, of which a fault of 5 % spoils some.
+def faulty(folder: Path, records: int = 200, seed: int = 7) -> Iterator[Faulty]:
     knobs = quiet(edits_per_request=2, token_latency_ms=0)
     with (
-        Simulator(seed=7, knobs=knobs, records={OBJECT: 500}) as simulator,
+        Simulator(seed=seed, knobs=knobs, records={OBJECT: records}) as simulator,
         Hub.connect(f"sqlite:///{folder}/hub.db") as hub,
     ):
         yield Faulty(simulator, hub, Stage(folder / "stage"))
@@ -120,6 +122,7 @@ def test_with_one_fault_in_twenty_calls_a_sync_is_complete_or_says_why_not(fault
 
 def test_a_huge_answer_fails_the_run_and_says_so_and_the_next_one_makes_up_for_it(tmp_path: Path) -> None:
     with faulty(tmp_path) as crm:
+        crm.timeout = (5, 60)
         crm.later()
         crm.simulator.faults.next("huge", path=QUERY, skip=7)
         (failure,) = until_it_succeeds(crm, declared())
@@ -127,7 +130,7 @@ def test_a_huge_answer_fails_the_run_and_says_so_and_the_next_one_makes_up_for_i
 
 
 def test_with_all_faults_at_once_a_sync_is_complete_or_says_why_not(tmp_path: Path) -> None:
-    with faulty(tmp_path) as crm:
+    with faulty(tmp_path, records=120) as crm:
         spoil(crm.simulator, *CALL_FAULTS, *PAGE_FAULTS)
         synced(crm, declared())
 

@@ -50,9 +50,6 @@ def test_the_date_of_the_answer_is_kept() -> None:
 @pytest.mark.parametrize(
     ("response", "error", "named"),
     [
-        (Response(302, {"Location": "https://www.fxiaoke.com/?token=x"}), RefusedError, "redirect to www.fxiaoke.com"),
-        (Response.html("<title>404 Not Found</title>", 404), RefusedError, "host or path is wrong"),
-        (Response(403), RefusedError, "HTTP 403"),
         (Response(429), ThrottledError, "429"),
         (Response(502), TransientError, "502"),
         (Response.html("<html><TITLE> 请登录 </TITLE></html>"), TransientError, "text/html.*'请登录'"),
@@ -71,13 +68,6 @@ def test_what_is_no_answer_is_an_error_that_names_what_was_met(
     with pytest.raises(error, match=named) as raised:
         post(lambda request: response)
     assert type(raised.value) is error
-
-
-def test_a_redirect_is_not_followed() -> None:
-    away = Response(302, {"Location": "/elsewhere"})
-    with serving(lambda request: away) as (url, app), pytest.raises(RefusedError):
-        Wire(requests.Session(), url).post(Sealed("/cgi/x", {}))
-    assert [request.path for request in app.asked] == ["/cgi/x"]
 
 
 def test_a_hanging_server_is_given_up() -> None:
@@ -151,15 +141,38 @@ def test_a_deadline_leaves_the_connection_alone_once_its_call_is_over() -> None:
         assert ours.recv(10) == b"next"
 
 
+AWAY = Response(302, {"Location": "https://www.fxiaoke.com/?token=x"})
+REFUSALS = [AWAY, Response.html("<title>404 Not Found</title>", 404), Response(403)]
+
+
+@pytest.mark.parametrize("refusal", REFUSALS, ids=lambda response: str(response.status))
+def test_a_path_that_never_answers_is_wrong_after_three_tries(refusal: Response) -> None:
+    told = rf"HTTP {refusal.status}.*host or path is wrong.*check the host of the Fenxiang connection 'crm'"
+    with serving(lambda request: refusal) as (url, _):
+        wire = Wire(requests.Session(), url, connection="crm")
+        for error in (TransientError, TransientError, RefusedError, RefusedError):
+            with pytest.raises(error, match=told):
+                wire.post(Sealed("/cgi/x", {}))
+        with pytest.raises(TransientError, match=told):
+            wire.post(Sealed("/cgi/y", {}))
+
+
 def test_a_path_that_has_answered_may_be_refused_for_a_moment() -> None:
-    answers = iter([Response(body=GOOD), Response(302, {"Location": "https://www.fxiaoke.com/"}), Response(404)])
+    answers = iter([Response(body=GOOD), *REFUSALS, *REFUSALS, Response(body=GOOD)])
     with serving(lambda request: next(answers)) as (url, _):
         wire = Wire(requests.Session(), url)
         wire.post(Sealed("/cgi/x", {}))
-        with pytest.raises(TransientError, match=r"redirect to www\.fxiaoke\.com, although it did answer before"):
-            wire.post(Sealed("/cgi/x", {}))
-        with pytest.raises(RefusedError, match="404"):
-            wire.post(Sealed("/cgi/y", {}))
+        for _ in range(6):
+            with pytest.raises(TransientError):
+                wire.post(Sealed("/cgi/x", {}))
+        wire.post(Sealed("/cgi/x", {}))
+
+
+def test_a_redirect_is_not_followed_and_what_it_carries_is_not_shown() -> None:
+    with serving(lambda request: AWAY) as (url, app), pytest.raises(TransientError) as raised:
+        Wire(requests.Session(), url).post(Sealed("/cgi/x", {}))
+    assert [request.path for request in app.asked] == ["/cgi/x"]
+    assert "a redirect to www.fxiaoke.com." in str(raised.value)
 
 
 def test_an_answer_without_end_is_not_read_into_memory() -> None:

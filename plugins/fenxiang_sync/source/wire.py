@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -27,6 +28,10 @@ from fenxiang_sync.source.deadline import Deadline, DeadlineAdapter
 
 MAX_BYTES = 64 * 1024 * 1024
 """The largest answer that is read; 100 records with long texts are a few megabytes."""
+
+REFUSALS = 3
+"""So often a path that has never answered is refused (a redirect, 404, 403) before host or path count as wrong; one that
+has answered is never: a gateway has its moments."""
 
 _PIECE = 64 * 1024
 _UNUSABLE = (
@@ -90,6 +95,7 @@ class Wire:
         self._longest = sum(timeout)
         self._max_bytes = max_bytes
         self._answered: set[str] = set()
+        self._refusals: Counter[str] = Counter()
         if not isinstance(session.get_adapter(f"{self._base_url}/"), DeadlineAdapter):
             session.mount(f"{self._base_url}/", DeadlineAdapter())
 
@@ -152,14 +158,14 @@ class Wire:
         if status >= 500 or status == 408:
             return TransientError(f"{where} answered HTTP {status}", code=status)
         target = urlsplit(response.headers.get("Location", "")).hostname
-        told = f"{where} answered HTTP {status}" + (f", a redirect to {target}" if target else "")
-        if path in self._answered:
-            return TransientError(f"{told}, although it did answer before: a gateway's moment, perhaps", code=status)
-        return RefusedError(
-            f"{told}. Fenxiang itself answers 200: host or path is wrong, or something in between refuses; "
-            f"check the host of {self._connection}",
-            code=status,
+        told = (
+            f"{where} answered HTTP {status}" + (f", a redirect to {target}" if target else "") + ". Fenxiang itself "
+            f"answers 200: host or path is wrong, or something in between refuses; check the host of {self._connection}"
         )
+        self._refusals[path] += 1
+        if path in self._answered or self._refusals[path] < REFUSALS:
+            return TransientError(told, code=status)
+        return RefusedError(told, code=status)
 
     def _read(self, path: str, response: requests.Response) -> Received | FenxiangSyncError:
         body = bytearray()
