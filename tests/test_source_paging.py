@@ -90,7 +90,7 @@ def test_a_page_that_comes_twice_is_asked_for_again(server: Simulator) -> None:
 def test_a_server_that_never_gets_on_is_an_error_that_names_it(server: Simulator) -> None:
     client = client_of(server)
     server.faults.next("repeated_page", 100, path="/data/query", skip=3)
-    with pytest.raises(IncompleteError, match=r"AccountObj.*3 times.*repeat"):
+    with pytest.raises(IncompleteError, match=r"AccountObj.*4 times.*repeat"):
         read(client)
 
 
@@ -203,6 +203,28 @@ def test_ids_of_two_lengths_are_read_whatever_their_order(
         assert sorted(set(ids(begun) + ids(rest))) == true_ids(server)
         if not begun:
             assert len(rest) == 40
+
+
+@pytest.mark.parametrize("fault", ["empty_page", "repeated_page"])
+@pytest.mark.parametrize("filters", [(), (VOIDED,)], ids=["all", "voided"])
+@pytest.mark.parametrize(
+    "knobs",
+    [{}]
+    + [{"id_order": order} for order in ("sort_shorter_first", "compare_shorter_first")]
+    + [{"filter_after_limit": True}],
+    ids=str,
+)
+def test_no_single_page_that_is_empty_or_of_another_question_is_believed_wherever_it_comes(
+    knobs: dict[str, Any], filters: Sequence[Filter], fault: str
+) -> None:
+    with simulator({"AccountObj": 60}, **knobs) as server:
+        wanted = true_ids(server, voided_only=bool(filters))
+        read(client := client_of(server), filters=filters, page_size=10)
+        for skip in range(client.calls.total()):
+            server.faults.next(fault, path="/data/query", skip=skip)
+            found = ids(read(client_of(server), filters=filters, page_size=10))
+            server.faults.clear()
+            assert (skip, set(wanted) - set(found)) == (skip, set())
 
 
 @pytest.fixture(scope="module")

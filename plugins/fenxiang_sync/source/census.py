@@ -15,9 +15,9 @@ from typing import NamedTuple, Protocol
 
 from fenxiang_sync.errors import IncompleteError
 from fenxiang_sync.source.client import FenxiangClient, Page
-from fenxiang_sync.source.paging import TRIES, pages
+from fenxiang_sync.source.paging import pages
 from fenxiang_sync.source.query import MAX_LIMIT, Filter, Operator, SearchQuery
-from fenxiang_sync.source.reader import ID, STAMP, Bounds, Reader
+from fenxiang_sync.source.reader import ID, STAMP, TRIES, Bounds, Reader
 from fenxiang_sync.window import Window
 
 SWEPT = 1_000

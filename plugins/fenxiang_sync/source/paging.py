@@ -23,13 +23,10 @@ from fenxiang_sync.source.ordering import (
     sorts_by_length,
 )
 from fenxiang_sync.source.query import MAX_LIMIT, Filter
-from fenxiang_sync.source.reader import ID, Bounds, Reader
+from fenxiang_sync.source.reader import ID, TRIES, Bounds, Reader
 from fenxiang_sync.window import Window
 
 __all__ = ["Bounds", "pages"]
-
-TRIES = 3
-"""How often a page that does not follow the one before is asked for, before it counts as the server's answer."""
 
 
 def pages(
@@ -83,7 +80,7 @@ class _Sweep:
         if after is not None:
             self._seen(after)
         while True:
-            page, order = self._following(self._cursor, check=self._cursor)
+            page, order = self._following(self._reader.ask, self._cursor, check=self._cursor)
             if order is Order.LENGTH:
                 self._reader.client.habits.sorts_by_length[self._reader.object_name] = True
                 only_short = after is None and len(self._tops) <= 1
@@ -103,10 +100,12 @@ class _Sweep:
         self._tops[len(record_id)] = record_id
         self._cursor = record_id
 
-    def _following(self, cursor: str | None, *, check: str | None, ascending: bool = True) -> tuple[Page, Order]:
+    def _following(
+        self, ask: Callable[..., Page], cursor: str | None, *, check: str | None, ascending: bool = True
+    ) -> tuple[Page, Order]:
         """The page beyond the cursor. A page that came before, or in no order, is asked for again."""
         for _ in range(TRIES):
-            page = self._reader.ask(cursor, ascending=ascending)
+            page = ask(cursor, ascending=ascending)
             order = order_of([record[ID] for record in page.records], check, ascending=ascending)
             if order is not Order.NONE:
                 return page, order
@@ -122,7 +121,7 @@ class _Sweep:
         """Pages beyond `start`, up to the first id that is not wanted or to the end."""
         cursor, check = start, None
         while True:
-            page, _ = self._following(cursor, check=check, ascending=ascending)
+            page, _ = self._following(self._reader.sure, cursor, check=check, ascending=ascending)
             records = list(takewhile(lambda record: wanted(record[ID]), page.records))
             if records:
                 yield self._reader.inside(page, records)
@@ -150,6 +149,8 @@ class _Sweep:
         if self._reader.object_name in known:
             return False
         left = self._reader.ask(self._cursor, filtered=False).records
+        if left and self._reader.ask(self._cursor).records:
+            return True  # the empty page was a mistake
         if left and self._last_page is not None:
             start, end = self._last_page
             self._last_page = None
@@ -198,14 +199,14 @@ class _Sweep:
 
     def _below(self, start: str | None) -> str | None:
         """The id that the server sorts just below `start`; the last of all below None."""
-        found = self._reader.ask(start, ascending=False, limit=1).records
+        found = self._reader.sure(start, ascending=False, limit=1).records
         return str(found[0][ID]) if found else None
 
     def _doubtful(self, after: str | None) -> bool:
         """Whether an earlier reading may have passed by longer ids than the ones it had read; then it says nothing."""
         if after is None or self._reader.object_name in self._reader.client.habits.sorts_by_length:
             return False
-        first = self._reader.ask(None, limit=1).records
+        first = self._reader.sure(None, limit=1).records
         return bool(first) and len(first[0][ID]) < len(after)
 
     def _passed_over(self) -> bool:
@@ -225,7 +226,7 @@ class _Sweep:
 
     def _short_then_long(self, start: str | None) -> Iterator[Page]:
         """The short ids from `start` up, the long ones from the top down."""
-        first = self._reader.ask(None, limit=1).records
+        first = self._reader.sure(None, limit=1).records
         if first:
             short = len(first[0][ID])
             yield from self._walk(start, ascending=True, wanted=lambda record_id: len(record_id) == short)

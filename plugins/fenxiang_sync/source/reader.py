@@ -18,6 +18,8 @@ from fenxiang_sync.window import Window
 log = logging.getLogger(__name__)
 
 ID, STAMP = "_id", "last_modified_time"
+TRIES = 4
+"""How often a question is asked whose page does not answer it, before that counts as the server's answer."""
 
 
 class Bounds(StrEnum):
@@ -77,6 +79,13 @@ class Reader:
         self._watch(page)
         return page
 
+    def sure(self, cursor: str | None, *, ascending: bool = True, limit: int | None = None) -> Page:
+        """As `ask`, for what is decided by one page: empty only where it came empty twice."""
+        return self._sure(
+            lambda: self.ask(cursor, ascending=ascending, limit=limit),
+            lambda ids: len(ids) <= (limit or self.page_size) and all(_beyond(cursor, each, ascending) for each in ids),
+        )
+
     def inside(self, page: Page, records: list[dict[str, Any]] | None = None) -> Page:
         """The page (or `records` of it) without what is outside the window, which is counted."""
         came = page.records if records is None else records
@@ -89,12 +98,33 @@ class Reader:
 
     def first_beyond(self, cursor: str) -> str | None:
         """The first id of the whole object that the server takes for greater than the cursor."""
-        found = self._of_object(Filter(STAMP, Operator.GTE, 0), Filter(ID, Operator.GT, cursor), limit=1).records
+        filters = Filter(STAMP, Operator.GTE, 0), Filter(ID, Operator.GT, cursor)
+        found = self._sure(
+            lambda: self._of_object(*filters, limit=1),
+            lambda ids: len(ids) <= 1 and all(_beyond(cursor, each, True) for each in ids),
+        ).records
         return str(found[0][ID]) if found else None
 
     def among(self, ids: Sequence[str]) -> Page:
         """Those of the ids that the object has, in the server's order."""
-        return self._of_object(Filter(ID, Operator.IN, ids), limit=len(ids))
+        return self._sure(
+            lambda: self._of_object(Filter(ID, Operator.IN, ids), limit=len(ids)), lambda came: came <= set(ids)
+        )
+
+    def _sure(self, question: Callable[[], Page], answers: Callable[[set[str]], bool]) -> Page:
+        """The page that answers the question. One that came empty is a page once it came empty again."""
+        empty = False
+        for _ in range(TRIES):
+            page = question()
+            if page.records and answers({record[ID] for record in page.records}):
+                return page
+            if not page.records and empty:
+                return page
+            empty = not page.records
+        raise IncompleteError(
+            f"{self.object_name}, {self.window}: asked {TRIES} times, the server sent pages of another question, "
+            "or none. Reading stopped, so that nothing is left out"
+        )
 
     def _of_object(self, *filters: Filter, limit: int) -> Page:
         search = SearchQuery(
@@ -160,3 +190,11 @@ class Reader:
                     "it has no place in a window"
                 )
         return page
+
+
+def _beyond(cursor: str | None, record_id: str, ascending: bool) -> bool:
+    """Whether the id is beyond the cursor, as text or by length: which of the two a server means differs."""
+    if cursor is None:
+        return True
+    text, length = record_id > cursor, (len(record_id), record_id) > (len(cursor), cursor)
+    return text or length if ascending else record_id != cursor and not (text and length)
