@@ -168,4 +168,6 @@ def differences(crm: Faulty, declared: Pipeline, records: Any) -> list[str]:
     """What of these records is not at the target in its newest version."""
     held = crm.held(declared)
     wanted = {each["_id"]: {name: each.get(name) for name in ("_id", "name", "life_status")} for each in records}
-    return [f"{key}: {held.get(key)} instead of {content}" for key, content in wanted.items() if held.get(key) != content]
+    return [
+        f"{key}: {held.get(key)} instead of {content}" for key, content in wanted.items() if held.get(key) != content
+    ]

@@ -144,7 +144,7 @@ def test_a_worker_that_was_away_for_longer_than_its_lease_asks_for_no_token(
                 held.append(seconds)
                 successor.enter_context(store.lease())
 
-        with pytest.raises(TokenError, match="No token was asked for.*lease 'token' was lost"):
+        with pytest.raises(TokenError, match=r"No token was asked for.*lease 'token' was lost"):
             tokens_of(server, store=late, sleep=away).token()
     assert server.requests[TOKEN] == 1
 

@@ -97,11 +97,12 @@ ENDLESS = {
 def test_whatever_drips_is_given_up_when_the_time_of_the_call_is_over(what: str, proxied: bool) -> None:
     session = requests.Session()
     session.trust_env = False
-    with dripping(*ENDLESS[what]) as url, pytest.raises(TransientError, match=r"(still sending|silent).*'crm'"):
-        if proxied:
-            session.proxies = {"http": url}
-            url = "http://open.example"
-        Wire(session, url, connection="crm", timeout=(0.1, 0.5)).post(Sealed("/cgi/x", {}))
+    given_up = pytest.raises(TransientError, match=r"(still sending|silent).*'crm'")
+    with dripping(*ENDLESS[what]) as url:
+        session.proxies = {"http": url} if proxied else {}
+        wire = Wire(session, "http://open.example" if proxied else url, connection="crm", timeout=(0.1, 0.5))
+        with given_up:
+            wire.post(Sealed("/cgi/x", {}))
 
 
 @contextmanager

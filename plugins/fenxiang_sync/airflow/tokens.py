@@ -20,7 +20,7 @@ from fenxiang_sync.source.auth import Lease
 log = logging.getLogger(__name__)
 
 _LEASE_S = 90.0
-"""A holder keeps its lease before each call, and needs it for up to 70 s from then; a dead one is succeeded after this."""
+"""A holder renews its lease before each call, and needs it for up to 70 s from then; a dead one is succeeded after."""
 _WAIT_S = 300.0
 
 

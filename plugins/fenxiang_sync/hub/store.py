@@ -193,6 +193,7 @@ class Hub:
     def lease(self, name: str, *, ttl_s: float, wait_s: float) -> AbstractContextManager[Lease]:
         """Hold `name` alone, across processes and machines; a dead holder is succeeded after its `ttl_s`.
 
-        The body must not take longer than that from one `keep` of its lease to the next. Raises `TransientError` when `wait_s` is over.
+        The body must not take longer than that from one `keep` of its lease to the next. Raises `TransientError` when
+        `wait_s` is over.
         """
         return self._leases.hold(name, ttl_s=ttl_s, wait_s=wait_s)

@@ -30,8 +30,8 @@ MAX_BYTES = 64 * 1024 * 1024
 """The largest answer that is read; 100 records with long texts are a few megabytes."""
 
 REFUSALS = 3
-"""So often a path that has never answered is refused (a redirect, 404, 403) before host or path count as wrong; one that
-has answered is never: a gateway has its moments."""
+"""How often a path that has never answered is refused (a redirect, 404, 403) before host or path count as wrong. One
+that has answered never counts as wrong: a gateway has its moments."""
 
 _PIECE = 64 * 1024
 _UNUSABLE = (
@@ -137,12 +137,14 @@ class Wire:
     def _failure(self, path: str, error: Exception) -> FenxiangSyncError:
         what = _named(error)
         if isinstance(error, _UNUSABLE):
-            return SetupError(f"{self.host}{path} cannot be called ({what}); check host and extra of {self._connection}")
+            return SetupError(
+                f"{self.host}{path} cannot be called ({what}); check host and extra of {self._connection}"
+            )
         if "CERTIFICATE_VERIFY_FAILED" in str(error):
             return SetupError(f"{self.host} shows a TLS certificate that is not trusted here; check host and CA bundle")
         if isinstance(error, _SILENT):
-            silence = f"was silent for {self._timeout[1]:g} s ({what})"
-            return TransientError(f"{self.host}{path} {silence}; extra timeout of {self._connection} is how long to wait")
+            told = f"{self.host}{path} was silent for {self._timeout[1]:g} s ({what})"
+            return TransientError(f"{told}; extra timeout of {self._connection} is how long to wait")
         if any(each in what for each in _UNREACHED):
             return TransientError(
                 f"{self.host} cannot be reached ({what}); check network, proxy, and the host of {self._connection}"
