@@ -16,13 +16,15 @@ SPAN_S = 20.0
 
 
 class Arrivals:
-    """An app of the server that answers nothing and keeps the most calls of one path in any 20 s."""
+    """An app of the server that answers nothing and keeps the most calls of one interface in any 20 s."""
 
     def __init__(self) -> None:
         self.most: Counter[str] = Counter()
         self._recent: dict[str, deque[float]] = defaultdict(deque)
 
     def handle(self, request: Request) -> None:
+        if not request.path.startswith("/cgi/"):
+            return
         recent = self._recent[request.path]
         recent.append(request.received)
         while recent[0] <= request.received - SPAN_S:
