@@ -17,9 +17,10 @@ def test_after_edits_faults_revoked_tokens_and_killed_workers_the_targets_hold_w
         records=60,
         calls=1_000,
         part=0.02,
-        kill_every_s=(1.0, 4.0),
-        revoke_every_s=(2.0, 10.0),
+        kill_every_s=(2.0, 8.0),
+        revoke_every_s=(4.0, 15.0),
         least_windows=2,
+        deaths=(2, 2),
     )
     outcome = chaos(asked, tmp_path)
     print(told(outcome))

@@ -41,7 +41,8 @@ class Chaos:
     kill_every_s: tuple[float, float] = (10.0, 40.0)
     revoke_every_s: tuple[float, float] = (30.0, 90.0)
     least_windows: int = 3
-    least_deaths: int = 1
+    deaths: tuple[int, int] = (1, 1_000)
+    """At least, at most."""
 
 
 @dataclass(kw_only=True)
@@ -135,7 +136,7 @@ class _Disturbed:
 
     def _enough(self, name: str) -> bool:
         return self.windows[name] >= self.asked.least_windows and (
-            self.scheduler.killed.total() >= self.asked.least_deaths
+            self.scheduler.killed.total() >= self.asked.deaths[0]
         )
 
     def _run(self, name: str, since: float, until: float) -> None:
@@ -164,7 +165,7 @@ class _Disturbed:
             simulator.faults.rate(fault, self.asked.part / 5 if rare else self.asked.part, path)
         jobs = [
             (self._edit, (1 / self.asked.edits_per_second,) * 2),
-            (lambda: self.scheduler.kill_one(random), self.asked.kill_every_s),
+            (lambda: self._kill(random), self.asked.kill_every_s),
             (self._revoke, self.asked.revoke_every_s),
         ]
         threads = [
@@ -188,6 +189,10 @@ class _Disturbed:
     def _edit(self) -> None:
         for pipeline in PIPELINES.values():
             self.simulator.editor.edit(pipeline.source.object)
+
+    def _kill(self, random: Random) -> None:
+        if self.scheduler.killed.total() < self.asked.deaths[1]:
+            self.scheduler.kill_one(random)
 
     def _revoke(self) -> None:
         self.simulator.tokens.revoke()
