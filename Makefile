@@ -11,7 +11,7 @@ UV_VERSION := 0.13.9
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo up test lint bench
+.PHONY: help demo up test lint bench chaos
 .DELETE_ON_ERROR:
 
 help: ## Show these commands
@@ -34,6 +34,9 @@ lint: $(DEV) ## Check style, types and which module imports which
 
 bench: $(DEV) ## Measure, and print the numbers
 	@$(BIN)/python -m benchmarks
+
+chaos: $(DEV) ## Let everything go wrong for five minutes, and compare (SEED=7 MINUTES=20)
+	@$(BIN)/python -m tests.chaos --minutes $(or $(MINUTES),5) $(if $(SEED),--seed $(SEED))
 
 $(RUN): requirements.txt requirements.lock pyproject.toml simulator/pyproject.toml
 	@tried="$${PYTHON:-python3.11 python3}"; python=; \

@@ -19,6 +19,7 @@ from urllib.parse import parse_qsl, urlsplit
 from fenxiang_simulator.clock import Clock
 
 DRIP_PIECES = 10
+_BLANKS = 1_000_000
 
 _REASONS = {200: "OK", 302: "Found", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed"}
 
@@ -45,7 +46,7 @@ class Response:
 
     `delay_s` waits before the first byte. `truncate_at` closes the connection after so many bytes of the body, with the
     whole Content-Length announced. `reset` answers with a TCP reset. `drip_s` is the pause between the ten pieces in
-    which the body is then sent.
+    which the body is then sent, `drip_head_s` the same for the headers. So many `blanks` follow the body.
     """
 
     status: int = 200
@@ -55,6 +56,8 @@ class Response:
     truncate_at: int | None = None
     reset: bool = False
     drip_s: float = 0.0
+    drip_head_s: float = 0.0
+    blanks: int = 0
 
     @classmethod
     def json(cls, payload: Any, status: int = 200) -> Response:
@@ -216,14 +219,19 @@ class _Handler(BaseHTTPRequestHandler):
         if response.truncate_at is not None:
             self.wfile.write(head + body[: response.truncate_at])
             self.close_connection = True
-        elif response.drip_s and body:
-            self.wfile.write(head)
-            step = -(-len(body) // DRIP_PIECES)
-            for at in range(0, len(body), step):
-                self.wfile.write(body[at : at + step])
-                stopping.wait(response.drip_s)
+        elif response.drip_s or response.drip_head_s:
+            self._drip(head, response.drip_head_s)
+            self._drip(body, response.drip_s)
         else:
             self.wfile.write(head + body)
+        for sent in range(0, response.blanks, _BLANKS):
+            self.wfile.write(b" " * min(_BLANKS, response.blanks - sent))
+
+    def _drip(self, data: bytes, pause_s: float) -> None:
+        step = max(1, -(-len(data) // DRIP_PIECES) if pause_s else len(data))
+        for at in range(0, len(data), step):
+            self.wfile.write(data[at : at + step])
+            self.server.simulated.stopping.wait(pause_s)
 
     def _head(self, response: Response) -> bytes:
         reason = _REASONS.get(response.status, "Status")
@@ -233,7 +241,7 @@ class _Handler(BaseHTTPRequestHandler):
             f"HTTP/1.1 {response.status} {reason}",
             "Server: Tengine",
             *([] if date is None else [f"Date: {date}"]),
-            f"Content-Length: {len(response.body)}",
+            f"Content-Length: {len(response.body) + response.blanks}",
             *(f"{name}: {value}" for name, value in response.headers.items()),
         ]
         return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")

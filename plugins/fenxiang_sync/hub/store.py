@@ -10,7 +10,7 @@ from typing import Self
 
 from fenxiang_sync.hub.certificates import Certificate, Certificates
 from fenxiang_sync.hub.connect import Database
-from fenxiang_sync.hub.leases import Leases
+from fenxiang_sync.hub.leases import Lease, Leases
 from fenxiang_sync.hub.ledger import Claimant, Decision, Ledger, Settled
 from fenxiang_sync.hub.letters import DeadLetter, Letters, StoredLetter
 from fenxiang_sync.hub.records import Record, Records
@@ -190,9 +190,10 @@ class Hub:
 
     # One holder at a time
 
-    def lease(self, name: str, *, ttl_s: float, wait_s: float) -> AbstractContextManager[None]:
+    def lease(self, name: str, *, ttl_s: float, wait_s: float) -> AbstractContextManager[Lease]:
         """Hold `name` alone, across processes and machines; a dead holder is succeeded after its `ttl_s`.
 
-        `ttl_s` must be longer than the body can take. Raises `TransientError` when `wait_s` is over.
+        The body must not take longer than that from one `keep` of its lease to the next. Raises `TransientError` when
+        `wait_s` is over.
         """
         return self._leases.hold(name, ttl_s=ttl_s, wait_s=wait_s)

@@ -28,6 +28,8 @@ Json = dict[str, Any]
 
 OBJECT_LIST = "/cgi/crm/v2/object/list"
 DESCRIBE = "/cgi/crm/v2/object/describe"
+RENEWALS = 3
+"""How often one call may renew its token; the token endpoint takes ten calls a minute from everybody together."""
 FIRST_BACK_OFF_S = 2.5
 LONGEST_BACK_OFF_S = 20.0
 """As long as the quota's window: after it, nothing that was called before counts."""
@@ -82,7 +84,7 @@ class FenxiangClient:
     ) -> None:
         self.calls: Counter[str] = Counter()
         self.habits = Habits()
-        self._wire = Wire(session, base_url, timeout=timeout)
+        self._wire = Wire(session, base_url, connection=credentials.connection, timeout=timeout)
         self._tokens = tokens
         self._credentials = credentials
         self._pace = pace if pace is not None else Paces()
@@ -152,12 +154,21 @@ class FenxiangClient:
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     def _with_token(self, path: str, body: Json, user: str) -> Json:
+        """Ask with the token that all share, and with another where it is refused.
+
+        The other may be one that somebody had stored before, and be refused as well. One that the endpoint gives out
+        again is tried once more and no further.
+        """
         token = self._tokens.token()
-        try:
-            return self._once(path, body, user, token)
-        except TokenError:
-            log.info("%s refused the token; another is used", path)
-        return self._once(path, body, user, self._tokens.renew(token))
+        for _ in range(RENEWALS):
+            try:
+                return self._once(path, body, user, token)
+            except TokenError:
+                log.info("%s refused the token; another is used", path)
+            refused, token = token, self._tokens.renew(token)
+            if token.value == refused.value:
+                break
+        return self._once(path, body, user, token)
 
     def _once(self, path: str, body: Json, user: str, token: Token) -> Json:
         self._pace(path).wait()
