@@ -10,11 +10,11 @@ import time
 import uuid
 from collections.abc import Iterator
 
-from sqlalchemy import Connection, delete, select, text
+from sqlalchemy import delete, select
 
 from fenxiang_sync.errors import TransientError
 from fenxiang_sync.hub.bulk import Upsert
-from fenxiang_sync.hub.connect import Database
+from fenxiang_sync.hub.connect import Database, clock_ms
 from fenxiang_sync.hub.tables import lease as table
 from fenxiang_sync.window import to_ms
 
@@ -52,7 +52,7 @@ class Leases:
     def _take(self, name: str, holder: str, ttl_s: float) -> str | None:
         """None when it is ours now, else who holds it."""
         with self._database.writing(f"lease {name}") as connection:
-            now_ms = _now_ms(connection)
+            now_ms = clock_ms(connection)
             held = connection.execute(select(table.c.holder, table.c.until).where(table.c.name == name)).one_or_none()
             if held is not None and to_ms(held.until) > now_ms:
                 return f"{held.holder} holds it until {held.until:%Y-%m-%d %H:%M:%S} UTC"
@@ -62,11 +62,3 @@ class Leases:
     def _give_back(self, name: str, holder: str) -> None:
         with self._database.writing(f"lease {name}") as connection:
             connection.execute(delete(table).where(table.c.name == name, table.c.holder == holder))
-
-
-def _now_ms(connection: Connection) -> int:
-    """The database's clock, since machines' clocks differ; a SQLite file is on one machine."""
-    if connection.dialect.name == "postgresql":
-        clock = text("SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000 AS bigint)")
-        return int(connection.execute(clock).scalar_one())
-    return time.time_ns() // 1_000_000

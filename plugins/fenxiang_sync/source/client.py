@@ -7,13 +7,14 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 import requests
 
-from fenxiang_sync.errors import RefusedError, SetupError, ThrottledError, TokenError, TransientError
+from fenxiang_sync.errors import FenxiangSyncError, RefusedError, SetupError, ThrottledError, TokenError, TransientError
 from fenxiang_sync.source.auth import Credentials, Style, Token, Tokens, acting_user_by_mobile, explained
 from fenxiang_sync.source.codes import READ_CODES, Codes, error_for
 from fenxiang_sync.source.pacing import Pace, Paces
@@ -140,6 +141,15 @@ class FenxiangClient:
         """How far the server's clock is ahead of ours (negative: behind), to about 1 s."""
         return self.server_time() - datetime.fromtimestamp(self._now(), UTC)
 
+    def leave(self) -> None:
+        """Nothing more is asked for now: turns that were booked ahead are given back to other tasks.
+
+        They lapse by themselves in a few seconds where that fails, or was forgotten.
+        """
+        with suppress(FenxiangSyncError):
+            if isinstance(self._pace, Paces):
+                self._pace.leave()
+
     def _call_as_nobody(self, path: str, body: Json) -> Json:
         return self._asked(path, body, _as_it_is, acting=False)
 
@@ -160,10 +170,10 @@ class FenxiangClient:
         return self._once(path, body, user, self._tokens.renew(token))
 
     def _once(self, path: str, body: Json, user: str, token: Token) -> Json:
-        self._pace(path).wait()
-        with self._counting:
-            self.calls[path] += 1
-        received = self._wire.post(self._sealed(path, body, user, token))
+        with self._pace(path).turn():
+            with self._counting:
+                self.calls[path] += 1
+            received = self._wire.post(self._sealed(path, body, user, token))
         if received.date is not None:
             self._seen = received.date, self._now()
         error = error_for(path, received.payload, self._codes, secrets=(token.value, *self._credentials.secrets))
