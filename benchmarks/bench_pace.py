@@ -45,9 +45,11 @@ for name in {names!r}:
 
 @dataclass(frozen=True, slots=True)
 class Pull:
-    """What the simulator saw of one pull: when calls came (epoch s), and how many of them it refused."""
+    """What the simulator saw of one pull: when calls came (epoch s), the most in any window of the quota's length,
+    and how many it refused as too many."""
 
     moments: list[float]
+    most: int
     refused: int
     until: float
     """When the last extract task had ended: up to then somebody always had something to read."""
@@ -61,15 +63,11 @@ class Pull:
         """Of the calls that the quota allows between the first call and `until`."""
         return bisect_left(self.moments, self.until) / (self.seconds / PER_SECONDS * CALLS)
 
-    @property
-    def most(self) -> int:
-        """The most calls in any window of the quota's length."""
-        return max(bisect_left(self.moments, at + PER_SECONDS) - index for index, at in enumerate(self.moments))
-
 
 def pull(simulator: Simulator, rest: Rest) -> tuple[Pull, int]:
     """Both loads from the beginning to the end; and how many tasks extracted."""
     simulator.crm.forget()
+    simulator.limits.forget()
     runs = {name: rest.trigger(name, {"full": True}) for name in NAMES}
     extracts = []
     for name, run_id in runs.items():
@@ -79,8 +77,10 @@ def pull(simulator: Simulator, rest: Rest) -> tuple[Pull, int]:
         extracts += [each for each in rest.task_instances(name, run_id) if each["task_id"] == "segment.extract"]
     asked = [query for query in list(simulator.queries) if query.path == PATH]
     until = max(datetime.fromisoformat(each["end_date"]).timestamp() for each in extracts)
-    refused = sum(query.code in (30004, 14001) for query in asked) + sum(simulator.limits.bursts.values())
-    return Pull(sorted(query.at_ms / 1000 for query in asked), refused, until), len(extracts)
+    limits = simulator.limits.report()
+    moments = sorted(query.at_ms / 1000 for query in asked)
+    seen = Pull(moments, limits["most_in_window"][PATH], sum(limits["burst_refusals"].values()), until)
+    return seen, len(extracts)
 
 
 def connections(port: int) -> list[dict[str, object]]:

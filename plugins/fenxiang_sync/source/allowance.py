@@ -70,6 +70,12 @@ class Allowance:
         rounded = round(math.ceil(until / grain) * grain, 3)
         self.counting[rounded] = self.counting.get(rounded, 0) + 1
 
+    def lend(self, holder: str, until: float, calls: int) -> None:
+        """All that a holder may have under way from now on, and until when that counts if it says no more of it."""
+        self.lent.pop(holder, None)
+        if calls:
+            self.lent[holder] = until, calls
+
     def turns(self, quota: Quota, now: float, most: int, within: float) -> tuple[list[float], float]:
         """When up to `most` calls more may be made, none later than `within` seconds from now; and when the first may.
 

@@ -6,8 +6,8 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
@@ -156,8 +156,8 @@ class FenxiangClient:
     def _asked(self, path: str, body: Json, read: Callable[[str, Json], T], *, acting: bool = True) -> T:
         """Ask, and again in place where that may help; every attempt waits for its turn."""
         user = self.acting_user() if acting else ""
-        for attempt in self._retries.attempts(self._sleep, lambda error, number: self._slow_down(path, error, number)):
-            with attempt:
+        for attempt in self._retries.attempts(self._sleep, _tell):
+            with attempt, self._slowing_down(path, attempt.retry_state.attempt_number):
                 return read(path, self._with_token(path, body, user))
         raise AssertionError("unreachable: the last attempt returns or raises")
 
@@ -189,10 +189,18 @@ class FenxiangClient:
         who = {"currentOpenUserId": user} if user else {}
         return Sealed(path, {"corpAccessToken": token.value, "corpId": token.tenant, **who, **body})
 
-    def _slow_down(self, path: str, error: TransientError, attempt: int) -> None:
-        log.warning("%s (attempt %d); trying again", error, attempt)
-        if isinstance(error, ThrottledError):
+    @contextmanager
+    def _slowing_down(self, path: str, attempt: int) -> Iterator[None]:
+        """Where the call is refused as one too many, nobody calls for a while: after the last attempt, too."""
+        try:
+            yield
+        except ThrottledError:
             self._pace(path).back_off(min(FIRST_BACK_OFF_S * 2 ** (attempt - 1), LONGEST_BACK_OFF_S))
+            raise
+
+
+def _tell(error: TransientError, attempt: int) -> None:
+    log.warning("%s (attempt %d); trying again", error, attempt)
 
 
 def _as_it_is(path: str, payload: Json) -> Json:  # noqa: ARG001

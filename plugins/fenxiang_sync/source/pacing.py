@@ -177,7 +177,8 @@ class SharedPace(Pace):
                     return at
             first = self._book(self._block)
             if not self._turns:
-                self._sleep(max(0.0, first - self._now() - self._ahead / 2))
+                patience = min(first - self._now() - self._ahead / 2, self.quota.seconds / 4)
+                self._sleep(max(0.0, patience))  # an answer meanwhile may make it earlier
 
     def _book(self, most: int) -> float:
         """Tell the note what came of the turns booked before, and book the next; returns when the first is ours."""
@@ -194,14 +195,12 @@ class SharedPace(Pace):
             tally.today += len(told)
             spent = tally.spent(self._day_quota)
             allowance = tally.allowance(self._path, self.quota, clock)
-            allowance.lent.pop(self._holder, None)
+            allowance.lend(self._holder, self._latest(clock), under_way)
             for moment in told:
                 allowance.count(moment + ahead + self.quota.seconds + GUARD_S, self.quota)
             allowance.paused = max(allowance.paused, paused + ahead if paused else 0.0)
             turns, first = allowance.turns(self.quota, clock, 0 if spent else most, self._ahead)
-            until = max([clock, *turns]) + LAPSE_S + SLACK_S + self.quota.seconds
-            if under_way or turns:
-                allowance.lent[self._holder] = until, under_way + len(turns)
+            allowance.lend(self._holder, self._latest(max([clock, *turns])), under_way + len(turns))
             booked.extend(turn - ahead for turn in turns)
             first -= ahead
             return tally.document()
@@ -213,6 +212,11 @@ class SharedPace(Pace):
         if spent:
             raise spent
         return first
+
+
+    def _latest(self, turn: float) -> float:
+        """Until when a call counts whose turn is then, if no more is heard of it."""
+        return turn + LAPSE_S + SLACK_S + self.quota.seconds
 
 
 class Paces:
