@@ -32,7 +32,6 @@ SCRIPTS = ROOT / "benchmarks" / "rivals"
 VENVS = ROOT / ".rivals"
 RIVALS = {"dlt": "dlt[duckdb]==1.31.0", "airbyte": "airbyte-cdk==7.39.1", "singer": "singer-sdk==0.54.9"}
 OBJECT, PATH, PAGE = "AccountObj", "/cgi/crm/v2/data/query", 100
-LOOKBACK_MS = 10_000
 MOST_SYNCS = 6
 PATIENCE_S = 180
 WHO = Credentials(
@@ -87,21 +86,25 @@ def body_of(server: Simulator) -> dict[str, Any]:
 
 
 class Ours:
-    """`pages`: keyset by _id inside windows that are closed on the server's clock, each from a little before the end
-    of the last one."""
+    """`pages`: keyset by _id inside windows closed on the server's clock, each from the end of the last one."""
 
     def __init__(self, server: Simulator, folder: Path) -> None:  # noqa: ARG002
         knobs = server.knobs
         pace = Paces(lambda: Pace(int(knobs.calls), int(knobs.per_seconds)))
         self._client = FenxiangClient(
-            session=requests.Session(), base_url=server.url, tokens=tokens_of(server), credentials=WHO, pace=pace
+            session=requests.Session(),
+            base_url=server.url,
+            tokens=tokens_of(server),
+            credentials=WHO,
+            pace=pace,
+            now=server.clock.now,
         )
         self._until = 0
         self._held: dict[str, int] = {}
 
     def sync(self) -> str:
         until = int(self._client.server_time().timestamp() * 1000)
-        window = Window(max(0, self._until - LOOKBACK_MS), until)
+        window = Window(self._until, until)
         try:
             for page in pages(self._client, object_name=OBJECT, window=window, projection=("name",), page_size=PAGE):
                 for record in page.records:

@@ -47,8 +47,8 @@ def by_closed_windows(client: FenxiangClient, held: Held, since: int) -> int:
 
 
 def lost(server: Simulator, sync: Sync, edits: int) -> set[str]:
-    """Ids of the visible records that are not held in their newest version after three syncs, edits during the first."""
-    client, since = client_of(server), 0
+    """Ids of visible records not held in their newest version after three syncs, with edits during the first."""
+    client, since = client_of(server, now=server.clock.now), 0
     held: Held = {}
     server.knobs.edits_per_request = edits
     for _ in range(3):

@@ -55,7 +55,8 @@ class FenxiangHook(HttpHook):
 
     :param fenxiang_conn_id: the connection: host, login = appId, password = appSecret; extra ``permanent_code``,
         ``style`` (``body``, ``header``), ``open_user_id`` or ``mobile`` (body style), ``employee_id`` (header style),
-        ``calls``, ``per_seconds`` and ``share`` of the rate limit, ``day_quota``, ``timeout``, ``proxy``, ``verify``, ``cert``.
+        ``calls``, ``per_seconds`` and ``share`` of the rate limit, ``day_quota``, ``timeout``, ``proxy``, ``verify``,
+        ``cert``.
     """
 
     conn_name_attr = "fenxiang_conn_id"

@@ -213,7 +213,6 @@ class SharedPace(Pace):
             raise spent
         return first
 
-
     def _latest(self, turn: float) -> float:
         """Until when a call counts whose turn is then, if no more is heard of it."""
         return turn + LAPSE_S + SLACK_S + self.quota.seconds
