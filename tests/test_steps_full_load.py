@@ -64,7 +64,7 @@ def test_a_segment_is_read_in_ranges_of_one_size_however_its_records_lie_in_time
 
 PAGES = 50
 """Of each of the four ranges of a segment."""
-ANYWAY = 4
+ANYWAY = 6
 """Calls of each range that tell how the server orders ids, and that the end is the end."""
 
 

@@ -110,7 +110,7 @@ class _Cutter:
 
     def _difference(self, before: int | None, after: int | None) -> int:
         """How many records lie between two cuts. No more than the rank that was asked for, whatever totals say."""
-        if before is None or after is None or before == after >= CAP:  # two caps
+        if before is None or after is None or before == CAP:
             return self._most
         return min(max(0, before - after), self._most)
 
