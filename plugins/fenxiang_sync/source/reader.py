@@ -18,6 +18,8 @@ from fenxiang_sync.window import Window
 log = logging.getLogger(__name__)
 
 ID, STAMP = "_id", "last_modified_time"
+TRAITS = ("version", "life_status", "is_deleted")
+"""What is asked besides where only what there is, and which version of it, is looked at."""
 TRIES = 4
 """How often a question is asked whose page does not answer it, before that counts as the server's answer."""
 
@@ -55,6 +57,7 @@ class Reader:
         self.page_size = page_size
         self.filters = tuple(filters)
         self._projection = tuple(dict.fromkeys((ID, STAMP, *projection)))
+        self._wanted = frozenset(self._projection) - {ID, STAMP, *TRAITS}
         self.bounds = Bounds.BETWEEN if bounds is Bounds.AUTO and object_name in client.habits.between else bounds
         self._first = True
 
@@ -70,7 +73,7 @@ class Reader:
         """The page beyond the cursor, as it came, its records checked."""
         search = partial(self._search, cursor, ascending, filtered, limit=limit or self.page_size)
         try:
-            page = self._checked(self.client.query(search()))
+            page = self._asked(search)
         except QuotaError:
             raise
         except RefusedError as refusal:
@@ -78,6 +81,26 @@ class Reader:
         self._first = False
         self._watch(page)
         return page
+
+    def _asked(self, search: Callable[[], SearchQuery]) -> Page:
+        """The page; one that looks like the answer to another question once more, and that one is believed."""
+        page = self._checked(self.client.query(search()))
+        if not self._bare(page) and not self._elsewhere(page):
+            return page
+        again = self._checked(self.client.query(search()))
+        if self._bare(again):
+            self._wanted = frozenset()  # the fields are empty, page after page
+        return again
+
+    def _bare(self, page: Page) -> bool:
+        """Whether no record has any of the fields that other questions (a count, a sweep) do not ask for.
+
+        Fields that are empty are absent, so this may be the truth; or all of them would be emptied at the target.
+        """
+        return bool(page.records and self._wanted) and all(self._wanted.isdisjoint(each) for each in page.records)
+
+    def _elsewhere(self, page: Page) -> bool:
+        return bool(page.records) and all(record[STAMP] not in self.window for record in page.records)
 
     def sure(self, cursor: str | None, *, ascending: bool = True, limit: int | None = None) -> Page:
         """As `ask`, for what is decided by one page: empty only where it came empty twice."""
