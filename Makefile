@@ -24,7 +24,7 @@ up: $(RUN) ## Start Airflow with its UI and the simulator, until Ctrl-C
 	@$(BIN)/python -m demo.up
 
 test: $(DEV) ## Run every test
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	@$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 lint: $(DEV) ## Check style, types and which module imports which
 	@$(BIN)/ruff check .

@@ -53,6 +53,7 @@ class Bench:
             credentials=CREDENTIALS,
             pace=Paces(lambda: Pace(calls=100_000, per_seconds=20)),
             timeout=(2, 5),
+            now=self.simulator.clock.elapsed,
         )
 
     def reach(self) -> Reach:
@@ -89,11 +90,11 @@ class Bench:
         return {record.id: record.content for record in self.hub.records(pipeline.name) if record.content is not None}
 
     def later(self, seconds: float = 60) -> None:
-        """The server's clock goes on, so that what was written is in a window that can be closed."""
+        """Time passes, there and here, so that what was written is in a window that can be closed."""
         self.simulator.clock.advance(seconds)
 
     def now(self) -> datetime:
-        return datetime.now(UTC)
+        return datetime.fromtimestamp(self.simulator.clock.elapsed(), UTC)
 
 
 @contextmanager

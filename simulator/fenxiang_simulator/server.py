@@ -7,7 +7,7 @@ import socket
 import struct
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from email.message import Message
 from email.utils import formatdate
@@ -77,12 +77,29 @@ class App(Protocol):
         ...
 
 
-class Server:
-    """Apps behind one port. Tried in order; a path that is nobody's is a 404 page as the real gateway shows it."""
+def http_date(now: float) -> str:
+    """The header `Date` of a time in epoch seconds."""
+    return formatdate(int(now), usegmt=True)
 
-    def __init__(self, apps: Sequence[App], clock: Clock, *, host: str = "127.0.0.1", port: int = 0) -> None:
+
+class Server:
+    """Apps behind one port. Tried in order; a path that is nobody's is a 404 page as the real gateway shows it.
+
+    `date` makes the header `Date` of the time in epoch seconds; None leaves it out.
+    """
+
+    def __init__(
+        self,
+        apps: Sequence[App],
+        clock: Clock,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        date: Callable[[float], str | None] = http_date,
+    ) -> None:
         self.apps = list(apps)
         self.clock = clock
+        self.date = date
         self.stopping = threading.Event()
         self._connections: set[socket.socket] = set()
         self._lock = threading.Lock()
@@ -218,10 +235,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _head(self, response: Response) -> bytes:
         reason = _REASONS.get(response.status, "Status")
+        simulated = self.server.simulated
+        date = simulated.date(simulated.clock.now())
         lines = [
             f"HTTP/1.1 {response.status} {reason}",
             "Server: Tengine",
-            f"Date: {formatdate(int(self.server.simulated.clock.now()), usegmt=True)}",
+            *([] if date is None else [f"Date: {date}"]),
             f"Content-Length: {len(response.body) + response.blanks}",
             *(f"{name}: {value}" for name, value in response.headers.items()),
         ]

@@ -30,7 +30,8 @@ from fenxiang_sync.airflow.timetable import WindowTimetable
 from fenxiang_sync.pipeline import Pipeline
 
 EVERYTHING = datetime(1970, 1, 1, tzinfo=pendulum.UTC)
-"""Where a pipeline begins that names no start: its first scheduled run loads all there is."""
+"""The ``start_date`` of every DAG: Airflow leaves the tasks out of a run that is dated before it, and calls that a
+success. Where the first scheduled run begins is the timetable's `start`; without one it loads all there is."""
 
 
 def sync_dag(pipeline: Pipeline, **overrides: Any) -> DAG:
@@ -44,7 +45,7 @@ def sync_dag(pipeline: Pipeline, **overrides: Any) -> DAG:
         "dag_id": pipeline.name,
         "dag_display_name": f"{pipeline.title} · {pipeline.name}" if pipeline.title else pipeline.name,
         "description": pipeline.description or None,
-        "start_date": pipeline.start or EVERYTHING,
+        "start_date": EVERYTHING,
         "catchup": False,
         "max_active_runs": 1,
         "tags": ["fenxiang", pipeline.source.object, *pipeline.tags],
@@ -59,7 +60,9 @@ def sync_dag(pipeline: Pipeline, **overrides: Any) -> DAG:
 
 
 def _schedule(pipeline: Pipeline) -> WindowTimetable | None:
-    return WindowTimetable(pipeline.schedule, timezone=pipeline.timezone) if pipeline.schedule else None
+    if pipeline.schedule is None:
+        return None
+    return WindowTimetable(pipeline.schedule, timezone=pipeline.timezone, start=pipeline.start)
 
 
 def _default_args(pipeline: Pipeline) -> dict[str, Any]:

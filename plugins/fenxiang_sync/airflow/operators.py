@@ -17,7 +17,7 @@ from fenxiang_sync.airflow.deployment import Deployment
 from fenxiang_sync.airflow.params import asked
 from fenxiang_sync.errors import FenxiangSyncError, ParamError
 from fenxiang_sync.pipeline import Pipeline
-from fenxiang_sync.source import Filter
+from fenxiang_sync.source import Filter, Slice, slices
 from fenxiang_sync.steps import Plan, Run, Segment, extract, load, plan, transform, verify
 from fenxiang_sync.steps.extract import Reading, read
 from fenxiang_sync.steps.verify import clean
@@ -92,8 +92,7 @@ class SegmentOperator(PipelineOperator):
 
     def step(self, run: Run, deployment: Deployment, context: Any) -> dict[str, int]:
         given: Mapping[str, Any] = self.segment
-        segment = Segment(index=given["index"], window=Window.from_json(dict(given)), count=given["count"])
-        numbers = self.segment_step(run, segment, deployment)
+        numbers = self.segment_step(run, Plan.of(run).segment(given["index"]), deployment)
         context["told"] = " · " + ", ".join(f"{value:,} {name}" for name, value in numbers.items() if value)
         log.info("%s%s", given["label"], context["told"])
         return numbers
@@ -213,7 +212,9 @@ class FenxiangQueryOperator(BaseOperator):
         folder = deployment.stage.run(task, context["dag_run"].run_id) / f"map-{ti.map_index}"
         projection = tuple(dict.fromkeys(("_id", "last_modified_time", *self.fields)))
         reading = Reading(object_name=self.object_name, projection=projection, filters=self.filters)
-        numbers = read(reading, window, folder, client=deployment.client(self.fenxiang_conn_id))
+        client = deployment.client(self.fenxiang_conn_id)
+        ranges = [piece.slice for piece in slices.cut(client, self.object_name, window, self.filters)]
+        numbers = read(reading, ranges or [Slice(window)], folder, client=client)
         return {"path": str(folder), "records": numbers["read"], **window.to_json()}
 
 

@@ -8,15 +8,17 @@
     query      filters and searches               reader    one window, page by page
     ordering   how a server sorts ids             paging    every record of a window
     census     what the server holds, compared with what is held here
+    slices     a window cut where its records lie
 """
 
-from fenxiang_sync.source import census
+from fenxiang_sync.source import census, slices
 from fenxiang_sync.source.auth import Credentials, MemoryTokenStore, Style, Token, Tokens, TokenStore
 from fenxiang_sync.source.client import FenxiangClient, Page
 from fenxiang_sync.source.pacing import Pace, Paces
 from fenxiang_sync.source.paging import Bounds, pages
 from fenxiang_sync.source.query import Filter, Operator, SearchQuery, data_path, is_custom
 from fenxiang_sync.source.retries import Retries
+from fenxiang_sync.source.slices import Slice
 
 __all__ = [
     "Bounds",
@@ -30,6 +32,7 @@ __all__ = [
     "Page",
     "Retries",
     "SearchQuery",
+    "Slice",
     "Style",
     "Token",
     "TokenStore",
@@ -38,4 +41,5 @@ __all__ = [
     "data_path",
     "is_custom",
     "pages",
+    "slices",
 ]

@@ -159,6 +159,24 @@ def missing(
     return found
 
 
+def missing_in_slice(
+    client: FenxiangClient,
+    object_name: str,
+    window: Window,
+    filters: Sequence[Filter],
+    held: Mapping[str, int],
+    *,
+    above: str | None,
+    upto: str | None,
+) -> dict[str, int]:
+    """`missing` in the part of a window whose ids are above `above` and not above `upto`; it is swept."""
+    found = pages(
+        client, object_name=object_name, window=window, projection=(), filters=filters, above=above, upto=upto
+    )
+    stamps = ((record[ID], record[STAMP]) for page in found for record in page.records)
+    return {record_id: stamp for record_id, stamp in stamps if held.get(record_id, -1) < stamp}
+
+
 def fetch(
     client: FenxiangClient, object_name: str, ids: Iterable[str], projection: Sequence[str] = ()
 ) -> Iterator[Page]:

@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 ID, STAMP = "_id", "last_modified_time"
 TRAITS = ("version", "life_status", "is_deleted")
 """What is asked besides where only what there is, and which version of it, is looked at."""
+SPARSE = 5
+"""After so many pages in which the fields were truly empty, no other one is asked for again because of that."""
 TRIES = 4
 """How often a question is asked whose page does not answer it, before that counts as the server's answer."""
 
@@ -34,7 +36,8 @@ class Bounds(StrEnum):
 
 
 class Reader:
-    """Asks for pages. Records outside the window are dropped here, whatever the server honours."""
+    """Asks for pages. Records outside the window are dropped here, whatever the server honours; so are those whose
+    `_id` is not in the slice of it that is wanted: above `above`, not above `upto`, as text."""
 
     def __init__(
         self,
@@ -45,6 +48,8 @@ class Reader:
         filters: Sequence[Filter],
         page_size: int,
         bounds: Bounds = Bounds.AUTO,
+        above: str | None = None,
+        upto: str | None = None,
     ) -> None:
         own = [each.field for each in filters if each.field in (ID, STAMP)]
         if own:
@@ -55,10 +60,13 @@ class Reader:
         self.object_name = object_name
         self.window = window
         self.page_size = page_size
+        self.above = above
+        self.upto = upto
         self.filters = tuple(filters)
         self._projection = tuple(dict.fromkeys((ID, STAMP, *projection)))
         self._wanted = frozenset(self._projection) - {ID, STAMP, *TRAITS}
         self.bounds = Bounds.BETWEEN if bounds is Bounds.AUTO and object_name in client.habits.between else bounds
+        self._believed = 0
         self._first = True
 
     def on(self, window: Window) -> Self:
@@ -88,8 +96,9 @@ class Reader:
         if not self._bare(page) and not self._elsewhere(page):
             return page
         again = self._checked(self.client.query(search()))
-        if self._bare(again):
-            self._wanted = frozenset()  # the fields are empty, page after page
+        self._believed += self._bare(again)
+        if self._believed >= SPARSE:
+            self._wanted = frozenset()
         return again
 
     def _bare(self, page: Page) -> bool:
@@ -102,10 +111,12 @@ class Reader:
     def _elsewhere(self, page: Page) -> bool:
         return bool(page.records) and all(record[STAMP] not in self.window for record in page.records)
 
-    def sure(self, cursor: str | None, *, ascending: bool = True, limit: int | None = None) -> Page:
+    def sure(
+        self, cursor: str | None, *, ascending: bool = True, filtered: bool = True, limit: int | None = None
+    ) -> Page:
         """As `ask`, for what is decided by one page: empty only where it came empty twice."""
         return self._sure(
-            lambda: self.ask(cursor, ascending=ascending, limit=limit),
+            lambda: self.ask(cursor, ascending=ascending, filtered=filtered, limit=limit),
             lambda ids: len(ids) <= (limit or self.page_size) and all(_beyond(cursor, each, ascending) for each in ids),
         )
 
@@ -113,11 +124,32 @@ class Reader:
         """The page (or `records` of it) without what is outside the window, which is counted."""
         came = page.records if records is None else records
         kept = [record for record in came if record[STAMP] in self.window]
-        return replace(page, records=kept, outside=len(came) - len(kept))
+        outside = len(came) - len(kept)
+        if self.above is not None or self.upto is not None:
+            kept = [record for record in kept if self._in_slice(record[ID])]
+        return replace(page, records=kept, outside=outside)
+
+    def _in_slice(self, record_id: str) -> bool:
+        return (self.above is None or record_id > self.above) and (self.upto is None or record_id <= self.upto)
 
     def total(self, cursor: str | None, *, limit: int = 1) -> Page:
         """The first `limit` records beyond the cursor with the server's count of all of them."""
         return self._checked(self.client.query(self._search(cursor, True, True, limit=limit, count=True)))
+
+    def at_rank(self, rank: int, *, by: str, above: str | None = None, filtered: bool = True) -> Page:
+        """The record that has `rank` others before it in the order of `by`, with the server's count of all of them.
+
+        Without a record where there are not so many. It may lie outside the window, as far as the server errs.
+        """
+        page = self._checked(self.client.query(self._ranked(rank, by, above, filtered)))
+        if self.bounds is Bounds.AUTO and self.inside(page).outside:
+            self._to_between()
+            page = self._checked(self.client.query(self._ranked(rank, by, above, filtered)))
+        return page
+
+    def _ranked(self, rank: int, by: str, above: str | None, filtered: bool) -> SearchQuery:
+        search = self._search(above, True, filtered, limit=1, count=True)
+        return replace(search, offset=rank, orders=((by, True),))
 
     def first_beyond(self, cursor: str) -> str | None:
         """The first id of the whole object that the server takes for greater than the cursor."""

@@ -10,7 +10,7 @@ from itertools import islice, pairwise
 
 import msgspec
 
-from fenxiang_sync.source import Bounds, FenxiangClient, Filter, pages
+from fenxiang_sync.source import Bounds, FenxiangClient, Filter, Slice, pages
 from fenxiang_sync.stage import Folder
 from fenxiang_sync.steps.plan import Segment
 from fenxiang_sync.steps.run import Run
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 PAGES_A_FILE = 10
 """A killed task reads at most this many pages of each range again."""
 RANGES = 4
-"""How many ranges of a window are read at once, to hide the latency of the calls."""
+"""How many ranges are read at once, to hide the latency of the calls."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +35,7 @@ class Reading:
     bounds: Bounds = Bounds.AUTO
 
 
-def extract(run: Run, segment: Segment, *, client: FenxiangClient) -> dict[str, int]:
+def extract(run: Run, segment: Segment, *, client: FenxiangClient, at_once: int = RANGES) -> dict[str, int]:
     """Read every record of the segment into ``records-…`` files; returns {read, outside, calls}."""
     source = run.pipeline.source
     reading = Reading(
@@ -45,13 +45,22 @@ def extract(run: Run, segment: Segment, *, client: FenxiangClient) -> dict[str, 
         page_size=source.page_size,
         bounds=source.bounds,
     )
-    return read(reading, segment.window, run.segment(segment.index), client=client, expected=segment.count)
+    ranges = segment.ranges or [Slice(segment.window)]
+    folder = run.segment(segment.index)
+    return read(reading, ranges, folder, client=client, expected=segment.count, at_once=at_once)
 
 
 def read(
-    reading: Reading, window: Window, folder: Folder, *, client: FenxiangClient, expected: int | None = None
+    reading: Reading,
+    ranges: Sequence[Slice],
+    folder: Folder,
+    *,
+    client: FenxiangClient,
+    expected: int | None = None,
+    at_once: int = RANGES,
 ) -> dict[str, int]:
-    """Read every record of the window into ``records-…`` files of the folder; returns {read, outside, calls}.
+    """Read every record of the ranges, `at_once` of them at a time, into ``records-…`` files of the folder; returns
+    {read, outside, calls}.
 
     Goes on from the complete files of an earlier try that was cut off; where an earlier try had finished (the
     task was cleared) it starts anew. `expected` is a hint: few records are not worth several ranges.
@@ -59,9 +68,9 @@ def read(
     if folder.load("extracted") is not None:
         folder.clear()
     few = expected is not None and expected <= RANGES * reading.page_size
-    ranges = _ranges(window, 1 if few else RANGES, folder)
+    ranges = _ranges(ranges, 1 if few else at_once, folder)
     before = client.calls.total()
-    with ThreadPoolExecutor(max_workers=len(ranges)) as pool:
+    with ThreadPoolExecutor(max_workers=at_once) as pool:
         counted = list(pool.map(lambda at: _read_range(reading, folder, at, ranges[at], client), range(len(ranges))))
     numbers = {
         "read": sum(held for held, _ in counted),
@@ -72,41 +81,43 @@ def read(
     return numbers
 
 
-def _ranges(window: Window, parts: int, folder: Folder) -> list[Window]:
-    """The ranges that are read at once; the same ones in every try, since the checkpoint counts by them."""
+def _ranges(ranges: Sequence[Slice], parts: int, folder: Folder) -> list[Slice]:
+    """The ranges as they are read, a single one in `parts`; the same in every try: the checkpoint counts by them."""
     kept = folder.load("ranges")
     if kept is not None:
-        return [Window.from_json(one) for one in kept]
-    ranges = _evenly(window, parts)
-    folder.save("ranges", [one.to_json() for one in ranges])
-    return ranges
+        return msgspec.convert(kept, list[Slice])
+    cut = _evenly(ranges[0].window, parts) if len(ranges) == 1 and ranges[0].whole else list(ranges)
+    folder.save("ranges", cut)
+    return cut
 
 
-def _evenly(window: Window, parts: int) -> list[Window]:
-    """Up to `parts` adjacent windows of equal length that make up the window."""
+def _evenly(window: Window, parts: int) -> list[Slice]:
+    """Up to `parts` adjacent slices of equal length that make up the window."""
     parts = max(1, min(parts, window.length_ms))
     bounds = [window.since_ms + window.length_ms * part // parts for part in range(parts + 1)]
-    return [Window(since, until) for since, until in pairwise(bounds)]
+    return [Slice(Window(since, until)) for since, until in pairwise(bounds)]
 
 
-def _read_range(reading: Reading, folder: Folder, at: int, window: Window, client: FenxiangClient) -> tuple[int, int]:
+def _read_range(reading: Reading, folder: Folder, at: int, part: Slice, client: FenxiangClient) -> tuple[int, int]:
     """Read one range, file by file; returns the records that are held and those dropped as outside."""
     prefix = f"records-{at:02d}-"
     done = folder.names(prefix)
     if done:
-        log.info("%s: goes on after %d complete files of an earlier try", window, len(done))
+        log.info("%s: goes on after %d complete files of an earlier try", part.window, len(done))
     after = folder.last_line(done[-1])["_id"] if done else None
     held = sum(1 for _ in folder.lines_as(prefix, bytes))
     outside = 0
     asked = pages(
         client,
         object_name=reading.object_name,
-        window=window,
+        window=part.window,
         projection=reading.projection,
         filters=reading.filters,
         page_size=reading.page_size,
         bounds=reading.bounds,
         after=after,
+        above=part.above,
+        upto=part.upto,
     )
     number = len(done)
     while group := list(islice(asked, PAGES_A_FILE)):
@@ -116,7 +127,7 @@ def _read_range(reading: Reading, folder: Folder, at: int, window: Window, clien
             number += 1
             folder.write_lines(f"{prefix}{number:05d}", records)
         held += len(records)
-        log.info("%s: %s records held", window, f"{held:,}")
+        log.info("%s: %s records held", part.window, f"{held:,}")
     return held, outside
 
 

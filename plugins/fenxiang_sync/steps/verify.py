@@ -16,7 +16,7 @@ import msgspec
 from fenxiang_sync.errors import IncompleteError, UnverifiedError
 from fenxiang_sync.hub import Certificate, Hub
 from fenxiang_sync.rows import Outcome
-from fenxiang_sync.source import FenxiangClient, census
+from fenxiang_sync.source import FenxiangClient, Slice, census
 from fenxiang_sync.stage import DATA, Folder
 from fenxiang_sync.steps.extract import PAGES_A_FILE, stamps
 from fenxiang_sync.steps.load import load
@@ -134,24 +134,27 @@ def _missing(run: Run, planned: Plan, client: FenxiangClient, also: dict[str, in
     """Ids that the server has in the windows now and that neither the segments nor `also` hold that new."""
     source = run.pipeline.source
     found: set[str] = set()
-    for window, held in _compared(run, planned):
-        found |= {
-            record_id
-            for record_id, stamp in census.missing(client, source.object, window, source.filters, held).items()
-            if also.get(record_id, -1) < stamp
-        }
+    for part, held in _compared(run, planned):
+        if part.whole:
+            there = census.missing(client, source.object, part.window, source.filters, held)
+        else:
+            there = census.missing_in_slice(
+                client, source.object, part.window, source.filters, held, above=part.above, upto=part.upto
+            )
+        found |= {record_id for record_id, stamp in there.items() if also.get(record_id, -1) < stamp}
     return found
 
 
-def _compared(run: Run, planned: Plan) -> Iterator[tuple[Window, dict[str, int]]]:
-    """Each span of the windows with what is held of it."""
+def _compared(run: Run, planned: Plan) -> Iterator[tuple[Slice, dict[str, int]]]:
+    """Each part of the windows with what is held of it."""
     for segment in planned.segments:
-        yield segment.window, _held(run, segment)
+        held = _held(run, segment)
+        yield from ((part, held) for part in segment.slices)
     # What plan took for empty has no segment. But a count is a hint, and records come late.
     read = [segment.window for segment in planned.segments]
     for window in planned.windows:
         for span in gaps(window, read):
-            yield span, {}
+            yield Slice(span), {}
 
 
 def _held(run: Run, segment: Segment) -> dict[str, int]:
