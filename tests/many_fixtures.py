@@ -64,4 +64,4 @@ def fill(simulator: Simulator, name: str, number: int, stamp: Callable[[int], in
     shelf.ids = _Computed(number, id_at)
     shelf.stamps = _Computed(number, lambda at: (stamp(at), id_at(at)))
     with simulator.tenant.lock:
-        simulator.tenant._shelves[name] = shelf  # noqa: SLF001  (the one place where the whole of it can be exchanged)
+        simulator.tenant._shelves[name] = shelf

@@ -291,9 +291,7 @@ def test_filtered_or_in_slices_any_mixture_of_ids_is_read_whatever_comes_first_f
     bounds = [None, *sorted(spelled(*cut) for cut in cuts), None]
     for above, upto in pairwise(bounds):
         found = ids(
-            read(
-                client_of(warehouses), object_name=name, page_size=page_size, filters=filters, above=above, upto=upto
-            )
+            read(client_of(warehouses), object_name=name, page_size=page_size, filters=filters, above=above, upto=upto)
         )
         inside = {each for each in wanted if (above is None or each > above) and (upto is None or each <= upto)}
         assert set(found) == inside

@@ -1,4 +1,4 @@
-"""A first load of millions of records: planned in few calls, read in ranges of one size, taken up where it was cut off."""
+"""A first load of millions of records: planned in few calls, read in even ranges, taken up where it was cut off."""
 
 from __future__ import annotations
 
@@ -50,9 +50,7 @@ def test_many_records_are_planned_with_a_call_for_each_50_pages(crm: Bench, acco
         assert one.until_ms == other.since_ms
 
 
-def test_a_segment_is_read_in_ranges_of_one_size_however_its_records_lie_in_time(
-    crm: Bench, account: Pipeline
-) -> None:
+def test_a_segment_is_read_in_ranges_of_one_size_however_its_records_lie_in_time(crm: Bench, account: Pipeline) -> None:
     run = crm.run(account)
     first = crm.plan(run, manual(full=True)).segments[0]
     extract(run, first, client=crm.client())

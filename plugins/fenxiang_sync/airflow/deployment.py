@@ -19,7 +19,10 @@ from fenxiang_sync.targets.protocol import Reach
 
 
 class Deployment:
-    """Made inside a task; nothing of it is opened before it is asked for."""
+    """Made inside a task; nothing of it is opened before it is asked for. Say `leave` at the end of the task."""
+
+    def __init__(self) -> None:
+        self._clients: list[FenxiangClient] = []
 
     @cached_property
     def settings(self) -> Settings:
@@ -41,7 +44,14 @@ class Deployment:
         # The http provider behind it costs 0.4 s to import: too much for parsing a DAG file, and for tasks without it.
         from fenxiang_sync.airflow.hook import FenxiangHook
 
-        return FenxiangHook(conn_id).client()
+        client = FenxiangHook(conn_id).client()
+        self._clients.append(client)
+        return client
+
+    def leave(self) -> None:
+        """The task is over: what its clients had booked ahead is the next one's."""
+        for client in self._clients:
+            client.leave()
 
     def run(self, pipeline: Pipeline, context: Any) -> Run:
         run_id = context["dag_run"].run_id

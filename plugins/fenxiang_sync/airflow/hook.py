@@ -15,6 +15,7 @@ from airflow.sdk.configuration import conf
 from airflow.sdk.log import mask_secret
 
 from fenxiang_sync.airflow.connections import Place, base_url, need, positive
+from fenxiang_sync.airflow.notes import CallNote
 from fenxiang_sync.airflow.reach import CONNECT_TIMEOUT_S, READ_TIMEOUT_S, no_auth
 from fenxiang_sync.airflow.settings import Settings
 from fenxiang_sync.airflow.tokens import SharedTokenStore
@@ -27,6 +28,7 @@ from fenxiang_sync.source import (
     Pace,
     Paces,
     Page,
+    SharedPace,
     Style,
     Tokens,
     TokenStore,
@@ -53,7 +55,8 @@ class FenxiangHook(HttpHook):
 
     :param fenxiang_conn_id: the connection: host, login = appId, password = appSecret; extra ``permanent_code``,
         ``style`` (``body``, ``header``), ``open_user_id`` or ``mobile`` (body style), ``employee_id`` (header style),
-        ``calls``, ``per_seconds`` and ``share`` of the rate limit, ``timeout``, ``proxy``, ``verify``, ``cert``.
+        ``calls``, ``per_seconds`` and ``share`` of the rate limit, ``day_quota``, ``timeout``, ``proxy``, ``verify``,
+        ``cert``.
     """
 
     conn_name_attr = "fenxiang_conn_id"
@@ -76,12 +79,12 @@ class FenxiangHook(HttpHook):
         extra, name = connection.extra_dejson, connection.conn_id
         session = self.get_conn()
         timeout = (CONNECT_TIMEOUT_S, positive(extra, "timeout", READ_TIMEOUT_S, name))
-        pace = partial(
-            Pace,
+        quota = (
             _whole(extra, "calls", 100, name),
             positive(extra, "per_seconds", 20.0, name),
             positive(extra, "share", 1.0, name, most=1.0),
         )
+        day_quota = _whole(extra, "day_quota", 0, name) or None
         tokens = Tokens(
             session=session,
             base_url=self.base_url,
@@ -94,7 +97,7 @@ class FenxiangHook(HttpHook):
             base_url=self.base_url,
             tokens=tokens,
             credentials=credentials,
-            pace=Paces(pace),
+            pace=self._paces(credentials, quota, day_quota),
             timeout=timeout,
             retries=READ_RETRIES if patient else ONCE,
         )
@@ -155,6 +158,13 @@ class FenxiangHook(HttpHook):
         return SharedTokenStore(
             base_url=self.base_url, credentials=credentials, hub_url=lambda: Settings.load().hub_url()
         )
+
+    def _paces(self, credentials: Credentials, quota: tuple[int, float, float], day_quota: int | None) -> Paces:
+        """One pace for all processes, where there is a hub to keep it in."""
+        if Place.here() is Place.APART:
+            return Paces(partial(Pace, *quota))
+        note = CallNote(self.base_url, credentials, hub_url=lambda: Settings.load().hub_url())
+        return Paces(shared=lambda path: SharedPace(*quota, path=path, revise=note.revise, day_quota=day_quota))
 
     def _set_base_url(self, connection: Connection) -> None:
         self.base_url = base_url(connection, self.default_host)

@@ -52,6 +52,8 @@ class PipelineOperator(BaseOperator):
                 deployment.journal(deployment.run(self.pipeline, context), context).failed(self.task_id, error)
             log.debug("Where it was raised", exc_info=error)
             raise error.with_traceback(None) from None  # a log that ends with what to do, not with a page of our files
+        finally:
+            deployment.leave()
 
     @abstractmethod
     def step(self, run: Run, deployment: Deployment, context: Any) -> Any:
@@ -213,8 +215,11 @@ class FenxiangQueryOperator(BaseOperator):
         projection = tuple(dict.fromkeys(("_id", "last_modified_time", *self.fields)))
         reading = Reading(object_name=self.object_name, projection=projection, filters=self.filters)
         client = deployment.client(self.fenxiang_conn_id)
-        ranges = [piece.slice for piece in slices.cut(client, self.object_name, window, self.filters)]
-        numbers = read(reading, ranges or [Slice(window)], folder, client=client)
+        try:
+            ranges = [piece.slice for piece in slices.cut(client, self.object_name, window, self.filters)]
+            numbers = read(reading, ranges or [Slice(window)], folder, client=client)
+        finally:
+            deployment.leave()
         return {"path": str(folder), "records": numbers["read"], **window.to_json()}
 
 

@@ -137,6 +137,12 @@ _FENXIANG: dict[str, Any] = {
             minimum=0.01,
             maximum=1,
         ),
+        "day_quota": _field(
+            "Calls a day (每日配额)",
+            "After so many calls of a day (Beijing) tasks fail instead of calling. Empty: the CRM alone says when.",
+            type=["integer", "null"],
+            minimum=1,
+        ),
         **_TRANSPORT,
     },
 }

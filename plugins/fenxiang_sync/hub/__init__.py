@@ -8,6 +8,7 @@
 `runs`              runs and their numbers
 `certificates`      proved spans of time
 `leases`            one holder at a time
+`notes`             small documents that processes share
 `tables`            the tables; `schema` and `migrations` bring a hub to them
 `connect`           the database, its transactions, its errors
 `bulk`, `content`   many rows in one statement; exact JSON

@@ -11,11 +11,11 @@ import time
 import uuid
 from collections.abc import Iterator
 
-from sqlalchemy import Connection, select, text, update
+from sqlalchemy import select, update
 
 from fenxiang_sync.errors import TransientError
 from fenxiang_sync.hub.bulk import Upsert
-from fenxiang_sync.hub.connect import Database
+from fenxiang_sync.hub.connect import Database, clock_ms
 from fenxiang_sync.hub.tables import lease as table
 from fenxiang_sync.window import from_ms, to_ms
 
@@ -70,7 +70,7 @@ class Leases:
     def take(self, lease: Lease, *, again: bool = False) -> str | None:
         """None when it is ours now, else who holds it, or has held it since we did."""
         with self._database.writing(f"lease {lease.name}") as connection:
-            now_ms = _now_ms(connection)
+            now_ms = clock_ms(connection)
             asked = select(table.c.holder, table.c.until).where(table.c.name == lease.name)
             held = connection.execute(asked).one_or_none()
             ours = held is not None and held.holder == lease.holder
@@ -84,14 +84,6 @@ class Leases:
     def _give_back(self, lease: Lease) -> None:
         """The row stays: it says when the lease was held last."""
         with self._database.writing(f"lease {lease.name}") as connection:
-            until = from_ms(_now_ms(connection))
+            until = from_ms(clock_ms(connection))
             ours = (table.c.name == lease.name) & (table.c.holder == lease.holder) & (table.c.until > until)
             connection.execute(update(table).where(ours).values(until=until))
-
-
-def _now_ms(connection: Connection) -> int:
-    """The database's clock, since machines' clocks differ; a SQLite file is on one machine."""
-    if connection.dialect.name == "postgresql":
-        clock = text("SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000 AS bigint)")
-        return int(connection.execute(clock).scalar_one())
-    return time.time_ns() // 1_000_000

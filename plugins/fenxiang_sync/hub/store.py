@@ -6,13 +6,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from fenxiang_sync.hub.certificates import Certificate, Certificates
 from fenxiang_sync.hub.connect import Database
 from fenxiang_sync.hub.leases import Lease, Leases
 from fenxiang_sync.hub.ledger import Claimant, Decision, Ledger, Settled
 from fenxiang_sync.hub.letters import DeadLetter, Letters, StoredLetter
+from fenxiang_sync.hub.notes import Change, Notes
 from fenxiang_sync.hub.records import Record, Records
 from fenxiang_sync.hub.runs import RunRecord, Runs
 from fenxiang_sync.hub.schema import migrate
@@ -35,6 +36,7 @@ class Hub:
         self._runs = Runs(database)
         self._certificates = Certificates(database)
         self._leases = Leases(database)
+        self._notes = Notes(database)
         self._records = Records(database)
 
     @classmethod
@@ -197,3 +199,14 @@ class Hub:
         `wait_s` is over.
         """
         return self._leases.hold(name, ttl_s=ttl_s, wait_s=wait_s)
+
+    # What processes tell each other
+
+    def revise(self, name: str, change: Change) -> None:
+        """Change a small shared document: `change` gets what it says (None: nothing yet) and the database's clock in
+        epoch seconds, is called once with nobody in between, and returns what it shall say."""
+        self._notes.revise(name, change)
+
+    def noted(self, name: str) -> dict[str, Any] | None:
+        """What a shared document says; None where it is not there."""
+        return self._notes.read(name)

@@ -6,6 +6,7 @@
 ``fenxiang_run``                the runs and their numbers
 ``fenxiang_certificate``        spans of `last_modified_time` that a run has proved complete
 ``fenxiang_lease``              who holds what is for one holder at a time
+``fenxiang_note``               small documents that processes share: the calls of the last seconds
 ==============================  ==========================================================================
 
 Moments (``*_at``, ``*_until``) are epoch milliseconds, as ``last_modified_time`` is. A change here needs a new file in
@@ -193,4 +194,11 @@ lease = Table(
     Column("name", _KEY, primary_key=True),
     Column("holder", Text, nullable=False),
     Column("until", Instant, nullable=False),
+)
+
+note = Table(
+    "fenxiang_note",
+    metadata,
+    Column("name", _KEY, primary_key=True),
+    Column("content", Text, nullable=False, comment="JSON"),
 )

@@ -6,14 +6,15 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 import requests
 
-from fenxiang_sync.errors import RefusedError, SetupError, ThrottledError, TokenError, TransientError
+from fenxiang_sync.errors import FenxiangSyncError, RefusedError, SetupError, ThrottledError, TokenError, TransientError
 from fenxiang_sync.source.auth import Credentials, Style, Token, Tokens, acting_user_by_mobile, explained
 from fenxiang_sync.source.codes import READ_CODES, Codes, error_for
 from fenxiang_sync.source.pacing import Pace, Paces
@@ -142,14 +143,23 @@ class FenxiangClient:
         """How far the server's clock is ahead of ours (negative: behind), to about 1 s."""
         return self.server_time() - datetime.fromtimestamp(self._now(), UTC)
 
+    def leave(self) -> None:
+        """Nothing more is asked for now: turns that were booked ahead are given back to other tasks.
+
+        They lapse by themselves in a few seconds where that fails, or was forgotten.
+        """
+        with suppress(FenxiangSyncError):
+            if isinstance(self._pace, Paces):
+                self._pace.leave()
+
     def _call_as_nobody(self, path: str, body: Json) -> Json:
         return self._asked(path, body, _as_it_is, acting=False)
 
     def _asked(self, path: str, body: Json, read: Callable[[str, Json], T], *, acting: bool = True) -> T:
         """Ask, and again in place where that may help; every attempt waits for its turn."""
         user = self.acting_user() if acting else ""
-        for attempt in self._retries.attempts(self._sleep, lambda error, number: self._slow_down(path, error, number)):
-            with attempt:
+        for attempt in self._retries.attempts(self._sleep, _tell):
+            with attempt, self._slowing_down(path, attempt.retry_state.attempt_number):
                 return read(path, self._with_token(path, body, user))
         raise AssertionError("unreachable: the last attempt returns or raises")
 
@@ -171,10 +181,10 @@ class FenxiangClient:
         return self._once(path, body, user, token)
 
     def _once(self, path: str, body: Json, user: str, token: Token) -> Json:
-        self._pace(path).wait()
-        with self._counting:
-            self.calls[path] += 1
-        received = self._wire.post(self._sealed(path, body, user, token))
+        with self._pace(path).turn():
+            with self._counting:
+                self.calls[path] += 1
+            received = self._wire.post(self._sealed(path, body, user, token))
         if received.date is not None:
             self._seen = received.date, self._now()
         error = error_for(path, received.payload, self._codes, secrets=(token.value, *self._credentials.secrets))
@@ -190,10 +200,18 @@ class FenxiangClient:
         who = {"currentOpenUserId": user} if user else {}
         return Sealed(path, {"corpAccessToken": token.value, "corpId": token.tenant, **who, **body})
 
-    def _slow_down(self, path: str, error: TransientError, attempt: int) -> None:
-        log.warning("%s (attempt %d); trying again", error, attempt)
-        if isinstance(error, ThrottledError):
+    @contextmanager
+    def _slowing_down(self, path: str, attempt: int) -> Iterator[None]:
+        """Where the call is refused as one too many, nobody calls for a while: after the last attempt, too."""
+        try:
+            yield
+        except ThrottledError:
             self._pace(path).back_off(min(FIRST_BACK_OFF_S * 2 ** (attempt - 1), LONGEST_BACK_OFF_S))
+            raise
+
+
+def _tell(error: TransientError, attempt: int) -> None:
+    log.warning("%s (attempt %d); trying again", error, attempt)
 
 
 def _as_it_is(path: str, payload: Json) -> Json:  # noqa: ARG001

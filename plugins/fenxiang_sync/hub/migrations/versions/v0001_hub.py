@@ -24,6 +24,11 @@ def upgrade() -> None:
         sa.Column("holder", sa.Text, nullable=False),
         sa.Column("until", sa.BigInteger, nullable=False),
     )
+    op.create_table(
+        "fenxiang_note",
+        sa.Column("name", _KEY, primary_key=True),
+        sa.Column("content", sa.Text, nullable=False, comment="JSON"),
+    )
 
 
 def _record() -> None:
