@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,6 +26,8 @@ from tests.steps_fixtures import CREDENTIALS, Bench, manual, pipeline, quiet
 OBJECT = "AccountObj"
 QUERY = "/data/query"
 PAGE_FAULTS = ("repeated_page", "other_page", "empty_page", "short_page")
+OFTEN = ("repeated_page", "empty_page", "short_page")
+"""Nobody can see through a server that answers other questions all the time, in the right form."""
 CALL_FAULTS = tuple(fault for fault in FAULTS if fault not in (*PAGE_FAULTS, "lost_row", "huge"))
 """All but two: what is `huge` is refused at once, and a page that only lacks a row is known to nobody who asks once."""
 WINDOWS = 2
@@ -112,7 +114,7 @@ def spoil(simulator: Simulator, *faults: str) -> None:
         simulator.faults.next(fault, path=QUERY, skip=7)  # by chance it might not come at all
 
 
-@pytest.mark.parametrize("fault", [*CALL_FAULTS, *PAGE_FAULTS])
+@pytest.mark.parametrize("fault", [*CALL_FAULTS, *OFTEN])
 def test_with_one_fault_in_twenty_calls_a_sync_is_complete_or_says_why_not(fault: str, tmp_path: Path) -> None:
     with faulty(tmp_path) as crm:
         spoil(crm.simulator, fault)
@@ -129,9 +131,27 @@ def test_a_huge_answer_fails_the_run_and_says_so_and_the_next_one_makes_up_for_i
         assert "sent over 67,108,864 bytes; use a smaller page_size" in str(failure)
 
 
+@pytest.mark.parametrize("fault", PAGE_FAULTS)
+def test_one_wrong_page_is_found_out_whichever_call_it_answers(fault: str, tmp_path: Path) -> None:
+    """Few enough records for one thread: the calls of a run are the same each time, and each is spoiled in turn."""
+    with faulty(tmp_path, records=30) as crm:
+        crm.timeout, crm.simulator.knobs.edits_per_request = (5, 60), 0
+        crm.later()
+        for call in range(100):
+            anew = replace(declared(), name=f"account-{call}")
+            crm.simulator.faults.injected.clear()
+            crm.simulator.faults.next(fault, path=QUERY, skip=call)
+            until_it_succeeds(crm, anew)
+            assert differences(crm, anew, crm.seen().values()) == []
+            if not crm.simulator.faults.injected:
+                return
+            crm.simulator.faults.clear()
+    raise AssertionError("a run of 30 records makes over 100 calls")
+
+
 def test_with_all_faults_at_once_a_sync_is_complete_or_says_why_not(tmp_path: Path) -> None:
     with faulty(tmp_path, records=120) as crm:
-        spoil(crm.simulator, *CALL_FAULTS, *PAGE_FAULTS)
+        spoil(crm.simulator, *CALL_FAULTS, *OFTEN)
         synced(crm, declared())
 
 

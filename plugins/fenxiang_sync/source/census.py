@@ -17,7 +17,7 @@ from fenxiang_sync.errors import IncompleteError
 from fenxiang_sync.source.client import FenxiangClient, Page
 from fenxiang_sync.source.paging import pages
 from fenxiang_sync.source.query import MAX_LIMIT, Filter, Operator, SearchQuery
-from fenxiang_sync.source.reader import ID, STAMP, TRIES, Bounds, Reader
+from fenxiang_sync.source.reader import ID, STAMP, TRAITS, TRIES, Bounds, Reader
 from fenxiang_sync.window import Window
 
 SWEPT = 1_000
@@ -26,7 +26,6 @@ MEMORY = 10_000
 """A sweep that meets more ids than this is given up for its halves, so that memory stays bounded."""
 CAP = 10_000
 """A total from here on may be a cap."""
-TRAITS = ("version", "life_status", "is_deleted")
 
 
 class Sighting(NamedTuple):

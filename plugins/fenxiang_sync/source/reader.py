@@ -18,6 +18,10 @@ from fenxiang_sync.window import Window
 log = logging.getLogger(__name__)
 
 ID, STAMP = "_id", "last_modified_time"
+TRAITS = ("version", "life_status", "is_deleted")
+"""What is asked besides where only what there is, and which version of it, is looked at."""
+SPARSE = 5
+"""After so many pages in which the fields were truly empty, no other one is asked for again because of that."""
 TRIES = 4
 """How often a question is asked whose page does not answer it, before that counts as the server's answer."""
 
@@ -60,7 +64,9 @@ class Reader:
         self.upto = upto
         self.filters = tuple(filters)
         self._projection = tuple(dict.fromkeys((ID, STAMP, *projection)))
+        self._wanted = frozenset(self._projection) - {ID, STAMP, *TRAITS}
         self.bounds = Bounds.BETWEEN if bounds is Bounds.AUTO and object_name in client.habits.between else bounds
+        self._believed = 0
         self._first = True
 
     def on(self, window: Window) -> Self:
@@ -75,7 +81,7 @@ class Reader:
         """The page beyond the cursor, as it came, its records checked."""
         search = partial(self._search, cursor, ascending, filtered, limit=limit or self.page_size)
         try:
-            page = self._checked(self.client.query(search()))
+            page = self._asked(search)
         except QuotaError:
             raise
         except RefusedError as refusal:
@@ -83,6 +89,27 @@ class Reader:
         self._first = False
         self._watch(page)
         return page
+
+    def _asked(self, search: Callable[[], SearchQuery]) -> Page:
+        """The page; one that looks like the answer to another question once more, and that one is believed."""
+        page = self._checked(self.client.query(search()))
+        if not self._bare(page) and not self._elsewhere(page):
+            return page
+        again = self._checked(self.client.query(search()))
+        self._believed += self._bare(again)
+        if self._believed >= SPARSE:
+            self._wanted = frozenset()
+        return again
+
+    def _bare(self, page: Page) -> bool:
+        """Whether no record has any of the fields that other questions (a count, a sweep) do not ask for.
+
+        Fields that are empty are absent, so this may be the truth; or all of them would be emptied at the target.
+        """
+        return bool(page.records and self._wanted) and all(self._wanted.isdisjoint(each) for each in page.records)
+
+    def _elsewhere(self, page: Page) -> bool:
+        return bool(page.records) and all(record[STAMP] not in self.window for record in page.records)
 
     def sure(
         self, cursor: str | None, *, ascending: bool = True, filtered: bool = True, limit: int | None = None
