@@ -5,7 +5,7 @@
     wire       one POST, judged as HTTP           codes     what an errorCode means
     auth       credentials, the shared token      pacing    at the quota, never over it
     retries    again in place                     allowance which calls still count, for all processes
-    client     reading calls, by all of these
+    client     reading calls, by all of these     cuts      parts of a window with equal numbers
     query      filters and searches               reader    one window, page by page
     ordering   how a server sorts ids             paging    every record of a window
     census     what the server holds, compared with what is held here

@@ -11,6 +11,7 @@ from itertools import islice, pairwise
 import msgspec
 
 from fenxiang_sync.source import Bounds, FenxiangClient, Filter, pages
+from fenxiang_sync.source.cuts import equal_parts
 from fenxiang_sync.stage import Folder
 from fenxiang_sync.steps.plan import Segment
 from fenxiang_sync.steps.run import Run
@@ -22,6 +23,8 @@ PAGES_A_FILE = 10
 """A killed task reads at most this many pages of each range again."""
 RANGES = 4
 """How many ranges of a window are read at once, to hide the latency of the calls."""
+MANY_PAGES = 20
+"""From so many pages on it is worth a few calls that the ranges are of one size, and end together."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,9 +61,8 @@ def read(
     """
     if folder.load("extracted") is not None:
         folder.clear()
-    few = expected is not None and expected <= RANGES * reading.page_size
-    ranges = _ranges(window, 1 if few else RANGES, folder)
     before = client.calls.total()
+    ranges = _ranges(reading, window, folder, client, expected)
     with ThreadPoolExecutor(max_workers=len(ranges)) as pool:
         counted = list(pool.map(lambda at: _read_range(reading, folder, at, ranges[at], client), range(len(ranges))))
     numbers = {
@@ -72,14 +74,25 @@ def read(
     return numbers
 
 
-def _ranges(window: Window, parts: int, folder: Folder) -> list[Window]:
+def _ranges(
+    reading: Reading, window: Window, folder: Folder, client: FenxiangClient, expected: int | None
+) -> list[Window]:
     """The ranges that are read at once; the same ones in every try, since the checkpoint counts by them."""
     kept = folder.load("ranges")
     if kept is not None:
         return [Window.from_json(one) for one in kept]
-    ranges = _evenly(window, parts)
+    ranges = _parted(reading, window, client, expected)
     folder.save("ranges", [one.to_json() for one in ranges])
     return ranges
+
+
+def _parted(reading: Reading, window: Window, client: FenxiangClient, expected: int | None) -> list[Window]:
+    """Of equal numbers where there are enough to be worth asking for, else of equal length."""
+    if expected is None or expected < MANY_PAGES * reading.page_size:
+        few = expected is not None and expected <= RANGES * reading.page_size
+        return _evenly(window, 1 if few else RANGES)
+    found = equal_parts(client, reading.object_name, window, reading.filters, expected, RANGES)
+    return found if len(found) > 1 else _evenly(window, RANGES)
 
 
 def _evenly(window: Window, parts: int) -> list[Window]:
