@@ -19,7 +19,7 @@ class RunPriority(PriorityWeightStrategy):
     def get_weight(self, ti: Any) -> int:
         kind = ti.run_id.split("__", 1)[0] if ti.run_id else "manual"
         weight = int(ti.task.priority_weight) + RUN_WEIGHTS.get(kind, RUN_WEIGHTS["manual"])
-        return max(1, weight - A_SEGMENT * max(0, ti.map_index))
+        return max(1, weight - A_SEGMENT * max(0, int(ti.map_index)))
 
     def __repr__(self) -> str:
         """The same for every instance: Airflow keeps it in the DAG, where a new text would be a new version."""

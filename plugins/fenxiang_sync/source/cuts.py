@@ -33,7 +33,9 @@ def equal_parts(
             return None
 
     with ThreadPoolExecutor(max_workers=parts) as pool:
-        found = {at for at in pool.map(cut, range(1, parts)) if at is not None and window.since_ms < at < window.until_ms}
+        found = {
+            at for at in pool.map(cut, range(1, parts)) if at is not None and window.since_ms < at < window.until_ms
+        }
     return [Window(since, until) for since, until in pairwise([window.since_ms, *sorted(found), window.until_ms])]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -18,6 +19,8 @@ from fenxiang_sync.window import Window, from_ms, gaps, merge, to_ms
 
 log = logging.getLogger(__name__)
 
+AT_ONCE = 4
+"""How many counts are asked for at once, to hide the latency of the calls."""
 PATIENCE = timedelta(seconds=30)
 """How long a run waits for its window to close on the server's clock; beyond that the window is cut instead."""
 
@@ -170,10 +173,12 @@ def _segments(run: Run, reading: list[Window], client: FenxiangClient, most: int
     size = run.pipeline.source.segment_records
     if len(reading) > most // 2:  # more gaps than a run can map over: read what lies between them as well
         reading = [Window(reading[0].since_ms, reading[-1].until_ms)]
-    counted = [(window, _count(run, client, window)) for window in reading]
+    counted = _counted(run, client, reading)
     total = sum(count or 0 for _, count in counted)
     size = max(size, -(-total * 2 // (most - len(reading))))
-    pieces = [piece for window, count in counted for piece in _packed(_split(run, client, window, count, size), size)]
+    split = _split(run, client, counted, size)
+    within = [[piece for piece in split if piece[0].since_ms in window] for window in reading]
+    pieces = [piece for mine in within for piece in _packed(iter(mine), size)]
     return [Segment(index=index, window=window, count=count) for index, (window, count) in enumerate(pieces, start=1)]
 
 
@@ -182,21 +187,30 @@ def _count(run: Run, client: FenxiangClient, window: Window) -> int | None:
     return census.count(client, source.object, window, source.filters)
 
 
+def _counted(run: Run, client: FenxiangClient, windows: list[Window]) -> list[tuple[Window, int | None]]:
+    """Each window with the server's count, several asked for at once."""
+    with ThreadPoolExecutor(max_workers=AT_ONCE) as pool:
+        return list(zip(windows, pool.map(lambda window: _count(run, client, window), windows), strict=True))
+
+
 def _split(
-    run: Run, client: FenxiangClient, window: Window, count: int | None, size: int
-) -> Iterator[tuple[Window, int | None]]:
-    """Halve by time until a piece holds at most `size` by the server's count; empty pieces go.
+    run: Run, client: FenxiangClient, counted: list[tuple[Window, int | None]], size: int
+) -> list[tuple[Window, int | None]]:
+    """Halve by time until a piece holds at most `size` by the server's count; empty pieces go. In order of time.
 
     An unknown count, and one millisecond that holds more, stay one piece: it is read serially by `_id`. A count from
     10,000 on may be a cap, so it is never believed to be small.
     """
-    if count == 0:
-        return
-    if count is None or (count <= size and count < census.CAP) or window.length_ms < 2:
-        yield window, count
-        return
-    for half in window.halves():
-        yield from _split(run, client, half, _count(run, client, half), size)
+    pieces: list[tuple[Window, int | None]] = []
+    while counted:
+        large = [window for window, count in counted if not _fits(window, count, size)]
+        pieces += [(window, count) for window, count in counted if count != 0 and _fits(window, count, size)]
+        counted = _counted(run, client, [half for window in large for half in window.halves()])
+    return sorted(pieces, key=lambda piece: piece[0].since_ms)
+
+
+def _fits(window: Window, count: int | None, size: int) -> bool:
+    return count is None or (count <= size and count < census.CAP) or window.length_ms < 2
 
 
 def _packed(pieces: Iterator[tuple[Window, int | None]], size: int) -> Iterator[tuple[Window, int | None]]:

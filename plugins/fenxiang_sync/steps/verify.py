@@ -7,6 +7,7 @@ import itertools
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -20,7 +21,7 @@ from fenxiang_sync.source import FenxiangClient, census
 from fenxiang_sync.stage import DATA, Folder
 from fenxiang_sync.steps.extract import PAGES_A_FILE, stamps
 from fenxiang_sync.steps.load import load
-from fenxiang_sync.steps.plan import Plan, Segment
+from fenxiang_sync.steps.plan import AT_ONCE, Plan, Segment
 from fenxiang_sync.steps.run import Run
 from fenxiang_sync.steps.transform import transform
 from fenxiang_sync.targets.protocol import Reach
@@ -133,13 +134,17 @@ def _repair(
 def _missing(run: Run, planned: Plan, client: FenxiangClient, also: dict[str, int]) -> set[str]:
     """Ids that the server has in the windows now and that neither the segments nor `also` hold that new."""
     source = run.pipeline.source
+
+    def compare(span: tuple[Window, dict[str, int]]) -> set[str]:
+        window, held = span
+        lacking = census.missing(client, source.object, window, source.filters, held)
+        return {record_id for record_id, stamp in lacking.items() if also.get(record_id, -1) < stamp}
+
     found: set[str] = set()
-    for window, held in _compared(run, planned):
-        found |= {
-            record_id
-            for record_id, stamp in census.missing(client, source.object, window, source.filters, held).items()
-            if also.get(record_id, -1) < stamp
-        }
+    spans = _compared(run, planned)
+    with ThreadPoolExecutor(max_workers=AT_ONCE) as pool:
+        while group := list(itertools.islice(spans, AT_ONCE)):  # no more than these are in memory
+            found.update(*pool.map(compare, group))
     return found
 
 
