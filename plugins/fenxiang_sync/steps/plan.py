@@ -19,8 +19,6 @@ from fenxiang_sync.window import Window, from_ms, gaps, merge, to_ms
 
 log = logging.getLogger(__name__)
 
-AT_ONCE = 4
-"""How many counts are asked for at once, to hide the latency of the calls."""
 PATIENCE = timedelta(seconds=30)
 """How long a run waits for its window to close on the server's clock; beyond that the window is cut instead."""
 
@@ -173,7 +171,7 @@ def _segments(run: Run, reading: list[Window], client: FenxiangClient, most: int
     size = run.pipeline.source.segment_records
     if len(reading) > most // 2:  # more gaps than a run can map over: read what lies between them as well
         reading = [Window(reading[0].since_ms, reading[-1].until_ms)]
-    counted = _counted(run, client, reading)
+    counted = _counted(run, client, reading, at_once=1)
     total = sum(count or 0 for _, count in counted)
     size = max(size, -(-total * 2 // (most - len(reading))))
     split = _split(run, client, counted, size)
@@ -187,9 +185,17 @@ def _count(run: Run, client: FenxiangClient, window: Window) -> int | None:
     return census.count(client, source.object, window, source.filters)
 
 
-def _counted(run: Run, client: FenxiangClient, windows: list[Window]) -> list[tuple[Window, int | None]]:
-    """Each window with the server's count, several asked for at once."""
-    with ThreadPoolExecutor(max_workers=AT_ONCE) as pool:
+def at_once(records: int) -> int:
+    """How many questions about so many records are asked at once, to hide the latency of the calls: few records are
+    not worth it."""
+    return 4 if records >= census.CAP else 1
+
+
+def _counted(
+    run: Run, client: FenxiangClient, windows: list[Window], *, at_once: int
+) -> list[tuple[Window, int | None]]:
+    """Each window with the server's count."""
+    with ThreadPoolExecutor(max_workers=at_once) as pool:
         return list(zip(windows, pool.map(lambda window: _count(run, client, window), windows), strict=True))
 
 
@@ -202,10 +208,11 @@ def _split(
     10,000 on may be a cap, so it is never believed to be small.
     """
     pieces: list[tuple[Window, int | None]] = []
+    threads = at_once(sum(count or 0 for _, count in counted))
     while counted:
         large = [window for window, count in counted if not _fits(window, count, size)]
         pieces += [(window, count) for window, count in counted if count != 0 and _fits(window, count, size)]
-        counted = _counted(run, client, [half for window in large for half in window.halves()])
+        counted = _counted(run, client, [half for window in large for half in window.halves()], at_once=threads)
     return sorted(pieces, key=lambda piece: piece[0].since_ms)
 
 

@@ -21,7 +21,7 @@ from fenxiang_sync.source import FenxiangClient, census
 from fenxiang_sync.stage import DATA, Folder
 from fenxiang_sync.steps.extract import PAGES_A_FILE, stamps
 from fenxiang_sync.steps.load import load
-from fenxiang_sync.steps.plan import AT_ONCE, Plan, Segment
+from fenxiang_sync.steps.plan import Plan, Segment, at_once
 from fenxiang_sync.steps.run import Run
 from fenxiang_sync.steps.transform import transform
 from fenxiang_sync.targets.protocol import Reach
@@ -142,8 +142,9 @@ def _missing(run: Run, planned: Plan, client: FenxiangClient, also: dict[str, in
 
     found: set[str] = set()
     spans = _compared(run, planned)
-    with ThreadPoolExecutor(max_workers=AT_ONCE) as pool:
-        while group := list(itertools.islice(spans, AT_ONCE)):  # no more than these are in memory
+    threads = at_once(sum(segment.count or 0 for segment in planned.segments))
+    with ThreadPoolExecutor(max_workers=threads) as pool:
+        while group := list(itertools.islice(spans, threads)):  # no more than these are in memory
             found.update(*pool.map(compare, group))
     return found
 
