@@ -171,7 +171,7 @@ def _segments(run: Run, reading: list[Window], client: FenxiangClient, most: int
     size = run.pipeline.source.segment_records
     if len(reading) > most // 2:  # more gaps than a run can map over: read what lies between them as well
         reading = [Window(reading[0].since_ms, reading[-1].until_ms)]
-    counted = _counted(run, client, reading, at_once=1)
+    counted = _counted(run, client, reading, threads=1)
     total = sum(count or 0 for _, count in counted)
     size = max(size, -(-total * 2 // (most - len(reading))))
     split = _split(run, client, counted, size)
@@ -192,10 +192,10 @@ def at_once(records: int) -> int:
 
 
 def _counted(
-    run: Run, client: FenxiangClient, windows: list[Window], *, at_once: int
+    run: Run, client: FenxiangClient, windows: list[Window], *, threads: int
 ) -> list[tuple[Window, int | None]]:
     """Each window with the server's count."""
-    with ThreadPoolExecutor(max_workers=at_once) as pool:
+    with ThreadPoolExecutor(max_workers=threads) as pool:
         return list(zip(windows, pool.map(lambda window: _count(run, client, window), windows), strict=True))
 
 
@@ -212,7 +212,7 @@ def _split(
     while counted:
         large = [window for window, count in counted if not _fits(window, count, size)]
         pieces += [(window, count) for window, count in counted if count != 0 and _fits(window, count, size)]
-        counted = _counted(run, client, [half for window in large for half in window.halves()], at_once=threads)
+        counted = _counted(run, client, [half for window in large for half in window.halves()], threads=threads)
     return sorted(pieces, key=lambda piece: piece[0].since_ms)
 
 
