@@ -7,6 +7,7 @@ import itertools
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -27,6 +28,9 @@ from fenxiang_sync.targets.protocol import Reach
 from fenxiang_sync.window import Window, gaps
 
 log = logging.getLogger(__name__)
+
+AT_ONCE = 4
+"""How many parts of a large run are compared at once, to hide the latency of the calls."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,15 +137,22 @@ def _repair(
 def _missing(run: Run, planned: Plan, client: FenxiangClient, also: dict[str, int]) -> set[str]:
     """Ids that the server has in the windows now and that neither the segments nor `also` hold that new."""
     source = run.pipeline.source
-    found: set[str] = set()
-    for part, held in _compared(run, planned):
+
+    def compare(span: tuple[Slice, dict[str, int]]) -> set[str]:
+        part, held = span
         if part.whole:
-            there = census.missing(client, source.object, part.window, source.filters, held)
+            lacking = census.missing(client, source.object, part.window, source.filters, held)
         else:
-            there = census.missing_in_slice(
-                client, source.object, part.window, source.filters, held, above=part.above, upto=part.upto
-            )
-        found |= {record_id for record_id, stamp in there.items() if also.get(record_id, -1) < stamp}
+            ends: dict[str, Any] = {"above": part.above, "upto": part.upto}
+            lacking = census.missing_in_slice(client, source.object, part.window, source.filters, held, **ends)
+        return {record_id for record_id, stamp in lacking.items() if also.get(record_id, -1) < stamp}
+
+    found: set[str] = set()
+    spans = _compared(run, planned)
+    threads = AT_ONCE if sum(segment.count or 0 for segment in planned.segments) >= census.CAP else 1
+    with ThreadPoolExecutor(max_workers=threads) as pool:
+        while group := list(itertools.islice(spans, threads)):  # no more than these are in memory
+            found.update(*pool.map(compare, group))
     return found
 
 
