@@ -14,7 +14,7 @@ from itertools import islice
 from typing import NamedTuple, Protocol
 
 from fenxiang_sync.errors import IncompleteError
-from fenxiang_sync.source.client import OBJECT, FenxiangClient, Page
+from fenxiang_sync.source.client import FenxiangClient, Page
 from fenxiang_sync.source.paging import pages
 from fenxiang_sync.source.query import MAX_LIMIT, Filter, Operator, SearchQuery
 from fenxiang_sync.source.reader import ID, STAMP, TRAITS, TRIES, Bounds, Reader
@@ -183,7 +183,7 @@ def fetch(
     """The records with these ids as they are now, 100 ids a call; one that is gone or may not be seen is left out."""
     remaining = iter(dict.fromkeys(ids))
     while batch := list(islice(remaining, MAX_LIMIT)):
-        yield from _fetched(client, object_name, batch, tuple(dict.fromkeys((ID, STAMP, OBJECT, *projection))))
+        yield from _fetched(client, object_name, batch, tuple(dict.fromkeys((ID, STAMP, *projection))))
 
 
 def _fetched(client: FenxiangClient, object_name: str, batch: list[str], projection: Sequence[str]) -> Iterator[Page]:

@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, TypeVar
@@ -106,8 +106,14 @@ class FenxiangClient:
         return self._asked(path, body, _as_it_is)
 
     def query(self, query: SearchQuery) -> Page:
-        """The page; one of another object (where its records say so) is no answer, and is asked for again."""
-        return self._asked(query.path, query.body(), partial(_page, query.object_name))
+        """The page. One of another object is no answer and is asked for again: each record is asked whose it is."""
+        if OBJECT in query.projection or not query.projection:
+            return self._asked(query.path, query.body(), partial(_page, query.object_name))
+        asking = replace(query, projection=(*query.projection, OBJECT))
+        page = self._asked(asking.path, asking.body(), partial(_page, query.object_name))
+        for record in page.records:
+            record.pop(OBJECT, None)
+        return page
 
     def get(self, object_name: str, record_id: str) -> Json | None:
         """The record, or None where the server answers without one. A refusal of the id is a `RefusedError`."""

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, Self
 
 from fenxiang_sync.errors import DeclarationError, IncompleteError, QuotaError, RefusedError
-from fenxiang_sync.source.client import OBJECT, FenxiangClient, Page
+from fenxiang_sync.source.client import FenxiangClient, Page
 from fenxiang_sync.source.query import Filter, Operator, SearchQuery
 from fenxiang_sync.window import Window
 
@@ -63,8 +63,8 @@ class Reader:
         self.above = above
         self.upto = upto
         self.filters = tuple(filters)
-        self._projection = tuple(dict.fromkeys((ID, STAMP, OBJECT, *projection)))
-        self._wanted = frozenset(self._projection) - {ID, STAMP, OBJECT, *TRAITS}
+        self._projection = tuple(dict.fromkeys((ID, STAMP, *projection)))
+        self._wanted = frozenset(self._projection) - {ID, STAMP, *TRAITS}
         self.bounds = Bounds.BETWEEN if bounds is Bounds.AUTO and object_name in client.habits.between else bounds
         self._believed = 0
         self._first = True
@@ -183,7 +183,7 @@ class Reader:
 
     def _of_object(self, *filters: Filter, limit: int) -> Page:
         search = SearchQuery(
-            object_name=self.object_name, projection=(ID, STAMP, OBJECT), filters=filters, orders=((ID, True),), limit=limit
+            object_name=self.object_name, projection=(ID, STAMP), filters=filters, orders=((ID, True),), limit=limit
         )
         return self._checked(self.client.query(search))
 
