@@ -169,6 +169,17 @@ def test_a_load_larger_than_airflow_maps_gets_larger_segments(crm: Bench) -> Non
     assert sum(segment.count or 0 for segment in made.segments) == 600
 
 
+def test_planning_ends_where_more_pieces_would_not_be_worth_the_calls(crm: Bench) -> None:
+    account = pipeline(source={"segment_records": 5, "page_size": 5})
+    run = crm.run(account)
+    made = crm.plan(run, manual(full=True), most_segments=2)
+    assert made.calls < 40
+    assert len(made.segments) == 2
+    crm.deliver(run, made)
+    report = crm.verify(run)
+    assert (report.delivered, report.repaired) == (600, 0)
+
+
 @pytest.mark.parametrize(
     "knobs",
     [

@@ -20,8 +20,8 @@ class WindowTimetable(CronDataIntervalTimetable):
     Airflow's own interval timetables with ``catchup=False`` go on with the latest period after an outage or a pause,
     so the time between is never read. This one gives that time to the next run, as one interval. The first run
     begins at `start`, or where that is not given at the DAG's ``start_date``; without either, with the last complete
-    period. (Tasks have the ``start_date`` too, and Airflow leaves them out of every run that is dated before it; a
-    manual run may be dated as one likes. So a pipeline's start is here, and its DAG has none that matters.)
+    period. (Tasks have the ``start_date`` too, and Airflow leaves them out of every run that is dated before it, while
+    a manual run may be dated as one likes. So a pipeline's start is here.)
 
     - ``catchup=True`` and backfills: one run per period, as in Airflow.
     - A manual run without dates gets the last complete period before it, as in Airflow.

@@ -22,6 +22,9 @@ STEP = 5_000
 """Records in a piece: planning costs one call for 50 pages, and a reader is busy with one for 10 s. The highest rank
 that can be asked for is 10,000 (vendor documentation: offset)."""
 
+PIECES = 10_000
+"""More of them, for 50 million records, are not worth the calls."""
+
 
 @dataclass(frozen=True, slots=True)
 class Slice:
@@ -52,13 +55,15 @@ def cut(
     filters: Sequence[Filter] = (),
     *,
     most: int = STEP,
+    pieces: int = PIECES,
     bounds: Bounds = Bounds.AUTO,
 ) -> Iterator[Piece]:
     """Adjacent pieces that make up the window, in its order, each of `most` records (at most 5,000) or fewer; none
     where the server holds nothing.
 
-    Costs one call where few are counted, else one more for each piece. A piece is larger where the server says a rank
-    is beyond the end though it is not, and where it orders ids by their length.
+    Costs one call where few are counted, else one more for each piece, of which there are about `pieces` at most: a
+    server that did not honour offsets would be asked for every record. A piece is larger behind the last of these,
+    where the server says a rank is beyond the end though it is not, and where it orders ids by their length.
     """
     most = min(most, STEP)
     counted = count(client, object_name, window, filters)
@@ -66,15 +71,16 @@ def cut(
         yield from [Piece(Slice(window), counted)] if counted else []
         return
     reader = Reader(client, object_name, window, (), filters, MAX_LIMIT, bounds)
-    yield from _Cutter(reader, most, counts=counted is not None).pieces()
+    yield from _Cutter(reader, most, pieces, counts=counted is not None).pieces()
 
 
 class _Cutter:
     """Cuts one window."""
 
-    def __init__(self, reader: Reader, most: int, *, counts: bool) -> None:
+    def __init__(self, reader: Reader, most: int, pieces: int, *, counts: bool) -> None:
         self._reader = reader
         self._most = most
+        self._looks = pieces
         self._counts = counts
         self._filtered = True
 
@@ -88,13 +94,13 @@ class _Cutter:
                 yield Piece(Slice(before[0]), self._difference(before[1], total))
             stamp = page.records[0][STAMP] if page.records else rest.until_ms
             at = max(stamp, rest.since_ms + 1)
-            if at >= rest.until_ms:
+            if at >= rest.until_ms or self._looks < 0:
                 break
             head, rest = Window(rest.since_ms, at), Window(at, rest.until_ms)
             before = None if stamp < at else (head, total)
             if before is None:
                 yield from self._by_id(head)
-        if page.records:  # the last millisecond holds more than a piece may
+        if page.records and rest.length_ms == 1:  # the last millisecond holds more than a piece may
             yield from self._by_id(rest)
         else:
             yield Piece(Slice(rest), total)
@@ -104,7 +110,7 @@ class _Cutter:
 
     def _difference(self, before: int | None, after: int | None) -> int:
         """How many records lie between two cuts. No more than the rank that was asked for, whatever totals say."""
-        if before is None or after is None or before >= CAP:
+        if before is None or after is None or before == CAP:
             return self._most
         return min(max(0, before - after), self._most)
 
@@ -123,7 +129,7 @@ class _Cutter:
         while True:
             page = self._at_rank(self._most - 1, window, ID, above=cuts[-1] if cuts else None)
             total = self._total(page)
-            if not page.records or total == self._most:
+            if not page.records or total == self._most or self._looks < 0:
                 return cuts, total
             found = page.records[0][ID]
             if cuts and found <= cuts[-1]:
@@ -134,6 +140,7 @@ class _Cutter:
         """The page with the record at that rank. One empty page may be a mistake; and a server that applies filters
         after the limit has nothing at a rank whose record is filtered away."""
         self._reader = self._reader.on(window)
+        self._looks -= 1
         for _ in range(2):
             page = self._reader.at_rank(rank, by=by, above=above, filtered=self._filtered)
             if page.records:

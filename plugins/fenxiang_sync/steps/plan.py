@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 
 PATIENCE = timedelta(seconds=30)
 """How long a run waits for its window to close on the server's clock; beyond that the window is cut instead."""
+PIECES_A_SEGMENT = 10
+"""A load that has more pieces than so many in each segment that a run may have is not cut finer."""
 
 
 class Kind(StrEnum):
@@ -209,7 +211,7 @@ def _segments(run: Run, reading: list[Window], client: FenxiangClient, most: int
     size = run.pipeline.source.segment_records
     if len(reading) > most // 2:  # more gaps than a run can map over: read what lies between them as well
         reading = [Window(reading[0].since_ms, reading[-1].until_ms)]
-    cut = [_pieces(run, client, window, size) for window in reading]
+    cut = [_pieces(run, client, window, size, most) for window in reading]
     packed = [_packed(pieces, size) for pieces in cut]
     while sum(map(len, packed)) > most:
         size *= 2
@@ -217,9 +219,11 @@ def _segments(run: Run, reading: list[Window], client: FenxiangClient, most: int
     return [_segment(index, pieces) for index, pieces in enumerate(itertools.chain(*packed), start=1)]
 
 
-def _pieces(run: Run, client: FenxiangClient, window: Window, size: int) -> list[Piece]:
-    source = run.pipeline.source
-    return list(slices.cut(client, source.object, window, source.filters, most=size, bounds=source.bounds))
+def _pieces(run: Run, client: FenxiangClient, window: Window, size: int, segments: int) -> list[Piece]:
+    source, pieces = run.pipeline.source, PIECES_A_SEGMENT * segments
+    return list(
+        slices.cut(client, source.object, window, source.filters, most=size, pieces=pieces, bounds=source.bounds)
+    )
 
 
 def _packed(pieces: list[Piece], size: int) -> list[list[Piece]]:
