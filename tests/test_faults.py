@@ -16,14 +16,15 @@ from fenxiang_simulator import FAULTS, Simulator
 from fenxiang_sync.errors import FenxiangSyncError, IncompleteError, TransientError
 from fenxiang_sync.hub import Hub
 from fenxiang_sync.pipeline import Pipeline
-from fenxiang_sync.source import FenxiangClient, Pace, Paces, Tokens
+from fenxiang_sync.source import FenxiangClient, Pace, Paces, SearchQuery, Tokens
+from fenxiang_sync.source.client import OBJECT
 from fenxiang_sync.stage import Stage
 from fenxiang_sync.steps import extract, load, transform
 from fenxiang_sync.steps.verify import Report
 from fenxiang_sync.window import Window
 from tests.steps_fixtures import CREDENTIALS, Bench, manual, pipeline, quiet
 
-OBJECT = "AccountObj"
+OBJECT_NAME = "AccountObj"
 QUERY = "/data/query"
 PAGE_FAULTS = ("repeated_page", "other_page", "empty_page", "short_page")
 OFTEN = ("repeated_page", "empty_page", "short_page")
@@ -80,7 +81,7 @@ class Faulty(Bench):
             return error
 
     def seen(self) -> dict[str, Record]:
-        return self.simulator.tenant.visible(OBJECT, "1000")
+        return self.simulator.tenant.visible(OBJECT_NAME, "1000")
 
 
 def tried(task: Callable[[], T]) -> T:
@@ -98,7 +99,7 @@ def tried(task: Callable[[], T]) -> T:
 def faulty(folder: Path, records: int = 200, seed: int = 7) -> Iterator[Faulty]:
     knobs = quiet(edits_per_request=2, token_latency_ms=0)
     with (
-        Simulator(seed=seed, knobs=knobs, records={OBJECT: records}) as simulator,
+        Simulator(seed=seed, knobs=knobs, records={OBJECT_NAME: records}) as simulator,
         Hub.connect(f"sqlite:///{folder}/hub.db") as hub,
     ):
         yield Faulty(simulator, hub, Stage(folder / "stage"))
@@ -147,6 +148,19 @@ def test_one_wrong_page_is_found_out_whichever_call_it_answers(fault: str, tmp_p
                 return
             crm.simulator.faults.clear()
     raise AssertionError("a run of 30 records makes over 100 calls")
+
+
+def test_records_of_another_object_are_never_delivered(tmp_path: Path) -> None:
+    """Somebody else reads contacts, and answers get mixed up."""
+    with faulty(tmp_path, records=60) as crm:
+        crm.simulator.knobs.edits_per_request = 0
+        crm.later()
+        for _ in range(10):
+            assert crm.client().query(SearchQuery(object_name="ContactObj", projection=[OBJECT, "name"])).records
+        crm.simulator.faults.next("other_page", 3, path=QUERY, skip=4)
+        until_it_succeeds(crm, declared())
+        assert crm.simulator.faults.injected["other_page"] == 3
+        assert crm.held(declared()).keys() <= crm.simulator.tenant.records(OBJECT_NAME).keys()
 
 
 def test_with_all_faults_at_once_a_sync_is_complete_or_says_why_not(tmp_path: Path) -> None:

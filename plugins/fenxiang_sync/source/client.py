@@ -8,8 +8,9 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, TypeVar
 
 import requests
@@ -27,6 +28,8 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 Json = dict[str, Any]
 
+OBJECT = "object_describe_api_name"
+"""The field in which every record says of which object it is."""
 OBJECT_LIST = "/cgi/crm/v2/object/list"
 DESCRIBE = "/cgi/crm/v2/object/describe"
 RENEWALS = 3
@@ -103,7 +106,14 @@ class FenxiangClient:
         return self._asked(path, body, _as_it_is)
 
     def query(self, query: SearchQuery) -> Page:
-        return self._asked(query.path, query.body(), _page)
+        """The page. One of another object is no answer and is asked for again: each record is asked whose it is."""
+        if OBJECT in query.projection or not query.projection:
+            return self._asked(query.path, query.body(), partial(_page, query.object_name))
+        asking = replace(query, projection=(*query.projection, OBJECT))
+        page = self._asked(asking.path, asking.body(), partial(_page, query.object_name))
+        for record in page.records:
+            record.pop(OBJECT, None)
+        return page
 
     def get(self, object_name: str, record_id: str) -> Json | None:
         """The record, or None where the server answers without one. A refusal of the id is a `RefusedError`."""
@@ -218,7 +228,7 @@ def _as_it_is(path: str, payload: Json) -> Json:  # noqa: ARG001
     return payload
 
 
-def _page(path: str, payload: Json) -> Page:
+def _page(object_name: str, path: str, payload: Json) -> Page:
     """The page of an answer. Where there is no list of records it is an error: never an empty page."""
     data = payload.get("data")
     records = data.get("dataList") if isinstance(data, Mapping) else None
@@ -228,6 +238,9 @@ def _page(path: str, payload: Json) -> Page:
     odd = [record for record in records if not isinstance(record, dict)]
     if odd:
         raise TransientError(f"{path} answered {len(odd)} records that are no objects (a {type(odd[0]).__name__})")
+    others = {each for record in records if (each := record.get(OBJECT, object_name)) != object_name}
+    if others:
+        raise TransientError(f"{path} answered with records of {others.pop()!r} where {object_name} was asked for")
     return Page(
         records=records,
         total=_whole(data.get("total")),
