@@ -37,7 +37,7 @@ def test_a_count_that_is_wrong_gives_parts_that_still_make_up_the_window(count: 
 
 
 def test_many_records_in_one_millisecond_are_not_parted() -> None:
-    with simulator({NAME: 0}) as server:
+    with simulator({NAME: 0}, visibility_lag_ms=0) as server:
         for number in range(50):
             server.tenant.create(NAME, {"name": str(number)}, modified_ms=1_780_000_000_000)
         parts = equal_parts(client_of(server), NAME, ALL_TIME, (), 50, 4)
