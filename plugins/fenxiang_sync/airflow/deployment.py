@@ -44,7 +44,12 @@ class Deployment:
         return FenxiangHook(conn_id).client()
 
     def run(self, pipeline: Pipeline, context: Any) -> Run:
-        run_id = context["dag_run"].run_id
+        """The run of a task. In a companion DAG (``account.lookback-2d``) its id begins with what is behind the
+        pipeline's name: hub and stage know runs by pipeline and id, and two DAGs give the same ids."""
+        run_id, dag_id = context["dag_run"].run_id, context["ti"].dag_id
+        companion = dag_id.removeprefix(f"{pipeline.name}.")
+        if companion != dag_id:
+            run_id = f"{companion}.{run_id}"
         return Run(pipeline=pipeline, id=run_id, folder=self.stage.run(pipeline.name, run_id))
 
     def journal(self, run: Run, context: Any) -> Journal:

@@ -14,11 +14,12 @@ import pendulum
 from airflow.sdk import Asset, BaseOperator
 
 from fenxiang_sync.airflow.deployment import Deployment
-from fenxiang_sync.airflow.params import asked
+from fenxiang_sync.airflow.params import asked, lookback_asked
 from fenxiang_sync.errors import FenxiangSyncError, ParamError
+from fenxiang_sync.lookback import Lookback
 from fenxiang_sync.pipeline import Pipeline
 from fenxiang_sync.source import Filter
-from fenxiang_sync.steps import Plan, Run, Segment, extract, load, plan, transform, verify
+from fenxiang_sync.steps import Asked, Plan, Run, Segment, extract, load, plan, transform, verify
 from fenxiang_sync.steps.extract import Reading, read
 from fenxiang_sync.steps.verify import clean
 from fenxiang_sync.window import Window
@@ -59,13 +60,17 @@ class PipelineOperator(BaseOperator):
 
 
 class PlanOperator(PipelineOperator):
-    """Decides the windows and returns the segments to map over."""
+    """Decides the windows and returns the segments to map over; for a run of `lookback`, the last hours or days."""
+
+    def __init__(self, *, lookback: Lookback | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.lookback = lookback
 
     def step(self, run: Run, deployment: Deployment, context: Any) -> list[dict[str, Any]]:
         deployment.stage.sweep(run.pipeline.name, older_than=deployment.stage_limit())
         made = plan(
             run,
-            asked(context, timezone=self.pipeline.timezone),
+            self._asked(context),
             client=deployment.client(self.pipeline.source.connection),
             hub=deployment.hub,
             sleep=deployment.sleep,
@@ -74,6 +79,11 @@ class PlanOperator(PipelineOperator):
         deployment.journal(run, context).started(made)
         log.info("%s: segments to read: %d", made.window, len(made.segments))
         return [self._told(segment) for segment in made.segments]
+
+    def _asked(self, context: Any) -> Asked:
+        if self.lookback is not None:
+            return lookback_asked(context, self.lookback)
+        return asked(context, timezone=self.pipeline.timezone)
 
     def _told(self, segment: Segment) -> dict[str, Any]:
         count = "" if segment.count is None else f" · ~{segment.count:,}"

@@ -10,6 +10,9 @@ from airflow.task.priority_strategy import PriorityWeightStrategy
 RUN_WEIGHTS = {"scheduled": 300, "manual": 200, "backfill": 100}
 """By the first word of a run id (``scheduled__2026-…``); any other run is as urgent as a manual one."""
 
+LOOKBACK_WEIGHT = -150
+"""Of a lookback's tasks: its scheduled runs go behind the manual runs of other pipelines, and before backfills."""
+
 
 class RunPriority(PriorityWeightStrategy):
     """The weight of a task is its own plus that of the kind of its run."""

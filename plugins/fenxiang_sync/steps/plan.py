@@ -28,15 +28,19 @@ class Kind(StrEnum):
     SCHEDULED = "scheduled"
     BACKFILL = "backfill"
     MANUAL = "manual"
+    LOOKBACK = "lookback"
+    """A tick of one of the pipeline's lookbacks (漏单补救)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """What a run was asked for. A bound that is None is found from the certificates."""
+    """What a run was asked for. A bound that is None is found from the certificates; `over` is how far back from now
+    a lookback reads."""
 
     kind: Kind
     since: datetime | None = None
     until: datetime | None = None
+    over: timedelta | None = None
     full: bool = False
     dry_run: bool = False
 
@@ -57,8 +61,8 @@ class Segment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What a run will do. `window` was asked for; `windows` (it and the gaps before it) will be certified; `segments`
-    read them and the lookback before each.
+    """What a run will do. `window` was asked for; `windows` (it and the gaps before it) will be certified; `reading` is
+    all that is read and compared: them and the lookback before each, cut into `segments`.
 
     `uncovered` are gaps older than the pipeline's `reach_back`, which the run leaves alone. `calls` is what
     planning cost.
@@ -68,6 +72,7 @@ class Plan:
     dry_run: bool
     window: Window
     windows: list[Window]
+    reading: list[Window]
     segments: list[Segment]
     uncovered: list[Window]
     config_hash: str
@@ -99,14 +104,18 @@ def plan(
     check_fields(pipeline, client)
     certified = hub.certified(pipeline.name)
     own = _own_window(run, asked, certified, client, sleep)
-    windows, uncovered = _with_gaps(run, asked, own, certified)
-    reading = merge(w.widen(pipeline.source.lookback) for w in windows)
+    if asked.kind is Kind.LOOKBACK:
+        windows, uncovered, reading = _proved_again(own, certified), [], merge([own])
+    else:
+        windows, uncovered = _with_gaps(run, asked, own, certified)
+        reading = merge(w.widen(pipeline.source.lookback) for w in windows)
     segments = _segments(run, reading, client, most_segments)
     made = Plan(
         kind=asked.kind,
         dry_run=asked.dry_run,
         window=own,
         windows=windows,
+        reading=reading,
         segments=segments,
         uncovered=uncovered,
         config_hash=pipeline.config_hash,
@@ -121,9 +130,12 @@ def _own_window(
     run: Run, asked: Asked, certified: list[Window], client: FenxiangClient, sleep: Callable[[float], None]
 ) -> Window:
     """The window that was asked for, closed on the server's clock."""
-    since = asked.since or (_beginning(run) if asked.full else _watermark(run, certified))
     closed = client.server_time() - run.pipeline.source.settle
     until = asked.until or closed
+    if asked.over is not None:
+        since = max(_beginning(run), until - asked.over)
+    else:
+        since = asked.since or (_beginning(run) if asked.full else _watermark(run, certified))
     if closed < until <= closed + PATIENCE:
         sleep((until - closed).total_seconds())
     elif until > closed:
@@ -157,6 +169,15 @@ def _with_gaps(run: Run, asked: Asked, own: Window, certified: list[Window]) -> 
     for gap in old:
         log.warning("%s is not certified and lies before reach_back; load it with a manual run (since, until)", gap)
     return merge([own, *healed]), old
+
+
+def _proved_again(own: Window, certified: list[Window]) -> list[Window]:
+    """What a lookback certifies of its window: nothing behind the watermark, which is the ordinary runs' to move.
+
+    What it proves before that is proved anew, and what was a gap there is none any more.
+    """
+    until = min(own.until_ms, certified[-1].until_ms) if certified else own.since_ms
+    return [Window(own.since_ms, until)] if until > own.since_ms else []
 
 
 def _wanted_since(run: Run, own: Window, certified: list[Window]) -> int:

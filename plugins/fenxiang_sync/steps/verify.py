@@ -149,7 +149,7 @@ def _compared(run: Run, planned: Plan) -> Iterator[tuple[Window, dict[str, int]]
         yield segment.window, _held(run, segment)
     # What plan took for empty has no segment. But a count is a hint, and records come late.
     read = [segment.window for segment in planned.segments]
-    for window in planned.windows:
+    for window in planned.reading:
         for span in gaps(window, read):
             yield span, {}
 
