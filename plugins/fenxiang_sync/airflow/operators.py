@@ -21,6 +21,7 @@ from fenxiang_sync.pipeline import Pipeline
 from fenxiang_sync.source import Filter
 from fenxiang_sync.steps import Asked, Plan, Run, Segment, extract, load, plan, transform, verify
 from fenxiang_sync.steps.extract import Reading, read
+from fenxiang_sync.steps.late import Watch
 from fenxiang_sync.steps.verify import clean
 from fenxiang_sync.window import Window
 
@@ -131,13 +132,15 @@ class LoadOperator(SegmentOperator):
     """Delivers the segment's rows."""
 
     def segment_step(self, run: Run, segment: Segment, deployment: Deployment) -> dict[str, int]:
+        planned = Plan.of(run)
         return load(
             run,
             segment,
             hub=deployment.hub,
             reach=deployment.reach,
             clock=deployment.now,
-            dry_run=Plan.of(run).dry_run,
+            dry_run=planned.dry_run,
+            watch=Watch(run, planned, segment.window, deployment.hub),
         )
 
 

@@ -7,6 +7,8 @@
 `letters`           dead letters
 `runs`              runs and their numbers
 `certificates`      proved spans of time
+`late`              how late records became visible
+`calls`             calls to Fenxiang by day
 `leases`            one holder at a time
 `tables`            the tables; `schema` and `migrations` bring a hub to them
 `connect`           the database, its transactions, its errors
@@ -16,7 +18,8 @@
 
 from __future__ import annotations
 
-from fenxiang_sync.hub.certificates import Certificate
+from fenxiang_sync.hub.certificates import Certificate, Look
+from fenxiang_sync.hub.late import LateArrival, LateBin
 from fenxiang_sync.hub.ledger import Decision, Settled
 from fenxiang_sync.hub.letters import DeadLetter, StoredLetter
 from fenxiang_sync.hub.records import Record
@@ -29,6 +32,9 @@ __all__ = [
     "DeadLetter",
     "Decision",
     "Hub",
+    "LateArrival",
+    "LateBin",
+    "Look",
     "Record",
     "RunRecord",
     "Settled",

@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self
 
-from fenxiang_sync.hub.certificates import Certificate, Certificates
+from fenxiang_sync.hub.certificates import Certificate, Certificates, Look
 from fenxiang_sync.hub.connect import Database
+from fenxiang_sync.hub.late import LateArrival, LateArrivals, LateBin
 from fenxiang_sync.hub.leases import Leases
 from fenxiang_sync.hub.ledger import Claimant, Decision, Ledger, Settled
 from fenxiang_sync.hub.letters import DeadLetter, Letters, StoredLetter
@@ -34,6 +35,7 @@ class Hub:
         self._letters = Letters(database)
         self._runs = Runs(database)
         self._certificates = Certificates(database)
+        self._late = LateArrivals(database)
         self._leases = Leases(database)
         self._records = Records(database)
 
@@ -187,6 +189,31 @@ class Hub:
     def certified(self, pipeline: str) -> list[Window]:
         """The certified time as few windows in order."""
         return self._certificates.certified(pipeline)
+
+    def looks(self, pipeline: str, window: Window, *, config_hash: str, besides: str) -> list[Look]:
+        """The certified windows that overlap `window`, with how far their runs looked back; of this declaration, and
+        not of the run `besides`."""
+        return self._certificates.looks(pipeline, window, config_hash, besides)
+
+    # What came late, and what was spent
+
+    def unseen(self, pipeline: str, rows: Sequence[Row]) -> list[Row]:
+        """The rows whose stamp is newer than all that the ledger has met of their id, delivered or refused."""
+        return self._late.unseen(pipeline, rows)
+
+    def note_late(
+        self, pipeline: str, arrivals: Sequence[LateArrival], *, found_by: str, run: str, now: datetime
+    ) -> None:
+        """Count late arrivals. `found_by`: run, lookback, verify, reconcile."""
+        self._late.note(pipeline, arrivals, found_by, run, now)
+
+    def late(self, pipeline: str) -> list[LateBin]:
+        """The late arrivals as a histogram, the smallest lookback first."""
+        return self._late.bins(pipeline)
+
+    def forget_late(self, pipeline: str) -> int:
+        """Count late arrivals from zero again; how many there were."""
+        return self._late.forget(pipeline)
 
     # One holder at a time
 

@@ -13,6 +13,7 @@ from fenxiang_sync.errors import RefusedError, SetupError, TransientError, Unver
 from fenxiang_sync.hub import DeadLetter, Decision, Hub, Settled
 from fenxiang_sync.rows import Outcome, Row
 from fenxiang_sync.stage import Folder
+from fenxiang_sync.steps.late import Watch
 from fenxiang_sync.steps.plan import Segment
 from fenxiang_sync.steps.run import Run
 from fenxiang_sync.steps.transform import rejects, rows
@@ -36,10 +37,18 @@ _OUTCOME = {
 
 
 def load(
-    run: Run, segment: Segment, *, hub: Hub, reach: Reach, clock: Callable[[], datetime], dry_run: bool = False
+    run: Run,
+    segment: Segment,
+    *,
+    hub: Hub,
+    reach: Reach,
+    clock: Callable[[], datetime],
+    dry_run: bool = False,
+    watch: Watch | None = None,
 ) -> dict[str, int]:
     """Deliver the segment's rows and bury its rejects; returns the number of records by outcome.
 
+    `watch` counts those that came late, into the hub and the segment's document ``late``.
     A dry run decides and counts (what would be sent counts as delivered), and neither sends nor writes.
     """
     folder = run.segment(segment.index)
@@ -48,7 +57,7 @@ def load(
         counted = _preview(run, folder, hub)
     else:
         with run.pipeline.target.open(reach) as sender:
-            counted = _Delivery(run, segment, hub, reach, clock, sender).deliver(folder)
+            counted = _Delivery(run, segment, hub, reach, clock, sender, watch).deliver(folder)
     counted[Outcome.FILTERED] += transformed["filtered"]
     if counted.total() != transformed["read"]:
         raise UnverifiedError(
@@ -74,7 +83,14 @@ class _Delivery:
     """The delivery of one segment: claim, send, settle, and count what became of each record."""
 
     def __init__(
-        self, run: Run, segment: Segment, hub: Hub, reach: Reach, clock: Callable[[], datetime], sender: Sender
+        self,
+        run: Run,
+        segment: Segment,
+        hub: Hub,
+        reach: Reach,
+        clock: Callable[[], datetime],
+        sender: Sender,
+        watch: Watch | None,
     ) -> None:
         self._run = run
         self._name = run.pipeline.name
@@ -84,15 +100,24 @@ class _Delivery:
         self._reach = reach
         self._clock = clock
         self._sender = sender
+        self._watch = watch
         self._counted: Counter[Outcome] = Counter()
 
     def deliver(self, folder: Folder) -> Counter[Outcome]:
         for group in _groups(rows(folder), ROWS_A_CLAIM):
+            self._look(group, folder)
             self._deliver(group)
         for letters in _groups(self._rejected(folder), ROWS_A_CLAIM):
             self._hub.bury(letters, now=self._clock())
             self._counted[Outcome.DEAD_LETTER] += len(letters)
         return self._counted
+
+    def _look(self, group: list[Row], folder: Folder) -> None:
+        late = self._watch.note(group, self._clock()) if self._watch else []
+        if late:  # a retry adds to what its first try found, which the ledger has met since
+            before = folder.load("late") or {"late": 0, "late_ms": 0}
+            largest = max(before["late_ms"], *(each.most_ms for each in late))
+            folder.save("late", {"late": before["late"] + len(late), "late_ms": largest})
 
     def _deliver(self, group: list[Row]) -> None:
         """Claim the rows, send what is to be sent, settle it; wait for rows that another claimant holds."""

@@ -64,8 +64,8 @@ class Plan:
     """What a run will do. `window` was asked for; `windows` (it and the gaps before it) will be certified; `reading` is
     all that is read and compared: them and the lookback before each, cut into `segments`.
 
-    `uncovered` are gaps older than the pipeline's `reach_back`, which the run leaves alone. `calls` is what
-    planning cost.
+    `uncovered` are gaps older than the pipeline's `reach_back`, which the run leaves alone. `watches` is whether what
+    it finds in certified time is late. `calls` is what planning cost.
     """
 
     kind: Kind
@@ -75,6 +75,7 @@ class Plan:
     reading: list[Window]
     segments: list[Segment]
     uncovered: list[Window]
+    watches: bool
     config_hash: str
     calls: int
 
@@ -104,11 +105,10 @@ def plan(
     check_fields(pipeline, client)
     certified = hub.certified(pipeline.name)
     own = _own_window(run, asked, certified, client, sleep)
+    windows, uncovered = _with_gaps(run, asked, own, certified)
+    reading = merge(w.widen(pipeline.source.lookback) for w in windows)
     if asked.kind is Kind.LOOKBACK:
-        windows, uncovered, reading = _proved_again(own, certified), [], merge([own])
-    else:
-        windows, uncovered = _with_gaps(run, asked, own, certified)
-        reading = merge(w.widen(pipeline.source.lookback) for w in windows)
+        windows, reading = _proved_again(own, certified), merge([own])
     segments = _segments(run, reading, client, most_segments)
     made = Plan(
         kind=asked.kind,
@@ -118,6 +118,7 @@ def plan(
         reading=reading,
         segments=segments,
         uncovered=uncovered,
+        watches=not asked.dry_run and (asked.follows or asked.kind is Kind.LOOKBACK),
         config_hash=pipeline.config_hash,
         calls=client.calls.total() - before,
     )
