@@ -21,6 +21,9 @@ from fenxiang_sync.targets.protocol import Reach
 class Deployment:
     """Made inside a task; nothing of it is opened before it is asked for."""
 
+    def __init__(self) -> None:
+        self._clients: list[FenxiangClient] = []
+
     @cached_property
     def settings(self) -> Settings:
         return Settings.load()
@@ -41,7 +44,14 @@ class Deployment:
         # The http provider behind it costs 0.4 s to import: too much for parsing a DAG file, and for tasks without it.
         from fenxiang_sync.airflow.hook import FenxiangHook
 
-        return FenxiangHook(conn_id).client()
+        client = FenxiangHook(conn_id).client()
+        self._clients.append(client)
+        return client
+
+    def close(self) -> None:
+        """Store what its clients have counted."""
+        for client in self._clients:
+            client.close()
 
     def run(self, pipeline: Pipeline, context: Any) -> Run:
         """The run of a task. In a companion DAG (``account.lookback-2d``) its id begins with what is behind the

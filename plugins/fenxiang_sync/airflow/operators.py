@@ -6,7 +6,7 @@ from __future__ import annotations
 import logging
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from datetime import datetime
 from typing import Any
 
@@ -54,6 +54,8 @@ class PipelineOperator(BaseOperator):
                 deployment.journal(deployment.run(self.pipeline, context), context).failed(self.task_id, error)
             log.debug("Where it was raised", exc_info=error)
             raise error.with_traceback(None) from None  # a log that ends with what to do, not with a page of our files
+        finally:
+            deployment.close()
 
     @abstractmethod
     def step(self, run: Run, deployment: Deployment, context: Any) -> Any:
@@ -226,7 +228,8 @@ class FenxiangQueryOperator(BaseOperator):
         folder = deployment.stage.run(task, context["dag_run"].run_id) / f"map-{ti.map_index}"
         projection = tuple(dict.fromkeys(("_id", "last_modified_time", *self.fields)))
         reading = Reading(object_name=self.object_name, projection=projection, filters=self.filters)
-        numbers = read(reading, window, folder, client=deployment.client(self.fenxiang_conn_id))
+        with closing(deployment):
+            numbers = read(reading, window, folder, client=deployment.client(self.fenxiang_conn_id))
         return {"path": str(folder), "records": numbers["read"], **window.to_json()}
 
 

@@ -18,6 +18,7 @@
 
 from __future__ import annotations
 
+from fenxiang_sync.hub.calls import DayCalls
 from fenxiang_sync.hub.certificates import Certificate, Look
 from fenxiang_sync.hub.late import LateArrival, LateBin
 from fenxiang_sync.hub.ledger import Decision, Settled
@@ -29,6 +30,7 @@ from fenxiang_sync.hub.tables import Status
 
 __all__ = [
     "Certificate",
+    "DayCalls",
     "DeadLetter",
     "Decision",
     "Hub",

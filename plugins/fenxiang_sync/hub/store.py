@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self
 
+from fenxiang_sync.hub.calls import Calls, DayCalls
 from fenxiang_sync.hub.certificates import Certificate, Certificates, Look
 from fenxiang_sync.hub.connect import Database
 from fenxiang_sync.hub.late import LateArrival, LateArrivals, LateBin
@@ -36,6 +37,7 @@ class Hub:
         self._runs = Runs(database)
         self._certificates = Certificates(database)
         self._late = LateArrivals(database)
+        self._calls = Calls(database)
         self._leases = Leases(database)
         self._records = Records(database)
 
@@ -214,6 +216,14 @@ class Hub:
     def forget_late(self, pipeline: str) -> int:
         """Count late arrivals from zero again; how many there were."""
         return self._late.forget(pipeline)
+
+    def add_calls(self, made: DayCalls, *, now: datetime) -> int:
+        """Add calls to a day; returns what all connections of that app have made on it."""
+        return self._calls.add(made, now)
+
+    def calls(self, since: str) -> list[DayCalls]:
+        """The calls from a day (YYYY-MM-DD) on, the newest day first."""
+        return self._calls.since(since)
 
     # One holder at a time
 

@@ -16,6 +16,7 @@ import requests
 from fenxiang_sync.errors import RefusedError, SetupError, ThrottledError, TokenError, TransientError
 from fenxiang_sync.source.auth import Credentials, Style, Token, Tokens, acting_user_by_mobile, explained
 from fenxiang_sync.source.codes import READ_CODES, Codes, error_for
+from fenxiang_sync.source.metering import Meter
 from fenxiang_sync.source.pacing import Pace, Paces
 from fenxiang_sync.source.query import SearchQuery, data_path
 from fenxiang_sync.source.retries import READ_RETRIES, Retries
@@ -76,6 +77,7 @@ class FenxiangClient:
         pace: Callable[[str], Pace] | None = None,
         timeout: tuple[float, float] = (10, 60),
         retries: Retries = READ_RETRIES,
+        meter: Meter | None = None,
         codes: Codes = READ_CODES,
         now: Callable[[], float] = time.time,
         sleep: Callable[[float], None] = time.sleep,
@@ -87,6 +89,7 @@ class FenxiangClient:
         self._credentials = credentials
         self._pace = pace if pace is not None else Paces()
         self._retries = retries
+        self._meter = meter
         self._codes = codes
         self._now = now
         self._sleep = sleep
@@ -94,6 +97,11 @@ class FenxiangClient:
         self._seen: tuple[datetime, float] | None = None
         self._counting = threading.Lock()
         self._looking_up = threading.Lock()
+
+    def close(self) -> None:
+        """Store what the meter has counted. The client may be used on."""
+        if self._meter is not None:
+            self._meter.close()
 
     def call(self, path: str, body: Json) -> Json:
         """The answer of a reading call whose errorCode is 0. `body` is without credentials."""
@@ -161,6 +169,8 @@ class FenxiangClient:
 
     def _once(self, path: str, body: Json, user: str, token: Token) -> Json:
         self._pace(path).wait()
+        if self._meter is not None:
+            self._meter.count()
         with self._counting:
             self.calls[path] += 1
         received = self._wire.post(self._sealed(path, body, user, token))

@@ -10,6 +10,7 @@ from enum import StrEnum
 
 import msgspec
 
+from fenxiang_sync.coverage import wanted_since
 from fenxiang_sync.hub import Hub
 from fenxiang_sync.source import FenxiangClient, census
 from fenxiang_sync.steps.fields import check_fields
@@ -160,8 +161,8 @@ def _with_gaps(run: Run, asked: Asked, own: Window, certified: list[Window]) -> 
         return [], []
     if not asked.follows:
         return [own], []
-    wanted = _wanted_since(run, own, certified)
-    open_spans = gaps(Window(wanted, own.since_ms), certified) if wanted < own.since_ms else []
+    wanted = wanted_since(run.pipeline, certified)
+    open_spans = gaps(Window(wanted, own.since_ms), certified) if wanted is not None and wanted < own.since_ms else []
     oldest = to_ms(own.since - run.pipeline.reach_back) if certified else 0
     old = [gap for gap in open_spans if gap.until_ms <= oldest]
     healed = [gap for gap in open_spans if gap.until_ms > oldest]
@@ -179,13 +180,6 @@ def _proved_again(own: Window, certified: list[Window]) -> list[Window]:
     """
     until = min(own.until_ms, certified[-1].until_ms) if certified else own.since_ms
     return [Window(own.since_ms, until)] if until > own.since_ms else []
-
-
-def _wanted_since(run: Run, own: Window, certified: list[Window]) -> int:
-    """From when on the pipeline is to be complete: its start, else its first certified moment, else the window."""
-    if run.pipeline.start:
-        return to_ms(run.pipeline.start)
-    return certified[0].since_ms if certified else own.since_ms
 
 
 def _segments(run: Run, reading: list[Window], client: FenxiangClient, most: int) -> list[Segment]:
