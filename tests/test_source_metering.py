@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from airflow.sdk import RetryAction
 
 from fenxiang_simulator import Simulator
 from fenxiang_sync import Field, HubTarget, Pipeline, Source
@@ -86,9 +87,10 @@ def test_from_80_percent_on_it_warns_once_and_goes_on(book: Book, caplog: pytest
 
 def test_it_stops_at_the_limit_and_not_one_call_later(book: Book) -> None:
     meter = Meter(book.add, connection="fenxiang", limit=130, now=lambda: NOON)
+    for _ in range(130):
+        meter.count()
     with pytest.raises(QuotaError, match=r"130 calls were made today, and extra day_limit of connection 'fenxiang'"):
-        for _ in range(1_000):
-            meter.count()
+        meter.count()
     assert book.days == {"2026-11-23": 130}
 
 
@@ -127,7 +129,7 @@ def test_the_hub_adds_by_app_day_and_connection_and_tells_what_the_app_has_used(
 def test_every_request_of_a_client_is_counted_also_those_that_are_tried_again(book: Book) -> None:
     with crm() as server:
         client = client_of(server, meter=Meter(book.add, connection="fenxiang"))
-        server.faults.next("busy", 2)
+        server.faults.next("busy", 2, path="object/list")
         for _ in range(20):
             client.objects()
         client.close()
@@ -176,7 +178,7 @@ class TestInADag:
         with pytest.raises(QuotaError) as raised:
             self.plan()
         assert self.counted()[0].calls == made.calls + 1
-        assert str(FenxiangRetryPolicy().evaluate(raised.value, 1, 5).action).endswith("fail")
+        assert FenxiangRetryPolicy().evaluate(raised.value, 1, 5).action is RetryAction.FAIL
         assert FenxiangHook("fenxiang").test_connection()[0], "who tests the connection is not held up"
 
     @pytest.mark.parametrize("knob", [{"day_quota": 3}, {"quota_pack": False}])
@@ -186,10 +188,9 @@ class TestInADag:
         for name, value in knob.items():
             setattr(simulator.knobs, name, value)
         with pytest.raises(QuotaError) as raised:
-            for _ in range(5):
-                self.plan()
+            self.plan()
         before = sum(simulator.requests.values())
-        assert str(FenxiangRetryPolicy().evaluate(raised.value, 1, 5).action).endswith("fail")
+        assert FenxiangRetryPolicy().evaluate(raised.value, 1, 5).action is RetryAction.FAIL
         assert raised.value.code in (30002, 30003)
         assert before <= 3 + 3, "the calls that were allowed, the token, and one that was refused"
 

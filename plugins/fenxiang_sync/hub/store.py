@@ -128,6 +128,14 @@ class Hub:
         """
         return self._ledger.settle(pipeline, settled, Claimant(run=run, segment=segment), now)
 
+    def delivered(self, pipeline: str, rows: Sequence[Row], *, run: str) -> list[tuple[Row, int]]:
+        """The rows that this run delivered and nobody has since, each with when it was claimed (epoch ms)."""
+        return self._ledger.delivered(pipeline, rows, run)
+
+    def forget(self, pipeline: str, rows: Sequence[Row], *, run: str, now: datetime) -> list[Row]:
+        """Take back that this run delivered these rows: the next claim sends them. Those that were taken back."""
+        return self._ledger.forget(pipeline, rows, run, now)
+
     # What is held
 
     def records(

@@ -20,10 +20,11 @@ from fenxiang_sync.stage import DATA, Folder
 from fenxiang_sync.steps.comparison import Comparison, compare
 from fenxiang_sync.steps.extract import PAGES_A_FILE
 from fenxiang_sync.steps.late import Watch
-from fenxiang_sync.steps.load import load
+from fenxiang_sync.steps.load import ROWS_A_CLAIM, load
 from fenxiang_sync.steps.plan import Plan, Segment
 from fenxiang_sync.steps.run import Run
-from fenxiang_sync.steps.transform import transform
+from fenxiang_sync.steps.transform import rows, transform
+from fenxiang_sync.targets.hub import HubTarget
 from fenxiang_sync.targets.protocol import Reach
 from fenxiang_sync.window import Window
 
@@ -70,6 +71,7 @@ def verify(run: Run, *, client: FenxiangClient, hub: Hub, reach: Reach, clock: C
     before = client.calls.total()
     _all_loaded(run, planned)
     repaired, compared = _repaired(run, planned, client, hub, reach, clock)
+    asked, sent_again = (0, 0) if planned.dry_run else _in_ledger(run, planned, hub, reach, clock)
     folders = [run.segment(index) for index in range(1, len(planned.segments) + 2)]
     read, outcomes = _added_up(folders)
     report = Report(
@@ -87,8 +89,8 @@ def verify(run: Run, *, client: FenxiangClient, hub: Hub, reach: Reach, clock: C
         left=compared.left,
         late=_total(folders, "late", "late"),
         late_s=-(-max(_values(folders, "late", "late_ms"), default=0) // 1000),
-        asked=_total(folders, "asked", "asked"),
-        sent_again=_total(folders, "asked", "sent_again"),
+        asked=_total(folders, "asked", "asked") + asked,
+        sent_again=_total(folders, "asked", "sent_again") + sent_again,
         digest=compared.hex(),
         requests=planned.calls + client.calls.total() - before + sum(_calls(folder) for folder in folders),
         dry_run=planned.dry_run,
@@ -145,6 +147,39 @@ def _repaired(
             f"again (for example {some}). Nothing is certified; clear the task plan to read the window anew"
         )
     return repaired, compared
+
+
+def _in_ledger(run: Run, planned: Plan, hub: Hub, reach: Reach, clock: Callable[[], datetime]) -> tuple[int, int]:
+    """Ask the hub for every row of the run; what is not there in that version is delivered once more.
+
+    Returns how many rows it was asked for as a target, and how many were delivered again. What the target holds is
+    asked while it is loaded; the ledger is where it is written down, and for `HubTarget` it is the target.
+    """
+    lost = again = asked = 0
+    for index in range(1, len(planned.segments) + 2):
+        total, absent = _absent(run, index, hub)
+        asked += total
+        if absent:
+            log.warning("%d of %d rows of segment %d are not in the hub; delivering them again", absent, total, index)
+            load(run, Segment(index=index, window=planned.window, count=None), hub=hub, reach=reach, clock=clock)
+            lost += _absent(run, index, hub)[1]
+        again += absent
+    if lost:
+        raise IncompleteError(
+            f"{lost} of {asked} rows of the run are not in the hub, even after they were delivered again; "
+            "does somebody delete them there? Nothing is certified"
+        )
+    return (asked, again) if isinstance(run.pipeline.target, HubTarget) else (0, again)
+
+
+def _absent(run: Run, index: int, hub: Hub) -> tuple[int, int]:
+    """How many rows a segment has, and how many of them the ledger has not met in that version or a newer one."""
+    total = absent = 0
+    found = rows(run.segment(index))
+    while group := list(itertools.islice(found, ROWS_A_CLAIM)):
+        total += len(group)
+        absent += len(hub.unseen(run.pipeline.name, group))
+    return total, absent
 
 
 def _whole(planned: Plan) -> Window:
