@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fenxiang_sync import Condition, Field, Logic
+from fenxiang_sync import Condition, Field, Logic, WriteApi
 from fenxiang_sync.hub import LateBin
 from fenxiang_sync.hub.late import BINS, LateArrival
 from fenxiang_sync.pipeline import Pipeline
@@ -99,11 +99,14 @@ def test_what_verify_finds_in_certified_time_is_told_apart(crm: Bench, end: date
     assert [each.found_by for each in late(crm)] == ["verify"]
 
 
-def test_a_record_that_was_seen_before_and_refused_is_not_late_when_it_is_read_again(crm: Bench, end: datetime) -> None:
+def test_a_record_that_the_target_refuses_is_late_once_and_not_at_each_reading(crm: Bench, end: datetime) -> None:
+    refusing = pipeline(name="refused", target=WriteApi(id_field="nothing"))
+    crm.sync(refusing, scheduled(EARLY, end))
     appears(crm, end - MINUTE)
-    for _ in range(2):
-        crm.sync(pipeline(), looks_back(days=1))
-    assert sum(each.arrivals for each in late(crm)) == 1
+    numbers = [crm.sync(refusing, looks_back(days=1)) for _ in range(2)]
+    assert [report.dead_letters for report in numbers] == [1, 1]
+    assert [report.late for report in numbers] == [1, 0]
+    assert sum(each.arrivals for each in late(crm, "refused")) == 1
 
 
 def test_what_another_declaration_lets_through_is_not_late(crm: Bench, end: datetime) -> None:

@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
+from fenxiang_simulator.qeasy import StoredRow
 from fenxiang_simulator.targets import Fault, IdRule
 from fenxiang_sync import Field, QeasyStore
-from fenxiang_sync.errors import DeclarationError, IncompleteError, UnverifiedError
-from fenxiang_sync.hub import Certificate
+from fenxiang_sync.errors import DeclarationError, IncompleteError, TransientError, UnverifiedError
+from fenxiang_sync.hub import Certificate, Status
 from fenxiang_sync.pipeline import Pipeline
 from fenxiang_sync.steps import Plan, Run, load, transform
 from fenxiang_sync.steps.transform import rows
@@ -190,9 +191,25 @@ class TestQeasy:
             crm.sync(to_qeasy())
 
     def test_one_that_cannot_tell_fails_too(self, crm: Bench, three: list[str]) -> None:
-        crm.simulator.targets.faults.inject(Fault.UNAVAILABLE, on="query", times=20)
+        """Others store so much meanwhile that the rows asked for are not among what a query may go through."""
+        run, made = self.loaded(crm, to_qeasy(sample=0))
+        held = crm.simulator.targets.qeasy._scheme("demo")
+        held.rows[:] = [
+            StoredRow(f"{n:024x}", f"r{n}", {"_id": f"r{n}"}, crm.simulator.clock.now()) for n in range(5_100)
+        ]
+        run = replace(run, pipeline=to_qeasy())
         with pytest.raises(UnverifiedError, match="could not say whether it holds 3 of 3 rows"):
-            crm.sync(to_qeasy(), manual(full=True))
+            self.load_again(crm, run, made)
+
+    def test_one_that_does_not_answer_now_is_asked_again_by_the_next_try(self, crm: Bench, three: list[str]) -> None:
+        run = crm.run(to_qeasy())
+        made = crm.plan(run, manual(full=True))
+        crm.simulator.targets.faults.inject(Fault.UNAVAILABLE, on="query", times=4)
+        with pytest.raises(TransientError):
+            crm.deliver(run, made)
+        self.load_again(crm, run, made)
+        report = crm.verify(run)
+        assert (report.delivered, report.asked, report.sent_again) == (3, 3, 0)
 
     def test_a_row_that_shows_late_is_waited_for(self, crm: Bench, three: list[str]) -> None:
         run, made = self.loaded(crm, to_qeasy(sample=0))
@@ -204,6 +221,15 @@ class TestQeasy:
         load(run, made.segments[0], hub=crm.hub, reach=patient, clock=crm.now)
         report = crm.verify(run)
         assert (report.asked, report.sent_again) == (3, 0)
+
+    def test_newer_versions_of_a_row_in_doubt_are_in_doubt_and_fail_nothing(self, crm: Bench, three: list[str]) -> None:
+        doubtful = to_qeasy(upserts=False, look_up=False, tries=1)
+        crm.simulator.targets.faults.inject(Fault.ERROR_AFTER_COMMIT, on="store", times=1)
+        assert crm.sync(doubtful, manual(full=True)).in_doubt == 1
+        [held] = crm.hub.records("account", status=Status.IN_DOUBT)
+        crm.simulator.tenant.update("AccountObj", held.id, {"name": "新名称"})
+        crm.later()
+        assert (crm.sync(doubtful).in_doubt, crm.sync(doubtful, manual(full=True)).in_doubt) == (1, 1)
 
     @pytest.mark.parametrize("sample", [-1, 1.5, 10_000, True])
     def test_a_sample_that_cannot_be_meant_is_refused(self, sample: Any) -> None:

@@ -6,6 +6,7 @@ Kept as a histogram, with the largest of each bin as an example, so that it stay
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,8 +17,8 @@ from sqlalchemy import Connection, Row, delete, select
 
 from fenxiang_sync.hub.bulk import LookUp, Upsert
 from fenxiang_sync.hub.connect import Database
+from fenxiang_sync.hub.tables import Status, record
 from fenxiang_sync.hub.tables import late as table
-from fenxiang_sync.hub.tables import record
 from fenxiang_sync.rows import Row as Delivered
 from fenxiang_sync.window import to_ms
 
@@ -78,7 +79,7 @@ _COLUMNS = (
     "found_at",
 )  # fmt: skip
 _STORE = Upsert(table, key=_COLUMNS[:3], columns=_COLUMNS, update=_COLUMNS[3:])
-_SEEN = LookUp(record, ("id", "modified_ms", "claim_modified_ms"), by="id")
+_SEEN = LookUp(record, ("id", "modified_ms", "claim_modified_ms", "status"), by="id")
 
 
 class LateArrivals:
@@ -88,10 +89,13 @@ class LateArrivals:
         self._database = database
 
     def unseen(self, pipeline: str, rows: Sequence[Delivered]) -> list[Delivered]:
-        """The rows whose stamp is newer than all that the ledger has met of their id, delivered or refused."""
+        """The rows whose stamp is newer than all that the ledger has met of their id, delivered or refused.
+
+        None of an id that is in doubt: its newer versions wait, and leave no trace.
+        """
         with self._database.reading() as connection:
             found = _SEEN.run(connection, pipeline, [row.id for row in rows])
-            newest = {each[0]: max(each[1] or 0, each[2] or 0) for each in found}
+            newest = {each[0]: _newest(*each[1:]) for each in found}
         return [row for row in rows if newest.get(row.id, -1) < row.modified_ms]
 
     def note(self, pipeline: str, arrivals: Iterable[LateArrival], found_by: str, run: str, now: datetime) -> None:
@@ -118,6 +122,10 @@ class LateArrivals:
             total = sum(each.arrivals for each in _bins(connection, pipeline))
             connection.execute(delete(table).where(table.c.pipeline == pipeline))
         return total
+
+
+def _newest(delivered: int | None, claimed: int | None, status: int) -> float:
+    return math.inf if status == Status.IN_DOUBT else max(delivered or 0, claimed or 0)
 
 
 def _bins(connection: Connection, pipeline: str) -> Iterator[LateBin]:

@@ -15,7 +15,7 @@ from fenxiang_sync.hub import Hub, LateArrival
 from fenxiang_sync.rows import Row
 from fenxiang_sync.steps.plan import Kind, Plan
 from fenxiang_sync.steps.run import Run
-from fenxiang_sync.window import Window, to_ms
+from fenxiang_sync.window import Window, merge, to_ms
 
 _MILLISECOND = timedelta(milliseconds=1)
 
@@ -35,11 +35,12 @@ class Watch:
             if planned.watches
             else []
         )
+        self._certified = merge(look.window for look in self._looks)
 
     def note(self, rows: Sequence[Row], now: datetime) -> list[LateArrival]:
         """Count in the hub which of the rows came late. Before they are claimed: then the ledger has met them."""
         pipeline = self._run.pipeline.name
-        within = [row for row in rows if any(row.modified_ms in look.window for look in self._looks)]
+        within = [row for row in rows if any(row.modified_ms in span for span in self._certified)]
         if not within:
             return []
         late = {row.source_id: row for row in self._hub.unseen(pipeline, within)}

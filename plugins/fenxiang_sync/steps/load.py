@@ -104,6 +104,7 @@ class _Delivery:
         self._clock = clock
         self._sender = sender
         self._watch = watch
+        self._began = reach.now()
         self.counted: Counter[Outcome] = Counter()
 
     def deliver(self, folder: Folder) -> None:
@@ -152,7 +153,7 @@ class _Delivery:
     def _absent(self, sent: Sequence[tuple[Row, int]], sender: Holder) -> list[Row]:
         """Those that the target does not hold and no other run has sent since."""
         asked = [row for row, _ in sent]
-        since = min((at for _, at in sent), default=0) / 1000
+        since = min(self._began, *(at / 1000 for _, at in sent)) if sent else self._began
         held = list(sender.holds(asked, since=since)) if asked else []
         if None in held:
             raise UnverifiedError(

@@ -208,8 +208,15 @@ class RestSender:
         return self._target.asks
 
     def holds(self, rows: Sequence[Row], *, since: float) -> Sequence[bool | None]:
-        """See `Holder.holds`."""
-        return self._look(list(rows), since, expected=len(rows))
+        """See `Holder.holds`. A call that fails is an error: the task asks again when it is tried again."""
+        held: Sequence[bool | None] = []
+        for pause in LOOKS:
+            if pause:
+                self._sleep(pause)
+            held = self.find(rows, since=since)
+            if all(held) or None in held:
+                break
+        return held
 
     def exchange(self, path: str, body: Any) -> Reply | Bad:
         """One call with its token renewed once where it is refused; the answer, or `Bad`.
