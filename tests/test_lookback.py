@@ -14,13 +14,13 @@ from airflow.dag_processing.dagbag import DagBag
 from airflow.sdk import DAG
 
 from fenxiang_simulator import Simulator
-from fenxiang_sync import Field, HubTarget, Lookback, Pipeline, Source, lookback
+from fenxiang_sync import Field, HubTarget, Lookback, Pipeline, Source, WriteApi, lookback
 from fenxiang_sync.airflow.priority import RunPriority
 from fenxiang_sync.airflow.settings import Settings
-from fenxiang_sync.errors import DeclarationError
+from fenxiang_sync.errors import DeclarationError, SetupError
 from fenxiang_sync.hub import Hub
 from fenxiang_sync.steps import Asked, Kind
-from fenxiang_sync.window import Window
+from fenxiang_sync.window import Window, to_ms
 from tests.steps_fixtures import Bench, bench, manual, pipeline
 
 TWO_DAYS = Lookback(schedule="0 */2 * * *", over=timedelta(days=2))
@@ -133,9 +133,22 @@ class TestItsDag:
             "lookback-2d.scheduled__1": "lookback",
             "scheduled__1": "scheduled",
         }
+        assert self.failed_kind(found["account.lookback-2d"], monkeypatch) == "lookback"
         window = runs["lookback-2d.scheduled__1"].window
         assert window is not None
         assert window.length_ms == 2 * 86_400_000
+
+    def failed_kind(self, dag: DAG, monkeypatch: pytest.MonkeyPatch) -> str:
+        """How a run is noted down that ends before it has a plan."""
+        now = datetime.now(UTC)
+        run = SimpleNamespace(run_id="manual__2", run_type="manual", run_after=now, start_date=now)
+        ti = SimpleNamespace(dag_id=dag.dag_id, xcom_push=lambda **_: None)
+        monkeypatch.delenv("AIRFLOW_CONN_FENXIANG")
+        with pytest.raises(SetupError):
+            dag.get_task("plan").execute({"ti": ti, "dag_run": run, "params": {}})
+        with Hub.connect(Settings.load().hub_url()) as hub:
+            [kind] = [each.kind for each in hub.runs("account") if each.state == "failed"]
+        return kind
 
     @pytest.fixture
     def simulator(self) -> Iterator[Simulator]:
@@ -152,8 +165,9 @@ def certified_until(crm: Bench, moment: datetime) -> None:
     crm.sync(pipeline(), manual(since=datetime(2020, 1, 1, tzinfo=UTC), until=moment))
 
 
-def create(crm: Bench, at: datetime) -> str:
-    return crm.simulator.tenant.create("AccountObj", {"name": str(at)}, modified_ms=int(at.timestamp() * 1000))
+def create(crm: Bench, *moments: datetime) -> str:
+    """Records with these stamps; the id of the last."""
+    return [crm.simulator.tenant.create("AccountObj", {"name": str(at)}, modified_ms=to_ms(at)) for at in moments][-1]
 
 
 class TestItsRun:
@@ -177,6 +191,15 @@ class TestItsRun:
         assert older not in held
         again = crm.sync(pipeline(), looks_back())
         assert (again.read, again.delivered, again.unchanged) == (report.read, 0, report.read)
+
+    def test_where_nothing_changed_the_target_is_not_called(self, crm: Bench, now: datetime) -> None:
+        create(crm, now - timedelta(hours=3), now - timedelta(hours=30))
+        sending = pipeline(target=WriteApi(upserts=True), fields=[Field("_id", "id"), Field("name")])
+        assert crm.sync(sending, looks_back()).delivered == 2
+        calls = crm.simulator.report()["targets"]
+        report = crm.sync(sending, looks_back())
+        assert (report.read, report.unchanged) == (2, 2)
+        assert crm.simulator.report()["targets"] == calls
 
     def test_it_leaves_the_window_of_the_next_run_where_it_was(self, crm: Bench, now: datetime) -> None:
         until = now - timedelta(minutes=5)

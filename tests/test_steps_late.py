@@ -1,4 +1,4 @@
-"""Late visibility is measured: which records came after their span was certified, and what lookback would have helped."""
+"""Late visibility is measured: which records came after their span was certified, and what lookback would help."""
 
 from __future__ import annotations
 
@@ -55,6 +55,13 @@ def test_what_the_lookback_of_an_ordinary_run_finds_needs_just_so_much_of_it(crm
     assert (found.found_by, found.arrivals, found.record_id) == ("run", 1, arrived)
     assert found.least_ms == found.most_ms == 7 * 60_000
     assert found.within_ms == 10 * 60_000
+
+
+def test_where_a_gap_lies_between_the_lookback_that_was_needed_reaches_over_it(crm: Bench, end: datetime) -> None:
+    appears(crm, end - 5 * MINUTE)
+    crm.sync(pipeline(reach_back=timedelta(0)), scheduled(end + 2 * MINUTE, end + 30 * MINUTE))
+    [found] = late(crm)
+    assert (found.least_ms, found.most_ms) == (5 * 60_000, 7 * 60_000)
 
 
 def test_what_came_in_time_an_edit_and_an_unchanged_record_are_not_late(crm: Bench, end: datetime) -> None:

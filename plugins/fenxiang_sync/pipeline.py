@@ -180,7 +180,9 @@ class Pipeline:
             "**Trigger ▸** reads a range of your own (`since`, `until`), everything (`full`) or writes nothing "
             "(`dry_run`); without any of them, what is not certified yet. A long history is one such run. "
             f"Old intervals again: `airflow backfill create --dag-id {self.name} "
-            "--from-date 2026-01-01 --to-date 2026-01-04`"
+            "--from-date 2026-01-01 --to-date 2026-01-04`\n\n"
+            f"`fenxiang gaps {self.name}` tells which time is certified, `fenxiang late {self.name}` what lookback "
+            "would have caught every record that came late"
         )
 
     def _problems(self) -> Iterator[str]:

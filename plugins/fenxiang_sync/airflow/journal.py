@@ -36,7 +36,7 @@ class Journal:
             RunRecord(
                 pipeline=self._run.pipeline.name,
                 run=self._run.id,
-                kind=plan.kind.value if plan else str(getattr(self._dag_run.run_type, "value", self._dag_run.run_type)),
+                kind=plan.kind.value if plan else self._kind(),
                 state=state,
                 window=Window(min(windows).since_ms, max(each.until_ms for each in windows)) if windows else None,
                 started_at=self._dag_run.start_date or now,
@@ -46,3 +46,9 @@ class Journal:
                 numbers=numbers,
             )
         )
+
+    def _kind(self) -> str:
+        """Of a run that has no plan yet: how Airflow calls it, or in a companion DAG what that is (``lookback``)."""
+        companion = self._run.id.removesuffix(self._dag_run.run_id)
+        run_type = self._dag_run.run_type
+        return companion.split("-")[0].rstrip(".") or str(getattr(run_type, "value", run_type))

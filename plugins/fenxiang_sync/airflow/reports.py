@@ -221,7 +221,7 @@ def _advice(bins: Sequence[LateBin], present: timedelta) -> str:
 
 
 def _declared(dags: Path | None, name: str | None) -> list[Pipeline]:
-    """The pipelines of the DAG files, or the one of that name; a file that cannot be read is said, and not in the way."""
+    """The pipelines of the DAG files, or the one of that name; a file that cannot be read is told, and left out."""
     from airflow import settings
     from airflow.dag_processing.dagbag import DagBag
 

@@ -43,7 +43,8 @@ class Look(NamedTuple):
 
 
 _COLUMNS = (
-    "pipeline", "run_id", "since_ms", "until_ms", "read_since_ms", "digest", "requests", "config_hash", "created_at", "numbers",
+    "pipeline", "run_id", "since_ms", "until_ms", "read_since_ms", "digest", "requests", "config_hash", "created_at",
+    "numbers",
 )  # fmt: skip
 _STORE = Upsert(table, key=_COLUMNS[:4], columns=_COLUMNS, update=_COLUMNS[4:])
 

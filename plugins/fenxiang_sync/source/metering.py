@@ -31,8 +31,8 @@ Add = Callable[[str, int], int]
 class Meter:
     """Counts the calls of one client; for its threads.
 
-    `quota` is how many calls a day were bought, None where nobody said: from 80 % on it warns. `limit` is after how many
-    calls a day this Airflow stops by itself, None for never.
+    `quota` is how many calls a day were bought, None where nobody said: from 80 % on it warns. `limit` is after how
+    many calls a day this Airflow stops by itself, None for never.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class Meter:
             return
         self._warned = self._day
         log.warning(
-            "%s of the %s calls that connection %r may make today are used (%.0f %%); with the last one the CRM refuses "
-            "every call until 0:00 Asia/Shanghai", f"{self._known:,}", f"{self._quota:,}", self._connection,
+            "%s of the %s calls that connection %r may make today are used (%.0f %%); after the last one the CRM "
+            "refuses every call until 0:00 Asia/Shanghai", f"{self._known:,}", f"{self._quota:,}", self._connection,
             100 * self._known / self._quota,
         )  # fmt: skip
