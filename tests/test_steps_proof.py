@@ -17,10 +17,12 @@ from fenxiang_sync import Field, QeasyStore
 from fenxiang_sync.errors import DeclarationError, IncompleteError, TransientError, UnverifiedError
 from fenxiang_sync.hub import Certificate, Status
 from fenxiang_sync.pipeline import Pipeline
-from fenxiang_sync.steps import Plan, Run, load, transform
+from fenxiang_sync.steps import Plan, Run, Segment, load, transform
 from fenxiang_sync.steps.transform import rows
-from fenxiang_sync.window import to_ms
+from fenxiang_sync.targets.qeasy import QEASY_RATE
+from fenxiang_sync.window import Window, to_ms
 from tests.steps_fixtures import Bench, bench, manual, pipeline, scheduled
+from tests.targets_fixtures import rows as some_rows
 
 HOUR = timedelta(hours=1)
 
@@ -156,6 +158,23 @@ class TestQeasy:
         report = crm.sync(to_qeasy(), manual(full=True))
         assert (report.delivered, report.asked, report.sent_again) == (3, 3, 0)
         assert crm.sync(to_qeasy(), manual(full=True)).asked == 0, "nothing was sent, so there is nothing to ask"
+
+    def test_a_large_segment_costs_a_dozen_questions(self, crm: Bench) -> None:
+        """At the rate of Qeasy, where more rows are stored than a query may go through."""
+        run, many = crm.run(to_qeasy(rate=QEASY_RATE)), 5_300
+        run.segment(1).write_lines("rows-00001", some_rows(many))
+        run.segment(1).save("transformed", {"read": many, "rows": many, "filtered": 0, "rejected": 0})
+        time = crm.simulator.clock
+        reach = replace(crm.reach(), sleep=time.advance, now=time.now)
+        load(
+            run,
+            Segment(index=1, window=Window(0, 1), count=many),
+            hub=crm.hub,
+            reach=reach,
+            clock=lambda: datetime.fromtimestamp(time.now(), UTC),
+        )
+        assert run.segment(1).load("asked") == {"asked": 100, "sent_again": 0}
+        assert crm.simulator.targets.qeasy.requests["query"] <= 20
 
     def test_only_a_sample_is_asked_for_or_none(self, crm: Bench, three: list[str]) -> None:
         assert crm.sync(to_qeasy(sample=2), manual(full=True)).asked == 2

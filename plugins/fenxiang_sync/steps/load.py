@@ -104,7 +104,6 @@ class _Delivery:
         self._clock = clock
         self._sender = sender
         self._watch = watch
-        self._began = reach.now()
         self.counted: Counter[Outcome] = Counter()
 
     def deliver(self, folder: Folder) -> None:
@@ -153,8 +152,7 @@ class _Delivery:
     def _absent(self, sent: Sequence[tuple[Row, int]], sender: Holder) -> list[Row]:
         """Those that the target does not hold and no other run has sent since."""
         asked = [row for row, _ in sent]
-        since = min(self._began, *(at / 1000 for _, at in sent)) if sent else self._began
-        held = list(sender.holds(asked, since=since)) if asked else []
+        held = list(sender.holds(asked, since=self._since(sent))) if asked else []
         if None in held:
             raise UnverifiedError(
                 f"The target could not say whether it holds {held.count(None)} of {len(asked)} rows that it took; "
@@ -162,6 +160,11 @@ class _Delivery:
             )
         absent = [row for row, there in zip(asked, held, strict=True) if not there]
         return [row for row, _ in self._hub.delivered(self._name, absent, run=self._run.id)]
+
+    def _since(self, sent: Sequence[tuple[Row, int]]) -> float:
+        """When the first of them was claimed, by the clock that a target goes by; the claims bear the hub's."""
+        ahead = max(0.0, self._clock().timestamp() - self._reach.now())
+        return min(at for _, at in sent) / 1000 - ahead
 
     def _look(self, group: list[Row], folder: Folder) -> None:
         late = self._watch.note(group, self._clock()) if self._watch else []
