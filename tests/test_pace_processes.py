@@ -40,7 +40,7 @@ def pull(url: str, hub_url: str, calls: int, started: Any) -> None:
         for _ in range(calls):
             client.query(QUERY)
             started.set()
-        client.leave()
+        client.close()
 
 
 def start(server: Simulator, hub_url: str, calls: int) -> Any:

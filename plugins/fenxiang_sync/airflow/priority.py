@@ -12,6 +12,9 @@ RUN_WEIGHTS = {"scheduled": 300, "manual": 200, "backfill": 100}
 A_SEGMENT = 10
 """How much less urgent each next segment of a run is: ten segments make up for one kind."""
 
+LOOKBACK_WEIGHT = -150
+"""Of a lookback's tasks: its scheduled runs go behind the manual runs of other pipelines, and before backfills."""
+
 
 class RunPriority(PriorityWeightStrategy):
     """The weight of a task is its own plus that of the kind of its run, less what its run has had before it."""
