@@ -103,7 +103,7 @@ class TestItsDag:
     def test_its_runs_go_behind_manual_runs_and_before_backfills(self, found: dict[str, DAG]) -> None:
         def weight(dag_id: str, run_id: str) -> int:
             task = found[dag_id].get_task("segment.extract")
-            return RunPriority().get_weight(SimpleNamespace(run_id=run_id, task=task))
+            return RunPriority().get_weight(SimpleNamespace(run_id=run_id, task=task, map_index=-1))
 
         mine = weight("account.lookback-2d", "scheduled__2026-01-01")
         assert weight("account", "manual__2026") > mine > weight("account", "backfill__2026")

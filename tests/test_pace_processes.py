@@ -66,10 +66,6 @@ def test_processes_at_once_in_turn_and_killed_never_call_more_often_than_the_quo
     assert asked >= 75
     assert report["burst_refusals"] == {}
     assert report["most_in_window"][QUERY.path] <= CALLS
-    with Hub.connect(hub_url) as hub:
-        noted = hub.noted("calls")
-    assert noted is not None
-    assert 70 <= noted["today"] <= asked
 
 
 @pytest.mark.parametrize("code", [30004, 14001])

@@ -1,5 +1,7 @@
-"""Who goes first in a pool: a run that ends, then scheduled, manual and backfill runs; and of all of them, who has had
-fewer segments already, so that nobody waits behind a first load."""
+"""Who goes first in a pool: a run that ends, then scheduled, manual, lookback and backfill runs.
+
+Of all of them those that have had fewer segments already, so that nobody waits behind a first load.
+"""
 
 from __future__ import annotations
 
