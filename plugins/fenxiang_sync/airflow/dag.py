@@ -7,10 +7,9 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
-import pendulum
 from airflow.sdk import DAG, task_group
 
 from fenxiang_sync.airflow.operators import (
@@ -26,12 +25,8 @@ from fenxiang_sync.airflow.params import run_params
 from fenxiang_sync.airflow.pools import pool_name, target_pool
 from fenxiang_sync.airflow.priority import RunPriority
 from fenxiang_sync.airflow.retries import retry_arguments
-from fenxiang_sync.airflow.timetable import WindowTimetable
+from fenxiang_sync.airflow.timetable import EVERYTHING, WindowTimetable
 from fenxiang_sync.pipeline import Pipeline
-
-EVERYTHING = datetime(1970, 1, 1, tzinfo=pendulum.UTC)
-"""The ``start_date`` of every DAG: Airflow leaves the tasks out of a run that is dated before it, and calls that a
-success. Where the first scheduled run begins is the timetable's `start`; without one it loads all there is."""
 
 
 def sync_dag(pipeline: Pipeline, **overrides: Any) -> DAG:
@@ -45,7 +40,7 @@ def sync_dag(pipeline: Pipeline, **overrides: Any) -> DAG:
         "dag_id": pipeline.name,
         "dag_display_name": f"{pipeline.title} · {pipeline.name}" if pipeline.title else pipeline.name,
         "description": pipeline.description or None,
-        "start_date": EVERYTHING,
+        "start_date": EVERYTHING,  # tasks have it too; where the first scheduled run begins is the timetable's start
         "catchup": False,
         "max_active_runs": 1,
         "tags": ["fenxiang", pipeline.source.object, *pipeline.tags],
