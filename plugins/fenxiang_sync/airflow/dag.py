@@ -7,10 +7,9 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
-import pendulum
 from airflow.sdk import DAG, task_group
 from airflow.timetables.trigger import CronTriggerTimetable
 
@@ -27,14 +26,10 @@ from fenxiang_sync.airflow.params import lookback_params, run_params
 from fenxiang_sync.airflow.pools import pool_name, target_pool
 from fenxiang_sync.airflow.priority import LOOKBACK_WEIGHT, RunPriority
 from fenxiang_sync.airflow.retries import retry_arguments
-from fenxiang_sync.airflow.timetable import WindowTimetable
+from fenxiang_sync.airflow.timetable import EVERYTHING, WindowTimetable
 from fenxiang_sync.checks import spoken_span
 from fenxiang_sync.lookback import Lookback
 from fenxiang_sync.pipeline import Pipeline
-
-EVERYTHING = datetime(1970, 1, 1, tzinfo=pendulum.UTC)
-"""The ``start_date`` of every DAG: Airflow leaves the tasks out of a run that is dated before it, and calls that a
-success. Where the first scheduled run begins is the timetable's `start`; without one it loads all there is."""
 
 
 def sync_dag(pipeline: Pipeline, **overrides: Any) -> DAG:
@@ -49,7 +44,7 @@ def sync_dag(pipeline: Pipeline, **overrides: Any) -> DAG:
         "dag_id": pipeline.name,
         "dag_display_name": f"{pipeline.title} · {pipeline.name}" if pipeline.title else pipeline.name,
         "description": pipeline.description or None,
-        "start_date": EVERYTHING,
+        "start_date": EVERYTHING,  # tasks have it too; where the first scheduled run begins is the timetable's start
         "catchup": False,
         "max_active_runs": 1,
         "tags": ["fenxiang", pipeline.source.object, *pipeline.tags],
