@@ -35,8 +35,9 @@ lint: $(DEV) ## Check style, types and which module imports which
 bench: $(DEV) ## Measure what is quick, and print the numbers
 	@$(BIN)/python -m benchmarks
 
-chaos: $(DEV) ## Let everything go wrong for five minutes, and compare (SEED=7 MINUTES=20)
+chaos: $(DEV) ## Let everything go wrong for five minutes, and compare (SEED=7 MINUTES=20; EXAMPLES=2000 orders as well)
 	@$(BIN)/python -m tests.chaos --minutes $(or $(MINUTES),5) $(if $(SEED),--seed $(SEED))
+	@$(if $(EXAMPLES),FENXIANG_MACHINE_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest -q tests/test_steps_machine.py)
 
 bench-pace: $(DEV) ## Measure how much of the quota two first loads use in a real Airflow (a quarter of an hour)
 	@$(BIN)/python -m benchmarks pace

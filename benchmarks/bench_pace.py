@@ -34,7 +34,7 @@ for name in {names!r}:
     globals()[name] = sync_dag(
         Pipeline(
             name=name,
-            source=Source(object="AccountObj"),
+            source=Source(object="AccountObj", segment_records={segment_records}),
             fields=[Field("_id", "id", convert=text), Field("name", convert=text)],
             target=HubTarget(),
             schedule=None,
@@ -97,6 +97,7 @@ def main() -> None:
     words = argparse.ArgumentParser(description=__doc__)
     words.add_argument("--latency", type=int, action="append", help="milliseconds; may be given more than once")
     words.add_argument("--records", type=int, default=RECORDS, help="of each of the two loads")
+    words.add_argument("--segment-records", type=int, default=20_000, help="20000 by default, as in a pipeline")
     given = words.parse_args()
     knobs = Knobs(calls=CALLS, per_seconds=PER_SECONDS, day_quota=10_000_000)
     with (
@@ -105,7 +106,9 @@ def main() -> None:
     ):
         dags = Path(folder) / "dags"
         dags.mkdir()
-        (dags / "loads.py").write_text(DAG_FILE.format(names=NAMES), encoding="utf-8")
+        (dags / "loads.py").write_text(
+            DAG_FILE.format(names=NAMES, segment_records=given.segment_records), encoding="utf-8"
+        )
         port = int(simulator.url.rsplit(":", 1)[1])
         with LocalAirflow(Path(folder) / "home", dags=dags, connections=connections(port), pools=POOLS) as airflow:
             airflow.rest.wait_parsed(*NAMES)

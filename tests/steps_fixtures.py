@@ -20,6 +20,7 @@ from fenxiang_sync.pipeline import Pipeline, Source
 from fenxiang_sync.source import Credentials, FenxiangClient, MemoryTokenStore, Pace, Paces, Style, Tokens
 from fenxiang_sync.stage import Stage
 from fenxiang_sync.steps import Asked, Kind, Plan, Run, extract, load, plan, transform, verify
+from fenxiang_sync.steps.late import Watch
 from fenxiang_sync.steps.verify import Report
 from fenxiang_sync.targets.protocol import Endpoint, Reach
 
@@ -75,7 +76,8 @@ class Bench:
         for segment in made.segments:
             extract(run, segment, client=self.client())
             transform(run, segment)
-            load(run, segment, hub=self.hub, reach=self.reach(), clock=self.now, dry_run=made.dry_run)
+            watch = Watch(run, made, segment.window, self.hub)
+            load(run, segment, hub=self.hub, reach=self.reach(), clock=self.now, dry_run=made.dry_run, watch=watch)
 
     def verify(self, run: Run) -> Report:
         return verify(run, client=self.client(), hub=self.hub, reach=self.reach(), clock=self.now)

@@ -13,7 +13,7 @@ import pytest
 from fenxiang_simulator import Simulator
 from fenxiang_simulator.server import Request, Response
 from fenxiang_sync.airflow.hook import FenxiangHook
-from fenxiang_sync.errors import QuotaError, SetupError
+from fenxiang_sync.errors import SetupError
 from fenxiang_sync.source import Pace
 from tests.airflow_fixtures import HOME, ConnectionSetter
 
@@ -138,17 +138,6 @@ class TestReading:
         limits = simulator.report()["limits"]
         assert limits["burst_refusals"] == {}
         assert limits["most_in_window"]["/cgi/crm/v2/object/list"] <= 10
-
-    def test_the_calls_of_the_day_end_at_the_connections_day_quota(
-        self, fenxiang: Mapping[str, Any], connection: ConnectionSetter
-    ) -> None:
-        connection("fenxiang", **with_extra(fenxiang, day_quota="3"))
-        for _ in range(3):
-            client = FenxiangHook().client()
-            client.objects()
-            client.leave()
-        with pytest.raises(QuotaError, match="day_quota of the Fenxiang connection allows 3"):
-            FenxiangHook().client().objects()
 
 
 class TestTheConnection:

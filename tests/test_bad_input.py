@@ -218,6 +218,8 @@ class TestARefusal:
 class TaskInstance(SimpleNamespace):
     """What an operator uses of a task instance."""
 
+    dag_id = "warehouse"
+
     def xcom_push(self, key: str, value: Any) -> None:
         self.pushed = {**getattr(self, "pushed", {}), key: value}
 

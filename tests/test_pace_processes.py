@@ -40,7 +40,7 @@ def pull(url: str, hub_url: str, calls: int, started: Any) -> None:
         for _ in range(calls):
             client.query(QUERY)
             started.set()
-        client.leave()
+        client.close()
 
 
 def start(server: Simulator, hub_url: str, calls: int) -> Any:
@@ -66,10 +66,6 @@ def test_processes_at_once_in_turn_and_killed_never_call_more_often_than_the_quo
     assert asked >= 75
     assert report["burst_refusals"] == {}
     assert report["most_in_window"][QUERY.path] <= CALLS
-    with Hub.connect(hub_url) as hub:
-        noted = hub.noted("calls")
-    assert noted is not None
-    assert 70 <= noted["today"] <= asked
 
 
 @pytest.mark.parametrize("code", [30004, 14001])

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fenxiang_sync.errors import QuotaError, TransientError
+from fenxiang_sync.errors import TransientError
 from fenxiang_sync.source import SharedPace
 from fenxiang_sync.source.pacing import SLACK_S
 
@@ -232,18 +232,6 @@ def test_the_note_stays_small_whatever_the_quota(keeper: Keeper) -> None:
         call(pace, keeper.time, 0.001)
     assert keeper.document is not None
     assert len(str(keeper.document)) < 20_000
-
-
-def test_the_calls_of_the_day_are_counted_over_all_interfaces_and_end_at_the_day_quota(keeper: Keeper) -> None:
-    paces = [keeper.pace(day_quota=60), keeper.pace(day_quota=60, path="/cgi/crm/v2/object/describe")]
-    made: list[float] = []
-    with pytest.raises(QuotaError, match=r"6\d calls were made on .*day_quota.*allows 60"):
-        made.extend(calls_of(paces, keeper.time, 200))
-    assert 60 <= keeper.document["today"] < 75
-    with pytest.raises(QuotaError):
-        keeper.pace(day_quota=60).wait()
-    keeper.time.seconds += 24 * 3600
-    call(keeper.pace(day_quota=60), keeper.time)
 
 
 def test_a_share_below_one_call_is_one_call_in_a_longer_time(keeper: Keeper) -> None:

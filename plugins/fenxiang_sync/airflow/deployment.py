@@ -19,7 +19,7 @@ from fenxiang_sync.targets.protocol import Reach
 
 
 class Deployment:
-    """Made inside a task; nothing of it is opened before it is asked for. Say `leave` at the end of the task."""
+    """Made inside a task; nothing of it is opened before it is asked for. Close it at the end of the task."""
 
     def __init__(self) -> None:
         self._clients: list[FenxiangClient] = []
@@ -48,13 +48,18 @@ class Deployment:
         self._clients.append(client)
         return client
 
-    def leave(self) -> None:
-        """The task is over: what its clients had booked ahead is the next one's."""
+    def close(self) -> None:
+        """The task is over: what its clients had booked ahead is the next one's, what they have counted is stored."""
         for client in self._clients:
-            client.leave()
+            client.close()
 
     def run(self, pipeline: Pipeline, context: Any) -> Run:
-        run_id = context["dag_run"].run_id
+        """The run of a task. In a companion DAG (``account.lookback-2d``) its id begins with what is behind the
+        pipeline's name: hub and stage know runs by pipeline and id, and two DAGs give the same ids."""
+        run_id, dag_id = context["dag_run"].run_id, context["ti"].dag_id
+        companion = dag_id.removeprefix(f"{pipeline.name}.")
+        if companion != dag_id:
+            run_id = f"{companion}.{run_id}"
         return Run(pipeline=pipeline, id=run_id, folder=self.stage.run(pipeline.name, run_id))
 
     def journal(self, run: Run, context: Any) -> Journal:

@@ -31,14 +31,14 @@ class Journal:
 
     def _write(self, state: str, plan: Plan | None, numbers: dict[str, Any], requests: int = 0) -> None:
         now = datetime.now(UTC)
-        windows = plan.windows if plan else []
+        windows = [each for each in (*plan.windows, plan.window) if not each.empty] if plan else []
         self._hub.record_run(
             RunRecord(
                 pipeline=self._run.pipeline.name,
                 run=self._run.id,
-                kind=str(getattr(self._dag_run.run_type, "value", self._dag_run.run_type)),
+                kind=plan.kind.value if plan else self._kind(),
                 state=state,
-                window=Window(windows[0].since_ms, windows[-1].until_ms) if windows else None,
+                window=Window(min(windows).since_ms, max(each.until_ms for each in windows)) if windows else None,
                 started_at=self._dag_run.start_date or now,
                 finished_at=None if state == "running" else now,
                 config_hash=self._run.pipeline.config_hash,
@@ -46,3 +46,9 @@ class Journal:
                 numbers=numbers,
             )
         )
+
+    def _kind(self) -> str:
+        """Of a run that has no plan yet: how Airflow calls it, or in a companion DAG what that is (``lookback``)."""
+        companion = self._run.id.removesuffix(self._dag_run.run_id)
+        run_type = self._dag_run.run_type
+        return companion.split("-")[0].rstrip(".") or str(getattr(run_type, "value", run_type))

@@ -1,5 +1,7 @@
-"""Who goes first in a pool: a run that ends, then scheduled, manual and backfill runs; and of all of them, who has had
-fewer segments already, so that nobody waits behind a first load."""
+"""Who goes first in a pool: a run that ends, then scheduled, manual, lookback and backfill runs.
+
+Of all of them those that have had fewer segments already, so that nobody waits behind a first load.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +13,9 @@ RUN_WEIGHTS = {"scheduled": 300, "manual": 200, "backfill": 100}
 """By the first word of a run id (``scheduled__2026-…``); any other run is as urgent as a manual one."""
 A_SEGMENT = 10
 """How much less urgent each next segment of a run is: ten segments make up for one kind."""
+
+LOOKBACK_WEIGHT = -150
+"""Of a lookback's tasks: its scheduled runs go behind the manual runs of other pipelines, and before backfills."""
 
 
 class RunPriority(PriorityWeightStrategy):

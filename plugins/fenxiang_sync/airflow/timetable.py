@@ -13,14 +13,17 @@ from airflow.utils.types import DagRunType
 if TYPE_CHECKING:
     from airflow.timetables.base import TimeRestriction, Timetable
 
+EVERYTHING = pendulum.datetime(1970, 1, 1)
+"""The ``start_date`` of a pipeline's DAG: no run is dated before it."""
+
 
 class WindowTimetable(CronDataIntervalTimetable):
     """One run per cron tick; its data interval starts where the last one ended.
 
     Airflow's own interval timetables with ``catchup=False`` go on with the latest period after an outage or a pause,
     so the time between is never read. This one gives that time to the next run, as one interval. The first run
-    begins at `start`, or where that is not given at the DAG's ``start_date``; without either, with the last complete
-    period. (Tasks have the ``start_date`` too, and Airflow leaves them out of every run that is dated before it, while
+    begins at the DAG's ``start_date``, or at `start` where that is 1970; without either, with the last complete period.
+    (Tasks have the ``start_date`` too, and Airflow leaves them out of every run that is dated before it, while
     a manual run may be dated as one likes. So a pipeline's start is here.)
 
     - ``catchup=True`` and backfills: one run per period, as in Airflow.
@@ -49,8 +52,8 @@ class WindowTimetable(CronDataIntervalTimetable):
         self, *, last_automated_data_interval: DataInterval | None, restriction: TimeRestriction
     ) -> DagRunInfo | None:
         last = last_automated_data_interval
-        if self._start and restriction.earliest is not None:
-            restriction = restriction._replace(earliest=max(restriction.earliest, self._start))
+        if self._start and restriction.earliest == EVERYTHING:  # the DAG's; a backfill gives its own
+            restriction = restriction._replace(earliest=self._start)
         start = last.end if last else restriction.earliest
         # An interval of no length comes from a DAG that had a plain cron schedule before: to start where it ended
         # would give the run the logical date that it has.

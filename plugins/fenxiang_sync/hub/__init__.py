@@ -7,6 +7,8 @@
 `letters`           dead letters
 `runs`              runs and their numbers
 `certificates`      proved spans of time
+`late`              how late records became visible
+`calls`             calls to Fenxiang by day
 `leases`            one holder at a time
 `notes`             small documents that processes share
 `tables`            the tables; `schema` and `migrations` bring a hub to them
@@ -17,7 +19,9 @@
 
 from __future__ import annotations
 
-from fenxiang_sync.hub.certificates import Certificate
+from fenxiang_sync.hub.calls import DayCalls
+from fenxiang_sync.hub.certificates import Certificate, Look
+from fenxiang_sync.hub.late import LateArrival, LateBin
 from fenxiang_sync.hub.ledger import Decision, Settled
 from fenxiang_sync.hub.letters import DeadLetter, StoredLetter
 from fenxiang_sync.hub.records import Record
@@ -27,9 +31,13 @@ from fenxiang_sync.hub.tables import Status
 
 __all__ = [
     "Certificate",
+    "DayCalls",
     "DeadLetter",
     "Decision",
     "Hub",
+    "LateArrival",
+    "LateBin",
+    "Look",
     "Record",
     "RunRecord",
     "Settled",

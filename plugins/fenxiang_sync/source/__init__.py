@@ -5,7 +5,7 @@
     wire       one POST, judged as HTTP           codes     what an errorCode means
     auth       credentials, the shared token      pacing    at the quota, never over it
     retries    again in place                     allowance which calls still count, for all processes
-    client     reading calls, by all of these
+    metering   the calls of the day               client    reading calls, by all of these
     query      filters and searches               reader    one window, page by page
     ordering   how a server sorts ids             paging    every record of a window
     census     what the server holds, compared with what is held here
@@ -15,6 +15,7 @@
 from fenxiang_sync.source import census, slices
 from fenxiang_sync.source.auth import Credentials, MemoryTokenStore, Style, Token, Tokens, TokenStore
 from fenxiang_sync.source.client import FenxiangClient, Page
+from fenxiang_sync.source.metering import Meter
 from fenxiang_sync.source.pacing import Pace, Paces, SharedPace
 from fenxiang_sync.source.paging import Bounds, pages
 from fenxiang_sync.source.query import Filter, Operator, SearchQuery, data_path, is_custom
@@ -27,6 +28,7 @@ __all__ = [
     "FenxiangClient",
     "Filter",
     "MemoryTokenStore",
+    "Meter",
     "Operator",
     "Pace",
     "Paces",

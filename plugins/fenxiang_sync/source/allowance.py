@@ -9,16 +9,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
 from itertools import accumulate
 from typing import Any, Self
 
-from fenxiang_sync.errors import QuotaError
-
 GRAIN = 256
 """Moments are kept to this part of a window, rounded up: the document stays small whatever the quota is."""
-BEIJING = timezone(timedelta(hours=8))
-"""Where the vendor's day begins: 0点重新统计."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,34 +95,21 @@ class Allowance:
 
 @dataclass(slots=True, kw_only=True)
 class Tally:
-    """The calls of one tenant: the allowance of each interface by its path, and how many calls the day has seen."""
+    """The calls of one tenant: the allowance of each interface by its path."""
 
     interfaces: dict[str, Any] = field(default_factory=dict)
-    day: str = ""
-    today: int = 0
     _opened: dict[str, Allowance] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, document: dict[str, Any] | None, now: float) -> Self:
-        day = f"{datetime.fromtimestamp(now, BEIJING):%Y-%m-%d}"
-        held = document or {"interfaces": {}, "day": day, "today": 0}
-        return cls(interfaces=held["interfaces"], day=day, today=held["today"] if held["day"] == day else 0)
+    def of(cls, document: dict[str, Any] | None) -> Self:
+        return cls(interfaces=(document or {"interfaces": {}})["interfaces"])
 
     def document(self) -> dict[str, Any]:
         opened = {path: each.document() for path, each in self._opened.items()}
-        return {"interfaces": {**self.interfaces, **opened}, "day": self.day, "today": self.today}
+        return {"interfaces": {**self.interfaces, **opened}}
 
     def allowance(self, path: str, quota: Quota, now: float) -> Allowance:
         """The allowance of an interface; what is done to it is in `document`."""
         held = self.interfaces.get(path)
         made = Allowance.unknown(quota, now) if held is None else Allowance.of(held, now)
         return self._opened.setdefault(path, made)
-
-    def spent(self, quota: int | None) -> QuotaError | None:
-        """What to raise where the calls of the day are spent."""
-        if quota is None or self.today < quota:
-            return None
-        return QuotaError(
-            f"{self.today:,} calls were made on {self.day} (Beijing), and day_quota of the Fenxiang connection "
-            f"allows {quota:,}; the day is counted anew at 0:00 there"
-        )

@@ -94,10 +94,19 @@ def count(client: FenxiangClient, object_name: str, window: Window, filters: Seq
 
 
 def sweep(
-    client: FenxiangClient, object_name: str, window: Window, filters: Sequence[Filter] = ()
+    client: FenxiangClient,
+    object_name: str,
+    window: Window,
+    filters: Sequence[Filter] = (),
+    *,
+    above: str | None = None,
+    upto: str | None = None,
 ) -> Iterator[Sighting]:
-    """Every record in the window, as id, stamp and what tells its state."""
-    for page in pages(client, object_name=object_name, window=window, projection=TRAITS, filters=filters):
+    """Every record in the window, or in a slice of it by `_id`, as id, stamp and what tells its state."""
+    found = pages(
+        client, object_name=object_name, window=window, projection=TRAITS, filters=filters, above=above, upto=upto
+    )
+    for page in found:
         for record in page.records:
             yield Sighting(record[ID], record[STAMP], *(record.get(trait) for trait in TRAITS))
 
@@ -157,24 +166,6 @@ def missing(
         stamps = known.stamps([each.id for each in seen])
         found |= {each.id: each.modified_ms for each in seen if stamps.get(each.id, -1) < each.modified_ms}
     return found
-
-
-def missing_in_slice(
-    client: FenxiangClient,
-    object_name: str,
-    window: Window,
-    filters: Sequence[Filter],
-    held: Mapping[str, int],
-    *,
-    above: str | None,
-    upto: str | None,
-) -> dict[str, int]:
-    """`missing` in the part of a window whose ids are above `above` and not above `upto`; it is swept."""
-    found = pages(
-        client, object_name=object_name, window=window, projection=(), filters=filters, above=above, upto=upto
-    )
-    stamps = ((record[ID], record[STAMP]) for page in found for record in page.records)
-    return {record_id: stamp for record_id, stamp in stamps if held.get(record_id, -1) < stamp}
 
 
 def fetch(

@@ -18,6 +18,7 @@ import requests
 from fenxiang_sync.errors import FenxiangSyncError, RefusedError, SetupError, ThrottledError, TokenError, TransientError
 from fenxiang_sync.source.auth import Credentials, Style, Token, Tokens, acting_user_by_mobile, explained
 from fenxiang_sync.source.codes import READ_CODES, Codes, error_for
+from fenxiang_sync.source.metering import Meter
 from fenxiang_sync.source.pacing import Pace, Paces
 from fenxiang_sync.source.query import SearchQuery, data_path
 from fenxiang_sync.source.retries import READ_RETRIES, Retries
@@ -82,6 +83,7 @@ class FenxiangClient:
         pace: Callable[[str], Pace] | None = None,
         timeout: tuple[float, float] = (10, 60),
         retries: Retries = READ_RETRIES,
+        meter: Meter | None = None,
         codes: Codes = READ_CODES,
         now: Callable[[], float] = time.time,
         sleep: Callable[[float], None] = time.sleep,
@@ -93,6 +95,7 @@ class FenxiangClient:
         self._credentials = credentials
         self._pace = pace if pace is not None else Paces()
         self._retries = retries
+        self._meter = meter
         self._codes = codes
         self._now = now
         self._sleep = sleep
@@ -100,6 +103,17 @@ class FenxiangClient:
         self._seen: tuple[datetime, float] | None = None
         self._counting = threading.Lock()
         self._looking_up = threading.Lock()
+
+    def close(self) -> None:
+        """Nothing more is asked for now: what the meter has counted is stored, turns that were booked ahead go back.
+
+        They lapse by themselves in a few seconds where that fails, or was forgotten. The client may be used on.
+        """
+        if self._meter is not None:
+            self._meter.close()
+        with suppress(FenxiangSyncError):
+            if isinstance(self._pace, Paces):
+                self._pace.leave()
 
     def call(self, path: str, body: Json) -> Json:
         """The answer of a reading call whose errorCode is 0. `body` is without credentials."""
@@ -153,15 +167,6 @@ class FenxiangClient:
         """How far the server's clock is ahead of ours (negative: behind), to about 1 s."""
         return self.server_time() - datetime.fromtimestamp(self._now(), UTC)
 
-    def leave(self) -> None:
-        """Nothing more is asked for now: turns that were booked ahead are given back to other tasks.
-
-        They lapse by themselves in a few seconds where that fails, or was forgotten.
-        """
-        with suppress(FenxiangSyncError):
-            if isinstance(self._pace, Paces):
-                self._pace.leave()
-
     def _call_as_nobody(self, path: str, body: Json) -> Json:
         return self._asked(path, body, _as_it_is, acting=False)
 
@@ -191,6 +196,8 @@ class FenxiangClient:
         return self._once(path, body, user, token)
 
     def _once(self, path: str, body: Json, user: str, token: Token) -> Json:
+        if self._meter is not None:
+            self._meter.count()
         with self._pace(path).turn():
             with self._counting:
                 self.calls[path] += 1

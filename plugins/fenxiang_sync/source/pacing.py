@@ -106,8 +106,7 @@ class SharedPace(Pace):
     """The calls of all processes that share a note, as one: what others called counts, and their backing off too.
 
     Turns are booked in the note before they are used, a second's worth at a time; who is killed leaves bookings
-    that lapse. With a `day_quota` the calls of the day, of all paths, end there with a `QuotaError`. Raises what
-    `revise` raises.
+    that lapse. Raises what `revise` raises.
     """
 
     def __init__(
@@ -118,7 +117,6 @@ class SharedPace(Pace):
         *,
         path: str,
         revise: Revise,
-        day_quota: int | None = None,
         now: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -126,7 +124,6 @@ class SharedPace(Pace):
         self.quota = Quota.part(calls, per_seconds, share)
         self._path = path
         self._revise = revise
-        self._day_quota = day_quota
         self._holder = uuid4().hex[:12]
         self._spacing = self.quota.seconds / self.quota.limit / CATCH_UP
         self._ahead = min(AHEAD_S, self.quota.seconds / 4)
@@ -184,22 +181,20 @@ class SharedPace(Pace):
         """Tell the note what came of the turns booked before, and book the next; returns when the first is ours."""
         booked: list[float] = []
         told: list[float] = []
-        first, spent = self._now(), None
+        first = self._now()
 
         def change(document: dict[str, Any] | None, clock: float) -> dict[str, Any]:
-            nonlocal first, spent
+            nonlocal first
             with self._lock:
                 told.extend(self._over)
                 under_way, paused, ahead = self._under_way, self._paused_until, clock - self._now()
-            tally = Tally.of(document, clock)
-            tally.today += len(told)
-            spent = tally.spent(self._day_quota)
+            tally = Tally.of(document)
             allowance = tally.allowance(self._path, self.quota, clock)
             allowance.lend(self._holder, self._latest(clock), under_way)
             for moment in told:
                 allowance.count(moment + ahead + self.quota.seconds + GUARD_S, self.quota)
             allowance.paused = max(allowance.paused, paused + ahead if paused else 0.0)
-            turns, first = allowance.turns(self.quota, clock, 0 if spent else most, self._ahead)
+            turns, first = allowance.turns(self.quota, clock, most, self._ahead)
             allowance.lend(self._holder, self._latest(max([clock, *turns])), under_way + len(turns))
             booked.extend(turn - ahead for turn in turns)
             first -= ahead
@@ -209,8 +204,6 @@ class SharedPace(Pace):
         with self._lock:
             del self._over[: len(told)]
         self._turns = deque(booked)
-        if spent:
-            raise spent
         return first
 
     def _latest(self, turn: float) -> float:

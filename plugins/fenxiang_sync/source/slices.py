@@ -39,6 +39,10 @@ class Slice:
         """Whether it is all of its window."""
         return self.above is None and self.upto is None
 
+    def holds(self, record_id: str) -> bool:
+        """Whether a record of its window is in it."""
+        return (self.above is None or record_id > self.above) and (self.upto is None or record_id <= self.upto)
+
 
 @dataclass(frozen=True, slots=True)
 class Piece:

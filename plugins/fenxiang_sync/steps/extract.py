@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice, pairwise
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -131,17 +132,27 @@ def _read_range(reading: Reading, folder: Folder, at: int, part: Slice, client: 
     return held, outside
 
 
-def stamps(folder: Folder) -> dict[str, int]:
-    """What the segment holds: ``_id`` → ``last_modified_time`` in epoch milliseconds, the newest of each."""
-    held: dict[str, int] = {}
+class Version(NamedTuple):
+    """Which version of a record is held: ``last_modified_time`` in epoch milliseconds, and its ``version`` as text."""
+
+    modified_ms: int
+    version: str
+
+
+def versions(folder: Folder) -> dict[str, Version]:
+    """What the segment holds, by ``_id``: the newest of each."""
+    held: dict[str, Version] = {}
     for record in folder.lines_as("records-", _decode_stamp):
-        held[record._id] = max(held.get(record._id, 0), record.last_modified_time)
+        version = Version(record.last_modified_time, "" if record.version is None else str(record.version))
+        if record._id not in held or held[record._id].modified_ms <= version.modified_ms:
+            held[record._id] = version
     return held
 
 
 class _Stamp(msgspec.Struct):
     _id: str
     last_modified_time: int
+    version: Any = None
 
 
 _decode_stamp = msgspec.json.Decoder(_Stamp).decode

@@ -11,6 +11,7 @@ from enum import StrEnum
 
 import msgspec
 
+from fenxiang_sync.coverage import wanted_since
 from fenxiang_sync.errors import UnverifiedError
 from fenxiang_sync.hub import Hub
 from fenxiang_sync.source import FenxiangClient, Slice, slices
@@ -33,15 +34,19 @@ class Kind(StrEnum):
     SCHEDULED = "scheduled"
     BACKFILL = "backfill"
     MANUAL = "manual"
+    LOOKBACK = "lookback"
+    """A tick of one of the pipeline's lookbacks (漏单补救)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """What a run was asked for. A bound that is None is found from the certificates."""
+    """What a run was asked for. A bound that is None is found from the certificates; `over` is how far back from now
+    a lookback reads."""
 
     kind: Kind
     since: datetime | None = None
     until: datetime | None = None
+    over: timedelta | None = None
     full: bool = False
     dry_run: bool = False
 
@@ -74,19 +79,21 @@ class Segment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What a run will do. `window` was asked for; `windows` (it and the gaps before it) will be certified; `segments`
-    read them and the lookback before each.
+    """What a run will do. `window` was asked for; `windows` (it and the gaps before it) will be certified; `reading` is
+    all that is read and compared: them and the lookback before each, cut into `segments`.
 
-    `uncovered` are gaps older than the pipeline's `reach_back`, which the run leaves alone. `calls` is what
-    planning cost.
+    `uncovered` are gaps older than the pipeline's `reach_back`, which the run leaves alone. `watches` is whether what
+    it finds in certified time is late. `calls` is what planning cost.
     """
 
     kind: Kind
     dry_run: bool
     window: Window
     windows: list[Window]
+    reading: list[Window]
     segments: list[Segment]
     uncovered: list[Window]
+    watches: bool
     config_hash: str
     calls: int
 
@@ -127,14 +134,18 @@ def plan(
     own = _own_window(run, asked, certified, client, sleep)
     windows, uncovered = _with_gaps(run, asked, own, certified)
     reading = merge(w.widen(pipeline.source.lookback) for w in windows)
+    if asked.kind is Kind.LOOKBACK:
+        windows, reading = _proved_again(own, certified), merge([own])
     segments = _segments(run, reading, client, most_segments)
     made = Plan(
         kind=asked.kind,
         dry_run=asked.dry_run,
         window=own,
         windows=windows,
+        reading=reading,
         segments=segments,
         uncovered=uncovered,
+        watches=not asked.dry_run and (asked.follows or asked.kind is Kind.LOOKBACK),
         config_hash=pipeline.config_hash,
         calls=client.calls.total() - before,
     )
@@ -147,9 +158,12 @@ def _own_window(
     run: Run, asked: Asked, certified: list[Window], client: FenxiangClient, sleep: Callable[[float], None]
 ) -> Window:
     """The window that was asked for, closed on the server's clock."""
-    since = asked.since or (_beginning(run) if asked.full else _watermark(run, certified))
     closed = _closed(run, client)
     until = asked.until or closed
+    if asked.over is not None:
+        since = max(_beginning(run), until - asked.over)
+    else:
+        since = asked.since or (_beginning(run) if asked.full else _watermark(run, certified))
     if closed < until <= closed + PATIENCE:
         sleep((until - closed).total_seconds())
     elif until > closed:
@@ -187,8 +201,8 @@ def _with_gaps(run: Run, asked: Asked, own: Window, certified: list[Window]) -> 
         return [], []
     if not asked.follows:
         return [own], []
-    wanted = _wanted_since(run, own, certified)
-    open_spans = gaps(Window(wanted, own.since_ms), certified) if wanted < own.since_ms else []
+    wanted = wanted_since(run.pipeline, certified)
+    open_spans = gaps(Window(wanted, own.since_ms), certified) if wanted is not None and wanted < own.since_ms else []
     oldest = to_ms(own.since - run.pipeline.reach_back) if certified else 0
     old = [gap for gap in open_spans if gap.until_ms <= oldest]
     healed = [gap for gap in open_spans if gap.until_ms > oldest]
@@ -199,11 +213,13 @@ def _with_gaps(run: Run, asked: Asked, own: Window, certified: list[Window]) -> 
     return merge([own, *healed]), old
 
 
-def _wanted_since(run: Run, own: Window, certified: list[Window]) -> int:
-    """From when on the pipeline is to be complete: its start, else its first certified moment, else the window."""
-    if run.pipeline.start:
-        return to_ms(run.pipeline.start)
-    return certified[0].since_ms if certified else own.since_ms
+def _proved_again(own: Window, certified: list[Window]) -> list[Window]:
+    """What a lookback certifies of its window: nothing behind the watermark, which is the ordinary runs' to move.
+
+    What it proves before that is proved anew, and what was a gap there is none any more.
+    """
+    until = min(own.until_ms, certified[-1].until_ms) if certified else own.since_ms
+    return [Window(own.since_ms, until)] if until > own.since_ms else []
 
 
 def _segments(run: Run, reading: list[Window], client: FenxiangClient, most: int) -> list[Segment]:
