@@ -28,6 +28,13 @@ def test_parts_hold_equal_numbers_although_nearly_all_of_the_window_is_empty(kno
         assert all(abs(number - NUMBER // 4) <= 2 for number in numbers_in(server, parts))
 
 
+def test_more_records_than_offsets_reach_are_parted_all_the_same() -> None:
+    with simulator({NAME: 41_000}) as server:
+        parts = equal_parts(client_of(server), NAME, ALL_TIME, (), 41_000, 4)
+        assert len(parts) == 4
+        assert max(numbers_in(server, parts)) < 20_000
+
+
 @pytest.mark.parametrize("count", [NUMBER // 10, NUMBER * 10, 1_000_000])
 def test_a_count_that_is_wrong_gives_parts_that_still_make_up_the_window(count: int) -> None:
     with simulator({NAME: NUMBER}) as server:

@@ -25,18 +25,31 @@ def equal_parts(
     alone where the server does not say. Costs a call for each cut."""
 
     def cut(part: int) -> int | None:
+        rank = count * part // parts
+        if part == 1:
+            rank = min(rank, MAX_OFFSET - 1)
+        if part == parts - 1:
+            rank = max(rank, count - MAX_OFFSET)
         try:
-            return _stamp_at(client, object_name, window, filters, count * part // parts, count)
+            return _stamp_at(client, object_name, window, filters, rank, count)
         except QuotaError:
             raise
         except RefusedError:
             return None
 
     with ThreadPoolExecutor(max_workers=parts) as pool:
-        found = {
-            at for at in pool.map(cut, range(1, parts)) if at is not None and window.since_ms < at < window.until_ms
-        }
-    return [Window(since, until) for since, until in pairwise([window.since_ms, *sorted(found), window.until_ms])]
+        stamps = _filled(list(pool.map(cut, range(1, parts))))
+    found = sorted({at for at in stamps if at is not None and window.since_ms < at < window.until_ms})
+    return [Window(since, until) for since, until in pairwise([window.since_ms, *found, window.until_ms])]
+
+
+def _filled(stamps: list[int | None]) -> list[int | None]:
+    """Cuts that offsets do not reach, evenly in time between the first and the last."""
+    first, last = stamps[0], stamps[-1]
+    if first is None or last is None:
+        return stamps
+    steps = max(1, len(stamps) - 1)
+    return [first + (last - first) * step // steps if at is None else at for step, at in enumerate(stamps)]
 
 
 def _stamp_at(
