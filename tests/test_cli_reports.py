@@ -159,14 +159,14 @@ class TestHealing:
         assert self.close_all(crm) == [Window.between(at(6), at(9))]
 
     def test_a_run_that_failed_and_was_cleared_out_of_its_order(self, crm: Bench) -> None:
-        account = pipeline(reach_back=timedelta(0))
+        account = pipeline(start=at(1), reach_back=timedelta(0))
         crm.sync(account, scheduled(at(1), at(2)))
         failed = crm.run(account, "failed")
         crm.plan(failed, scheduled(at(2), at(3)))
         crm.sync(account, scheduled(at(3), at(4)))
         assert Coverage.of(account, crm.hub.certified("account")).gaps == [Window.between(at(2), at(3))]
         crm.sync(account, scheduled(at(2), at(3)), run_id="failed")
-        assert self.close_all(crm) == []
+        assert self.close_all(crm, start=at(1)) == []
         assert crm.hub.certified("account") == [Window.between(at(1), at(4))]
 
     def test_a_schedule_that_was_changed_to_other_ticks(self, crm: Bench) -> None:

@@ -13,7 +13,7 @@ import pytest
 from fenxiang_sync import Field, label
 from fenxiang_sync.errors import DeclarationError, RefusedError
 from fenxiang_sync.steps import Run, Segment, plan
-from fenxiang_sync.window import Window
+from fenxiang_sync.window import Window, from_ms
 from tests.steps_fixtures import Bench, at, backfill, bench, manual, pipeline, quiet, scheduled
 
 
@@ -28,8 +28,26 @@ def span(since: datetime, until: datetime) -> Window:
 
 
 def test_a_first_scheduled_run_reads_its_interval(crm: Bench) -> None:
-    made = crm.plan(crm.run(pipeline()), scheduled(at(1), at(2)))
+    made = crm.plan(crm.run(pipeline(start=at(1))), scheduled(at(1), at(2)))
     assert made.windows == [span(at(1), at(2))]
+
+
+def test_where_the_first_run_failed_the_second_reads_from_the_beginning_as_well(crm: Bench) -> None:
+    account = pipeline()
+    beginning = from_ms(0)
+    crm.plan(crm.run(account), scheduled(beginning, at(20)))  # and nothing after: this run failed
+    report = crm.sync(account, scheduled(at(20), at(21)))
+    assert report.certified == [span(beginning, at(21))]
+    assert report.read > 0
+
+
+def test_what_lies_before_a_first_range_by_hand_is_read_by_the_first_run_that_follows(crm: Bench) -> None:
+    account = pipeline()
+    crm.sync(account, manual(since=at(10), until=at(12)))
+    assert crm.plan(crm.run(account), scheduled(at(12), at(13))).windows == [
+        span(from_ms(0), at(10)),
+        span(at(12), at(13)),
+    ]
 
 
 def test_a_first_run_of_a_pipeline_with_a_start_reads_from_there(crm: Bench) -> None:
@@ -38,13 +56,13 @@ def test_a_first_run_of_a_pipeline_with_a_start_reads_from_there(crm: Bench) -> 
 
 
 def test_the_lookback_is_read_and_not_certified(crm: Bench) -> None:
-    made = crm.plan(crm.run(pipeline(source={"lookback": timedelta(hours=2)})), scheduled(at(1, 2), at(20)))
+    made = crm.plan(crm.run(pipeline(start=at(1, 2), source={"lookback": timedelta(hours=2)})), scheduled(at(1, 2), at(20)))
     assert made.windows == [span(at(1, 2), at(20))]
     assert made.segments[0].window.since == at(1, 0)
 
 
 def test_a_failed_run_leaves_a_gap_that_the_next_scheduled_run_reads(crm: Bench) -> None:
-    account = pipeline()
+    account = pipeline(start=at(1))
     crm.sync(account, scheduled(at(1), at(2)))
     crm.plan(crm.run(account), scheduled(at(2), at(3)))  # and nothing after: this run failed
     report = crm.sync(account, scheduled(at(3), at(4)))
@@ -53,7 +71,7 @@ def test_a_failed_run_leaves_a_gap_that_the_next_scheduled_run_reads(crm: Bench)
 
 
 def test_a_backfill_of_a_later_range_during_a_pause_leaves_no_hole(crm: Bench) -> None:
-    account = pipeline()
+    account = pipeline(start=at(1))
     crm.sync(account, scheduled(at(1), at(2)))
     crm.sync(account, backfill(at(5), at(6)))  # Airflow now takes the 6th for the end of the last automated run
     report = crm.sync(account, scheduled(at(6), at(7)))
@@ -77,7 +95,7 @@ def test_a_backfill_reads_its_interval_and_heals_nothing(crm: Bench) -> None:
 
 
 def test_a_gap_older_than_reach_back_is_left_alone_and_named(crm: Bench, caplog: pytest.LogCaptureFixture) -> None:
-    account = pipeline(reach_back=timedelta(days=3))
+    account = pipeline(start=at(1), reach_back=timedelta(days=3))
     crm.sync(account, backfill(at(1), at(2)))
     crm.sync(account, backfill(at(4), at(18)))
     made = crm.plan(crm.run(account), scheduled(at(18), at(19)))

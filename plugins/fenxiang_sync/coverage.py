@@ -24,8 +24,8 @@ class Coverage:
     @classmethod
     def of(cls, pipeline: Pipeline, certified: Sequence[Window]) -> Coverage:
         """Of what the hub says is certified, merged and in order."""
-        since = wanted_since(pipeline, certified)
-        if since is None or not certified or since >= certified[-1].until_ms:
+        since = wanted_since(pipeline)
+        if not certified or since >= certified[-1].until_ms:
             return cls(pipeline=pipeline, certified=list(certified), gaps=[], healing=[])
         end = certified[-1].until
         found = gaps(Window(since, to_ms(end)), certified)
@@ -41,11 +41,9 @@ class Coverage:
         return trigger if self.certified else f"""{trigger} --conf '{json.dumps({"full": True})}'"""
 
 
-def wanted_since(pipeline: Pipeline, certified: Sequence[Window]) -> int | None:
-    """From when on the pipeline is to be complete (epoch ms): its start, else its first certified moment."""
-    if pipeline.start:
-        return to_ms(pipeline.start)
-    return certified[0].since_ms if certified else None
+def wanted_since(pipeline: Pipeline) -> int:
+    """From when on the pipeline is to be complete (epoch ms): its start, else ever since."""
+    return to_ms(pipeline.start) if pipeline.start else 0
 
 
 def _exact(ms: int) -> str:

@@ -201,8 +201,8 @@ def _with_gaps(run: Run, asked: Asked, own: Window, certified: list[Window]) -> 
         return [], []
     if not asked.follows:
         return [own], []
-    wanted = wanted_since(run.pipeline, certified)
-    open_spans = gaps(Window(wanted, own.since_ms), certified) if wanted is not None and wanted < own.since_ms else []
+    wanted = min(wanted_since(run.pipeline), own.since_ms)
+    open_spans = gaps(Window(wanted, own.since_ms), certified)
     oldest = to_ms(own.since - run.pipeline.reach_back) if certified else 0
     old = [gap for gap in open_spans if gap.until_ms <= oldest]
     healed = [gap for gap in open_spans if gap.until_ms > oldest]
