@@ -31,12 +31,14 @@ from fenxiang_sync.condition import Condition, Keeps, keeper
 from fenxiang_sync.convert import SHANGHAI, converter, time_zone, written
 from fenxiang_sync.errors import DeclarationError
 from fenxiang_sync.mapping import Constant, Entry, Mapping
-from fenxiang_sync.rows import IdCheck
+from fenxiang_sync.reconcile import Reconcile
+from fenxiang_sync.rows import DeletePolicy, IdCheck
 from fenxiang_sync.source import Bounds, Filter, is_custom
 from fenxiang_sync.source.query import MAX_LIMIT
-from fenxiang_sync.targets.protocol import Target
+from fenxiang_sync.targets.protocol import Target, removals_of
 
 _WIDEST_CELL = 160
+_DAILY = Reconcile()
 
 
 @names_its_words
@@ -87,7 +89,8 @@ class Pipeline:
     `conditions` say which records are kept: one of the lists must hold, with all of its conditions; the others are
     counted as filtered. `key` is the target path of the row's id (by default where ``_id`` goes), `number` the source
     field that people search by. `start` is from when on the target is to be complete; `reach_back` how far a
-    scheduled run heals gaps.
+    scheduled run heals gaps. `delete_policy` is for rows whose record is voided or gone (by default they are flagged
+    where the target can, else ignored); `reconcile` says when they are looked for, None never.
     """
 
     name: str
@@ -104,6 +107,8 @@ class Pipeline:
     start: datetime | None = None
     id_check: IdCheck = IdCheck.UPSERT_ON_CHANGE
     reach_back: timedelta = timedelta(days=31)
+    delete_policy: DeletePolicy | None = None
+    reconcile: Reconcile | None = _DAILY
     tags: Sequence[str] = ()
     owner: str = "airflow"
 
@@ -128,6 +133,13 @@ class Pipeline:
         """Whether a record is kept, by the conditions."""
         return keeper(self.conditions)
 
+    @property
+    def removes(self) -> DeletePolicy:
+        """What is done to rows whose record is voided or gone."""
+        if self.delete_policy is not None:
+            return self.delete_policy
+        return DeletePolicy.FLAG if DeletePolicy.FLAG in removals_of(self.target) else DeletePolicy.IGNORE
+
     @functools.cached_property
     def config_hash(self) -> str:
         """16 hex digits over what decides which rows reach the target; equal in every process and on every machine.
@@ -144,6 +156,7 @@ class Pipeline:
             "number": self.number,
             "target": self.target.describe(),
             "id_check": self.id_check,
+            "removes": self.removes,
         }
         return sha256(msgspec.json.encode(says, order="sorted")).hexdigest()[:16]
 
@@ -163,6 +176,7 @@ class Pipeline:
                 f"- **Target** {self.target.describe()}; id `{self.mapping.key}`, id check `{self.id_check}`",
                 f"- **Runs** {_rhythm(self.schedule, self.timezone)}; each reads the changes of its data interval and "
                 f"{spoken_span(source.lookback)} before it, gaps up to {spoken_span(self.reach_back)} old as well",
+                f"- **Rows of voided or deleted records** {_REMOVES[self.removes]}; looked for {_looks(self.reconcile)}",
             ]
         )
         yield "\n".join(
@@ -188,8 +202,23 @@ class Pipeline:
         yield from number_problems(self.number)
         if not isinstance(self.id_check, IdCheck):
             yield f"id_check={self.id_check!r}: give IdCheck.UPSERT_ON_CHANGE, or Qeasy's true as IdCheck.SKIP_EXISTING"
+        yield from self._delete_problems()
         yield from self._time_problems()
         yield from self._word_problems()
+
+    def _delete_problems(self) -> Iterator[str]:
+        policy, can = self.delete_policy, removals_of(self.target)
+        if policy is None:
+            pass
+        elif not isinstance(policy, DeletePolicy):
+            yield f"delete_policy={policy!r}: give DeletePolicy.IGNORE, DeletePolicy.FLAG or DeletePolicy.DELETE"
+        elif policy not in (DeletePolicy.IGNORE, *can):
+            words = ", ".join(f"DeletePolicy.{each.name}" for each in (DeletePolicy.IGNORE, *sorted(can)))
+            yield f"delete_policy=DeletePolicy.{policy.name}: the target cannot do that; it takes {words}"
+        if isinstance(self.reconcile, Reconcile):
+            yield from (f"reconcile: {problem}" for problem in self.reconcile.problems())
+        elif self.reconcile is not None:
+            yield f"reconcile={self.reconcile!r}: give Reconcile(…), or None for none"
 
     def _time_problems(self) -> Iterator[str]:
         if self.schedule is not None:
@@ -235,6 +264,20 @@ def _conditions(filters: Sequence[Filter]) -> str:
 
 def _kept(conditions: Sequence[Sequence[Condition]]) -> str:
     return " or ".join(" and ".join(f"`{_cell(str(condition))}`" for condition in each) for each in conditions)
+
+
+_REMOVES = {
+    DeletePolicy.IGNORE: "are left at the target",
+    DeletePolicy.FLAG: "are flagged at the target",
+    DeletePolicy.DELETE: "are deleted at the target",
+}
+
+
+def _looks(reconcile: Reconcile | None) -> str:
+    """When they are looked for."""
+    if reconcile is None:
+        return "by nobody"
+    return f"`{reconcile.schedule}`" if reconcile.schedule else "by hand"
 
 
 def _rhythm(schedule: str | None, timezone: str) -> str:

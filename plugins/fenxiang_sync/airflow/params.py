@@ -49,8 +49,9 @@ def run_params() -> dict[str, Param]:
             False,
             type="boolean",
             title="Dry run (空跑)",
-            description="Read and transform, and tell what would be sent; send nothing, certify nothing. Unpausing a DAG for it "
-            "starts its schedule too. 只读取和转换并报告将写入的内容，不写入目标；若为此打开暂停的 DAG，其调度也会开始。",
+            description="Read and transform, and tell what would be sent; send nothing, certify nothing. Unpausing a "
+            "DAG for it starts its schedule too. "
+            "只读取和转换并报告将写入的内容，不写入目标；若为此打开暂停的 DAG，其调度也会开始。",
         ),
     }
 

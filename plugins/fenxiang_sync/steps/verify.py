@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -18,7 +17,7 @@ from fenxiang_sync.hub import Certificate, Hub
 from fenxiang_sync.rows import Outcome
 from fenxiang_sync.source import FenxiangClient, census
 from fenxiang_sync.stage import DATA, Folder
-from fenxiang_sync.steps.extract import PAGES_A_FILE, stamps
+from fenxiang_sync.steps.extract import read_ids, stamps
 from fenxiang_sync.steps.load import load
 from fenxiang_sync.steps.plan import Plan, Segment
 from fenxiang_sync.steps.run import Run
@@ -117,7 +116,7 @@ def _repair(
     if not missing:
         return 0
     log.warning("%d records of the window were not held; reading them again", len(missing))
-    repaired = _fetch(run, run.segment(extra.index), sorted(missing), client)
+    repaired = read_ids(run, sorted(missing), run.segment(extra.index), client=client)["read"]
     transform(run, extra)
     load(run, extra, hub=hub, reach=reach, clock=clock, dry_run=planned.dry_run)
     lost = _missing(run, planned, client, stamps(run.segment(extra.index)))
@@ -164,20 +163,6 @@ def _held(run: Run, segment: Segment) -> dict[str, int]:
             "so there is nothing to compare; clear the task plan to run again"
         )
     return held
-
-
-def _fetch(run: Run, folder: Folder, ids: list[str], client: FenxiangClient) -> int:
-    before = client.calls.total()
-    pages = census.fetch(client, run.pipeline.source.object, ids, run.pipeline.mapping.projection)
-    read = 0
-    for number in itertools.count(1):
-        records = [record for page in itertools.islice(pages, PAGES_A_FILE) for record in page.records]
-        if not records:
-            break
-        folder.write_lines(f"records-00-{number:05d}", records)
-        read += len(records)
-    folder.save("extracted", {"read": read, "outside": 0, "calls": client.calls.total() - before})
-    return read
 
 
 def _added_up(folders: Iterable[Folder]) -> tuple[int, Counter[Outcome]]:
