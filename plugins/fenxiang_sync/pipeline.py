@@ -176,7 +176,8 @@ class Pipeline:
                 f"- **Target** {self.target.describe()}; id `{self.mapping.key}`, id check `{self.id_check}`",
                 f"- **Runs** {_rhythm(self.schedule, self.timezone)}; each reads the changes of its data interval and "
                 f"{spoken_span(source.lookback)} before it, gaps up to {spoken_span(self.reach_back)} old as well",
-                f"- **Rows of voided or deleted records** {_REMOVES[self.removes]}; looked for {_looks(self.reconcile)}",
+                f"- **Rows of voided or deleted records** {_REMOVES[self.removes]}; "
+                f"looked for {_looks(self.reconcile)}",
             ]
         )
         yield "\n".join(
@@ -207,10 +208,8 @@ class Pipeline:
         yield from self._word_problems()
 
     def _delete_problems(self) -> Iterator[str]:
-        policy, can = self.delete_policy, removals_of(self.target)
-        if policy is None:
-            pass
-        elif not isinstance(policy, DeletePolicy):
+        policy, can = self.removes, removals_of(self.target)
+        if not isinstance(policy, DeletePolicy):
             yield f"delete_policy={policy!r}: give DeletePolicy.IGNORE, DeletePolicy.FLAG or DeletePolicy.DELETE"
         elif policy not in (DeletePolicy.IGNORE, *can):
             words = ", ".join(f"DeletePolicy.{each.name}" for each in (DeletePolicy.IGNORE, *sorted(can)))

@@ -115,7 +115,8 @@ def _needs(dags: Path | None) -> Needs:
         needs.pools.update(task.pool for task in dag.tasks if task.pool.startswith(PREFIX))
         pipelines = [task.pipeline for task in dag.tasks if isinstance(task, PipelineOperator)]
         for pipeline in pipelines[:1]:
-            needs.pipelines.append(pipeline.name)
+            if pipeline.name not in needs.pipelines:  # it has more DAGs than one
+                needs.pipelines.append(pipeline.name)
             needs.sources.add(pipeline.source.connection)
             needs.targets.update(pipeline.target.connections)
     return needs

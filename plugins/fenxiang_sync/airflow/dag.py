@@ -3,6 +3,8 @@
 ::
 
     plan ─► segment × n ( extract ─► transform ─► load ) ─► verify
+
+Beside it stands ``<name>.reconcile``, which compares all that is held with the source (`reconcile_dag`).
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from fenxiang_sync.airflow.operators import (
 from fenxiang_sync.airflow.params import run_params
 from fenxiang_sync.airflow.pools import pool_name, target_pool
 from fenxiang_sync.airflow.priority import RunPriority
+from fenxiang_sync.airflow.reconcile import reconcile_dag
 from fenxiang_sync.airflow.retries import retry_arguments
 from fenxiang_sync.airflow.timetable import WindowTimetable
 from fenxiang_sync.pipeline import Pipeline
@@ -33,11 +36,19 @@ EVERYTHING = datetime(1970, 1, 1, tzinfo=pendulum.UTC)
 """Where a pipeline begins that names no start: its first scheduled run loads all there is."""
 
 
+OF_SYNC = (
+    "dag_id", "dag_display_name", "description", "doc_md", "schedule", "start_date", "end_date", "catchup", "params",
+    "max_active_runs",
+)  # fmt: skip
+"""Arguments that are for the pipeline's own DAG alone."""
+
+
 def sync_dag(pipeline: Pipeline, **overrides: Any) -> DAG:
     """The DAG that keeps a pipeline's target up to date; assign it to a name in the DAG file.
 
     `overrides` are arguments of Airflow's ``DAG`` (``owner_links``, ``deadline``, ``max_active_runs`` …) that win over
-    what is made here. `default_args` are merged.
+    what is made here. `default_args` are merged. Those that are not about times and names are for the reconcile DAG
+    too.
     """
     schedule = overrides.pop("schedule", _schedule(pipeline))
     arguments: dict[str, Any] = {
@@ -55,6 +66,8 @@ def sync_dag(pipeline: Pipeline, **overrides: Any) -> DAG:
     }
     with DAG(schedule=schedule, **arguments) as dag:
         _tasks(pipeline)
+    # Airflow finds it in the DAG file by itself: it registers every DAG that a ``with`` has ended of.
+    reconcile_dag(pipeline, **{name: value for name, value in overrides.items() if name not in OF_SYNC})
     return dag
 
 

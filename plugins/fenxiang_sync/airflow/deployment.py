@@ -43,8 +43,9 @@ class Deployment:
 
         return FenxiangHook(conn_id).client()
 
-    def run(self, pipeline: Pipeline, context: Any) -> Run:
-        run_id = context["dag_run"].run_id
+    def run(self, pipeline: Pipeline, context: Any, *, prefix: str = "") -> Run:
+        """The run of a task. `prefix` keeps the runs of another DAG of the pipeline apart, in stage and hub."""
+        run_id = prefix + context["dag_run"].run_id
         return Run(pipeline=pipeline, id=run_id, folder=self.stage.run(pipeline.name, run_id))
 
     def journal(self, run: Run, context: Any) -> Journal:

@@ -14,6 +14,7 @@ import pendulum
 from airflow.sdk import Asset, BaseOperator
 
 from fenxiang_sync.airflow.deployment import Deployment
+from fenxiang_sync.airflow.journal import Journal
 from fenxiang_sync.airflow.params import asked
 from fenxiang_sync.errors import FenxiangSyncError, ParamError
 from fenxiang_sync.pipeline import Pipeline
@@ -44,14 +45,20 @@ class PipelineOperator(BaseOperator):
     def execute(self, context: Any) -> Any:
         deployment = Deployment()
         try:
-            return self.step(deployment.run(self.pipeline, context), deployment, context)
+            return self.step(self.run_of(deployment, context), deployment, context)
         except FenxiangSyncError as error:
             context["told"] = f" · {type(error).__name__}"
             context["ti"].xcom_push(key=FAILURE, value=f"{type(error).__name__}: {error}")
             with suppress(FenxiangSyncError):  # the reason of the failure may be the hub or the stage itself
-                deployment.journal(deployment.run(self.pipeline, context), context).failed(self.task_id, error)
+                self.journal_of(deployment, context).failed(self.task_id, error)
             log.debug("Where it was raised", exc_info=error)
             raise error.with_traceback(None) from None  # a log that ends with what to do, not with a page of our files
+
+    def run_of(self, deployment: Deployment, context: Any) -> Run:
+        return deployment.run(self.pipeline, context)
+
+    def journal_of(self, deployment: Deployment, context: Any) -> Journal:
+        return deployment.journal(self.run_of(deployment, context), context)
 
     @abstractmethod
     def step(self, run: Run, deployment: Deployment, context: Any) -> Any:
@@ -77,7 +84,7 @@ class PlanOperator(PipelineOperator):
 
     def _told(self, segment: Segment) -> dict[str, Any]:
         count = "" if segment.count is None else f" · ~{segment.count:,}"
-        label = f"{segment.index:03d} · {_local(segment.window, self.pipeline.timezone)}{count}"
+        label = f"{segment.index:03d} · {span_label(segment.window, self.pipeline.timezone)}{count}"
         return {"index": segment.index, "count": segment.count, "label": label, **segment.window.to_json()}
 
 
@@ -233,7 +240,7 @@ def _moment(value: datetime | str | None, name: str, interval_bound: datetime | 
     return moment
 
 
-def _local(window: Window, timezone: str) -> str:
+def span_label(window: Window, timezone: str) -> str:
     zone = pendulum.timezone(timezone)
     since, until = (moment.astimezone(zone) for moment in (window.since, window.until))
     return f"{since:%Y-%m-%d %H:%M} → {until:{'%H:%M' if until.date() == since.date() else '%Y-%m-%d %H:%M'}}"

@@ -136,14 +136,24 @@ class Listed:
             after = [tuple_(table.c.listed_ms, table.c.source_id) > (found[-1].listed_ms, found[-1].source_id)]
 
     def slices(self, window: Window, size: int) -> Iterator[Window]:
-        """The window in adjacent slices that hold `size` records each, or one millisecond that holds more."""
+        """The window in adjacent slices that hold `size` records each, or one millisecond that holds more; the time
+        before the first record is a slice of its own."""
         since = window.since_ms
+        first = self._stamp_at(0, window)
+        if first is not None and first > since:
+            yield Window(since, first)
+            since = first
         while since < window.until_ms:
-            stamps = select(table.c.listed_ms).where(self._mine, *_within(Window(since, window.until_ms)))
-            end = self._one(stamps.order_by(table.c.listed_ms, table.c.source_id).offset(size).limit(1))
-            until = window.until_ms if end is None else min(max(end, since + 1), window.until_ms)
+            end = self._stamp_at(size, Window(since, window.until_ms))
+            until = window.until_ms if end is None else max(end, since + 1)
             yield Window(since, until)
             since = until
+
+    def _stamp_at(self, place: int, window: Window) -> int | None:
+        """The listed stamp of the record at this place of the window."""
+        stamps = select(table.c.listed_ms).where(self._mine, *_within(window))
+        found = self._one(stamps.order_by(table.c.listed_ms, table.c.source_id).offset(place).limit(1))
+        return None if found is None else int(found)
 
     def _one(self, query: Any) -> Any:
         with self._database.reading() as connection:

@@ -79,6 +79,7 @@ def read_ids(run: Run, ids: Iterable[str], folder: Folder, *, client: FenxiangCl
     """Read the records with these ids, as they are now, into ``records-…`` files of the folder; returns
     {read, outside, calls}. One that is gone meanwhile is left out."""
     before = client.calls.total()
+    folder.remove("records-", "extracted")
     asked = census.fetch(client, run.pipeline.source.object, ids, run.pipeline.mapping.projection)
     held = 0
     for number in count(1):
