@@ -87,6 +87,17 @@ def test_it_runs_daily_in_the_zone_of_the_pipeline_and_never_twice_at_once() -> 
     assert dag.dag_display_name == "客户 · account.reconcile"
 
 
+def test_who_switches_it_on_gets_no_run_before_its_next_time() -> None:
+    from airflow.timetables.base import TimeRestriction
+
+    dag = made()
+    restriction = TimeRestriction(earliest=dag.start_date, latest=None, catchup=dag.catchup)
+    stored = DagSerialization.from_dict(DagSerialization.to_dict(dag))
+    first = stored.timetable.next_dagrun_info(last_automated_data_interval=None, restriction=restriction)
+    assert first is not None
+    assert first.run_after > datetime.now(UTC)
+
+
 def test_every_run_of_a_pipeline_goes_before_it() -> None:
     weights = [
         RunPriority().get_weight(SimpleNamespace(run_id=f"{kind}__1", task=task))

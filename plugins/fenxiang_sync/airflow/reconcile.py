@@ -8,10 +8,9 @@
 from __future__ import annotations
 
 import logging
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
-import pendulum
 from airflow.sdk import DAG, Asset, CronTriggerTimetable, task_group
 
 from fenxiang_sync.airflow.deployment import Deployment
@@ -29,6 +28,7 @@ from fenxiang_sync.airflow.pools import pool_name, target_pool
 from fenxiang_sync.airflow.priority import RunPriority
 from fenxiang_sync.airflow.retries import retry_arguments
 from fenxiang_sync.pipeline import Pipeline
+from fenxiang_sync.reconcile import Reconcile
 from fenxiang_sync.steps import Run, Segment, load
 from fenxiang_sync.steps.reconcile import Survey, compare, confirm, fetch, remove, report, segments, survey
 from fenxiang_sync.steps.reconcile.fetch import BY_ID
@@ -53,7 +53,6 @@ are read again, rows of voided (作废) and deleted ones are given to the delete
 **Trigger ▸** compares a range of your own (`since`, `until`), id by id (`full`), reads every content again (`deep`),
 or only says what differs (`dry_run`). `confirm_drops` answers a run that stopped with a question.
 """
-BEGINNING = datetime(2020, 1, 1, tzinfo=pendulum.UTC)
 
 
 def reconcile_name(pipeline: Pipeline) -> str:
@@ -71,7 +70,6 @@ def reconcile_dag(pipeline: Pipeline, **overrides: Any) -> DAG | None:
         "dag_id": name,
         "dag_display_name": f"{pipeline.title} · {name}" if pipeline.title else name,
         "description": f"Compares pipeline {pipeline.name} with the CRM (对账)",
-        "start_date": BEGINNING,
         "catchup": False,
         "max_active_runs": 1,
         "tags": ["fenxiang", "reconcile", pipeline.source.object, *pipeline.tags],
@@ -80,10 +78,14 @@ def reconcile_dag(pipeline: Pipeline, **overrides: Any) -> DAG | None:
         **overrides,
         "default_args": {**_default_args(pipeline), **overrides.get("default_args", {})},
     }
-    schedule = CronTriggerTimetable(rules.schedule, timezone=pipeline.timezone) if rules.schedule else None
-    with DAG(schedule=schedule, **arguments) as dag:
+    with DAG(schedule=_schedule(pipeline, rules), **arguments) as dag:
         _tasks(pipeline)
     return dag
+
+
+def _schedule(pipeline: Pipeline, rules: Reconcile) -> CronTriggerTimetable | None:
+    """From the next tick on, since the DAG has no start date: who unpauses it for a dry run gets that and no other."""
+    return CronTriggerTimetable(rules.schedule, timezone=pipeline.timezone) if rules.schedule else None
 
 
 def _default_args(pipeline: Pipeline) -> dict[str, Any]:
