@@ -183,7 +183,7 @@ def test_rows_in_doubt_are_for_people_and_not_removed(hub: Hub) -> None:
 
 # Many
 
-COUNT = int(os.environ.get("FENXIANG_RECONCILE_RECORDS", "50000"))
+COUNT = int(os.environ.get("FENXIANG_RECONCILE_RECORDS", "40000"))
 FIRST_MS = 1_700_000_000_000
 LOST, DELETED = 12_345, 37_777
 

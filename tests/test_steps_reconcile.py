@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
-from fenxiang_simulator import Simulator
+from fenxiang_simulator import Knobs, Simulator
 from fenxiang_sync import (
     Condition,
     DeletePolicy,
@@ -32,18 +33,24 @@ from fenxiang_sync.steps import Run
 from fenxiang_sync.steps.reconcile import Form, Survey, Wanted, survey
 from fenxiang_sync.steps.reconcile.compare import compare, differences
 from fenxiang_sync.steps.reconcile.report import clean
+from fenxiang_sync.targets.protocol import Answer, Delivery, Reach, Removal, Sender
 from fenxiang_sync.window import Window, to_ms
 from tests.reconcile_fixtures import compared, concluded, reconciled, surveyed
-from tests.source_fixtures import client_of
+from tests.source_fixtures import FEW, client_of
 from tests.steps_fixtures import Bench, bench, manual, pipeline, quiet
 
 NAME = "AccountObj"
 FOUND = ("missing", "stale", "returned", "voided", "left", "hidden", "vanished", "unclear")
 
 
+def small(folder: Path, knobs: Knobs | None = None, **records: int) -> AbstractContextManager[Bench]:
+    """A bench whose other objects are small, since nobody reads them."""
+    return bench(folder, knobs, **FEW | records)
+
+
 @pytest.fixture
 def crm(tmp_path: Path) -> Iterator[Bench]:
-    with bench(tmp_path, AccountObj=400) as made:
+    with small(tmp_path, AccountObj=400) as made:
         yield made
 
 
@@ -84,7 +91,7 @@ def found(report: Any) -> dict[str, int]:
 
 @pytest.mark.parametrize("full", [False, True])
 def test_where_nothing_differs_nothing_is_read_and_counting_is_cheap(tmp_path: Path, full: bool) -> None:
-    with bench(tmp_path, AccountObj=3_000) as crm:
+    with small(tmp_path, AccountObj=3_000) as crm:
         account = pipeline()
         synced(crm, account)
         report = reconciled(crm, account, full=full)
@@ -126,7 +133,7 @@ def test_a_record_that_is_held_in_an_older_version_is_read_again(crm: Bench) -> 
 
 
 def test_records_that_were_edited_since_the_last_run_are_left_to_the_next_and_cost_no_sweep(tmp_path: Path) -> None:
-    with bench(tmp_path, AccountObj=3_000) as crm:
+    with small(tmp_path, AccountObj=3_000) as crm:
         account = pipeline()
         ids = synced(crm, account)
         quietly = reconciled(crm, account).requests
@@ -141,7 +148,7 @@ def test_records_that_were_edited_since_the_last_run_are_left_to_the_next_and_co
 
 @pytest.mark.parametrize("mode", ["exact", "capped", "estimated", "zero"])
 def test_whatever_totals_are_worth_every_difference_is_found(tmp_path: Path, mode: str) -> None:
-    with bench(tmp_path, quiet(total_mode=mode), AccountObj=1_300) as crm:
+    with small(tmp_path, quiet(total_mode=mode), AccountObj=1_300) as crm:
         account = pipeline()
         crm.simulator.tenant.hide(NAME, late := normal(crm)[7])
         ids = synced(crm, account)
@@ -195,7 +202,7 @@ def test_with_ignore_it_is_marked_and_the_row_stays_as_it_is(crm: Bench) -> None
 
 @pytest.mark.parametrize("missing_record", ["error", "empty"])
 def test_a_record_that_the_acting_user_lost_sight_of_is_not_deleted(tmp_path: Path, missing_record: str) -> None:
-    with bench(tmp_path, quiet(missing_record=missing_record), AccountObj=400) as crm:
+    with small(tmp_path, quiet(missing_record=missing_record), AccountObj=400) as crm:
         account = pipeline(delete_policy=DeletePolicy.DELETE)
         hidden, gone, *_ = synced(crm, account)
         crm.simulator.tenant.hide(NAME, hidden)
@@ -287,7 +294,7 @@ def test_a_record_that_is_recovered_is_ordinary_again_after_the_next_read(crm: B
 
 
 def test_voids_and_recoveries_without_a_stamp_are_found_by_a_full_sweep(tmp_path: Path) -> None:
-    with bench(tmp_path, quiet(void_bumps_lmt=False, recover_bumps_lmt=False), AccountObj=1_200) as crm:
+    with small(tmp_path, quiet(void_bumps_lmt=False, recover_bumps_lmt=False), AccountObj=1_200) as crm:
         account = pipeline()
         voided, *_ = synced(crm, account)
         crm.simulator.tenant.invalid(NAME, voided)
@@ -302,7 +309,7 @@ def test_voids_and_recoveries_without_a_stamp_are_found_by_a_full_sweep(tmp_path
 
 
 def test_a_void_that_takes_the_record_out_of_the_queries_is_found_by_counts(tmp_path: Path) -> None:
-    with bench(tmp_path, quiet(voided="hidden"), AccountObj=1_200) as crm:
+    with small(tmp_path, quiet(voided="hidden"), AccountObj=1_200) as crm:
         account = pipeline()
         voided, *_ = synced(crm, account)
         crm.simulator.tenant.invalid(NAME, voided)
@@ -416,7 +423,7 @@ def test_a_dry_run_says_what_differs_and_changes_nothing(crm: Bench) -> None:
 
 
 def test_the_deep_form_finds_a_changed_label_that_left_no_stamp(tmp_path: Path) -> None:
-    with bench(tmp_path, quiet(unstamped_change="labels"), AccountObj=20, ContactObj=300) as crm:
+    with small(tmp_path, quiet(unstamped_change="labels"), AccountObj=20, ContactObj=300) as crm:
         contact = pipeline("ContactObj", fields=[Field("_id"), Field("account_id", "account", convert=label)])
         crm.sync(contact, manual(full=True))
         named = {key for key, content in crm.held(contact).items() if content["account"]}
@@ -459,7 +466,7 @@ def test_time_that_is_not_certified_is_left_to_the_runs_of_the_pipeline(crm: Ben
 
 
 def test_a_comparison_that_was_cut_off_goes_on_behind_the_slices_it_has(tmp_path: Path) -> None:
-    with bench(tmp_path, AccountObj=1_200) as crm:
+    with small(tmp_path, AccountObj=1_200) as crm:
         account = pipeline()
         crm.simulator.tenant.hide(NAME, late := normal(crm)[0])
         synced(crm, account)
@@ -561,6 +568,102 @@ def test_a_row_that_another_run_is_sending_is_left_to_the_next_reconcile(crm: Be
     report = reconciled(crm, account)
     assert (report.vanished, report.removed, report.not_removed) == (1, 0, 1)
     assert row(crm, account, gone).claim_run == "other"
+
+
+@dataclass
+class Shop:
+    """What a target of our own was told, and how it answers the next removals."""
+
+    told: list[tuple[Removal, DeletePolicy]] = field(default_factory=list)
+    batches: list[int] = field(default_factory=list)
+    troubles: dict[str, Delivery] = field(default_factory=dict)
+    away: int = 0
+
+    def send(self, rows: Sequence[Row]) -> Sequence[Answer]:
+        return [Answer(delivery=Delivery.DELIVERED) for _ in rows]
+
+    def remove(self, removals: Sequence[Removal], *, policy: DeletePolicy) -> Sequence[Answer]:
+        if self.away:
+            self.away -= 1
+            raise TransientError("the shop is closed")
+        self.batches.append(len(removals))
+        self.told += [(each, policy) for each in removals]
+        answers = [self.troubles.get(each.id, Delivery.DELIVERED) for each in removals]
+        return [Answer(delivery=each, reason="it is locked", code=423) for each in answers]
+
+
+SHOPS: dict[str, Shop] = {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class InShop:
+    """A target that can delete."""
+
+    shop: str
+    batch_rows: int = 500
+    upserts: ClassVar[bool] = True
+    connections: ClassVar[Sequence[str]] = ()
+    removals: ClassVar[frozenset[DeletePolicy]] = frozenset((DeletePolicy.DELETE,))
+
+    def describe(self) -> str:
+        return f"the shop {self.shop}"
+
+    def open(self, reach: Reach) -> AbstractContextManager[Sender]:
+        return nullcontext(SHOPS[self.shop])
+
+
+@pytest.fixture
+def shop(crm: Bench) -> tuple[Shop, Pipeline, list[str]]:
+    """A shop from which five rows are to be removed, the pipeline, and their ids."""
+    SHOPS["it"] = Shop()
+    account = pipeline(target=InShop(shop="it"), delete_policy=DeletePolicy.DELETE)
+    gone = synced(crm, account)[:5]
+    delete(crm.simulator, *gone)
+    few = replace(account, target=InShop(shop="it", batch_rows=2))
+    return SHOPS["it"], few, gone
+
+
+def test_a_target_is_told_what_to_remove_in_its_batches_and_why(crm: Bench, shop: Any) -> None:
+    there, account, gone = shop
+    truth = {each: row(crm, account, each) for each in gone}
+    assert reconciled(crm, account).removed == 5
+    assert [removal.id for removal, _ in there.told] == gone
+    assert there.batches == [2, 2, 1]
+    first, policy = there.told[0]
+    held = truth[first.id]
+    assert (policy, first.why, first.source_id) == (DeletePolicy.DELETE, "vanished", gone[0])
+    assert (first.content, first.modified_ms) == (held.content, held.modified_ms)
+
+
+def test_a_row_that_the_target_refuses_to_remove_fails_the_run_after_the_others(crm: Bench, shop: Any) -> None:
+    there, account, gone = shop
+    there.troubles[gone[0]] = Delivery.REFUSED
+    with pytest.raises(RefusedError, match=f"did not delete every row.*4 are done, 1 are not.*{gone[0]}.*it is locked"):
+        reconciled(crm, account)
+    assert row(crm, account, gone[0]).reason == "it is locked"
+    assert [row(crm, account, each).removed_at is None for each in gone] == [True, False, False, False, False]
+    there.troubles.clear()
+    assert reconciled(crm, account).removed == 1
+
+
+def test_a_removal_whose_answer_was_lost_is_done_again_by_the_next_reconcile(crm: Bench, shop: Any) -> None:
+    there, account, gone = shop
+    there.troubles[gone[1]] = Delivery.UNKNOWN
+    report = reconciled(crm, account)
+    assert (report.removed, report.not_removed) == (4, 1)
+    there.troubles.clear()
+    assert reconciled(crm, account).removed == 1
+
+
+def test_a_removal_that_was_cut_off_goes_on_in_its_next_try(crm: Bench, shop: Any) -> None:
+    there, account, gone = shop
+    there.away = 1
+    run = surveyed(crm, account)
+    compared(crm, run)
+    with pytest.raises(TransientError, match="closed"):
+        concluded(crm, run)
+    assert concluded(crm, run).removed == 5
+    assert {row(crm, account, each).content for each in gone} == {None}
 
 
 def test_the_numbers_of_the_ledger_and_of_the_crm_meet_after_a_reconcile(crm: Bench) -> None:
