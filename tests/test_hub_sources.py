@@ -157,6 +157,11 @@ def test_a_removal_whose_claim_is_over_changes_nothing_that_came_after(hub: Hub)
     newer = Row(**{**{name: getattr(row, name) for name in Row.__slots__}, "modified_ms": 6, "hash": "newer"})
     [said] = hub.claim("stock", [newer], run="sync", id_check=IdCheck.UPSERT_ON_CHANGE, lease_s=LEASE_S, now=late)
     assert said.claimed
+    hub.removals.settle("stock", [mine], keeps_content=False, run="reconcile", now=late)
+    hub.removals.release("stock", [(mine, "not today")], run="reconcile")
+    [held] = hub.records("stock")
+    assert (held.removed_at, held.hash, held.claim_run) == (None, "hash of a", "sync")
+    assert held.claim_until is not None
     hub.settle("stock", [Settled(row=newer, outcome=Outcome.DELIVERED)], run="sync", now=late)
     hub.removals.settle("stock", [mine], keeps_content=False, run="reconcile", now=late)
     [held] = hub.records("stock")

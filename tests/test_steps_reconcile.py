@@ -207,8 +207,12 @@ def test_a_record_that_the_acting_user_lost_sight_of_is_not_deleted(tmp_path: Pa
         hidden, gone, *_ = synced(crm, account)
         crm.simulator.tenant.hide(NAME, hidden)
         delete(crm.simulator, gone)
-        report = reconciled(crm, account)
+        run = surveyed(crm, account)
+        compared(crm, run)
+        report = concluded(crm, run)
         assert (found(report), report.removed) == ({"hidden": 1, "vanished": 1}, 1)
+        answers = {each["id"]: each["answer"] for each in run.folder.lines("confirmed-")}
+        assert answers == {hidden: 50009, gone: 32000 if missing_record == "error" else "empty"}
         assert crm.held(account)[hidden]
         assert presence(crm, account, hidden) is Presence.HIDDEN
         asked = crm.simulator.requests["/cgi/crm/v2/data/get"]

@@ -129,12 +129,11 @@ _OF_ROW = (record.c.id == bindparam("row"),)
 
 
 def _claimed_by(run: str) -> tuple[Any, ...]:
-    """The condition of a row that this run has claimed for removal, and not settled."""
+    """The condition of a row that this run was the last to claim, for removal."""
     return (
         *_OF_ROW,
         record.c.claim_run == run,
         record.c.claim_hash == _REMOVAL,
-        record.c.claim_until.is_not(None),
     )
 
 

@@ -78,11 +78,12 @@ def _found(run: Run, surveyed: Survey, client: FenxiangClient) -> Iterator[dict[
     for number, each in enumerate(differences(run, [ABSENT]), start=1):
         asker = asker or _Asker(run, surveyed, client)
         asked = number <= surveyed.most or not surveyed.dry_run
-        yield _finding(each, asker.finds(each["id"]) if asked else UNCLEAR)
+        yield _finding(each, *(asker.finds(each["id"]) if asked else (UNCLEAR, "not asked")))
 
 
-def _finding(difference: Difference, found: str) -> dict[str, Any]:
-    return {"id": difference["id"], "held_ms": difference["held_ms"], "found": found}
+def _finding(difference: Difference, found: str, answer: int | str = "query") -> dict[str, Any]:
+    """{id, held_ms, found, answer}: what it was found to be, and by which answer (the code of a refusal)."""
+    return {"id": difference["id"], "held_ms": difference["held_ms"], "found": found, "answer": answer}
 
 
 def _mark(run: Run, hub: Hub, found: list[dict[str, Any]], now: datetime) -> None:
@@ -106,16 +107,16 @@ class _Asker:
         self._trusted = self._knows_one_that_is_there(surveyed)
         self._nobody = self._answer(NOBODY)
 
-    def finds(self, record_id: str) -> str:
-        """What a record is: voided, hidden, vanished or unclear."""
+    def finds(self, record_id: str) -> tuple[str, int | str]:
+        """What a record is (voided, hidden, vanished or unclear), and the answer that says so."""
         if not self._trusted:
-            return UNCLEAR
+            return UNCLEAR, "not asked"
         answer = self._answer(record_id)
         if isinstance(answer, dict):
             voided = is_voided(answer.get("life_status"), answer.get("is_deleted"))
-            return Presence.VOIDED.name.lower() if voided else UNCLEAR
+            return Presence.VOIDED.name.lower() if voided else UNCLEAR, "record"
         deleted = answer == self._nobody and answer != RIGHTS
-        return (Presence.VANISHED if deleted else Presence.HIDDEN).name.lower()
+        return (Presence.VANISHED if deleted else Presence.HIDDEN).name.lower(), "empty" if answer is None else answer
 
     def _knows_one_that_is_there(self, surveyed: Survey) -> bool:
         """Whether `get` gives a record that queries list; without one nothing can be said of others."""
