@@ -9,17 +9,21 @@ anew and one that removes it do not meet::
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, bindparam, func, or_, select, text, tuple_, update
+from sqlalchemy import Connection, Row, bindparam, select, text, update
 
+from fenxiang_sync.hub.bulk import LookUp
 from fenxiang_sync.hub.connect import Database
 from fenxiang_sync.hub.content import clean, loads
 from fenxiang_sync.hub.tables import REMOVING, Presence, Status, record, source
+from fenxiang_sync.window import to_ms
 
-_ABSENT = text("fenxiang_source.presence <> 0")  # written as in the partial index
+_ABSENT = text("presence <> 0")  # written as in the partial index
+_PAGE = 1_000
 _REMOVAL = "removal"
 """The claim's hash: no row has it."""
 
@@ -37,30 +41,49 @@ class Due:
     content: dict[str, Any] | None
 
 
+_ROWS = LookUp(
+    record,
+    ("source_id", "id", "number", "modified_ms", "version", "claim_run", "claim_hash", "claim_until", "content"),
+    by="source_id",
+    where=f"removed_at IS NULL AND modified_ms IS NOT NULL AND status <> {Status.IN_DOUBT:d}",
+)
+"""Rows that the target holds, of records: not those in doubt."""
+_ROWS_BY_ID = replace(_ROWS, by="id")
+_PRESENCES = LookUp(source, ("source_id", "presence"), by="source_id")
+
+
 class Removals:
     """The removals of one hub."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def count(self, pipeline: str) -> int:
-        """How many rows are due."""
-        query = select(func.count()).select_from(_joined()).where(*_due(pipeline))
-        with self._database.reading() as connection:
-            return int(connection.execute(query).scalar_one())
-
     def due(self, pipeline: str, size: int) -> Iterator[list[Due]]:
-        """The rows that are due, in the order of ids, in batches of `size`."""
-        key = tuple_(source.c.source_id, record.c.id)
-        page = select(*_COLUMNS).select_from(_joined()).where(*_due(pipeline)).order_by(*key.clauses).limit(size)
-        after: list[Any] = []
-        while True:
+        """The rows that are due, in the order of their records' ids, in batches of `size`."""
+        rows = self._due(pipeline)
+        while batch := list(islice(rows, size)):
+            yield batch
+
+    def _due(self, pipeline: str) -> Iterator[Due]:
+        """Records first, by the small index of those that are not there, then their rows: without statistics a
+        database would join them the other way round, over every row."""
+        after = ""
+        while marked := self._marked(pipeline, after):
             with self._database.reading() as connection:
-                found = [_made(each) for each in connection.execute(page.where(*after))]
-            if not found:
-                return
-            yield found
-            after = [key > (found[-1].source_id, found[-1].id)]
+                rows = sorted(_ROWS.run(connection, pipeline, list(marked)), key=lambda each: (each.source_id, each.id))
+            yield from (_made(each, marked[each.source_id]) for each in rows)
+            after = max(marked)
+
+    def _marked(self, pipeline: str, after: str) -> dict[str, Presence]:
+        query = select(source.c.source_id, source.c.presence).where(
+            source.c.pipeline == pipeline,
+            _ABSENT,
+            source.c.presence.in_([int(each) for each in REMOVING]),
+            source.c.source_id > after,
+        )
+        with self._database.reading() as connection:
+            found = connection.execute(query.order_by(source.c.source_id).limit(_PAGE)).all()
+        return {each.source_id: Presence(each.presence) for each in found}
 
     def claim(self, pipeline: str, due: Sequence[Due], *, run: str, lease_s: float, now: datetime) -> list[Due]:
         """Those of the rows that are still due and that nobody else is sending: they are this run's for `lease_s`."""
@@ -95,34 +118,16 @@ class Removals:
             _write(connection, _claimed_by(run), rows, pipeline, {"claim_until": None})
 
 
-_COLUMNS = (
-    record.c.id, record.c.source_id, record.c.number, record.c.modified_ms, record.c.version, source.c.presence,
-    record.c.content,
-)  # fmt: skip
-
-
-def _joined() -> Any:
-    same = and_(record.c.pipeline == source.c.pipeline, record.c.source_id == source.c.source_id)
-    return source.join(record, same)
-
-
-def _due(pipeline: str) -> list[Any]:
-    """Delivered, not removed, not in doubt, and its record is one that the policy is for."""
-    return [
-        source.c.pipeline == pipeline,
-        _ABSENT,
-        source.c.presence.in_([int(each) for each in REMOVING]),
-        record.c.removed_at.is_(None),
-        record.c.modified_ms.is_not(None),
-        record.c.status != int(Status.IN_DOUBT),
-    ]
-
-
 def _still_due(connection: Connection, pipeline: str, ids: Sequence[str], run: str, now: datetime) -> set[str]:
-    ours = and_(record.c.claim_run == run, record.c.claim_hash == _REMOVAL)
-    free = or_(record.c.claim_until.is_(None), record.c.claim_until <= now, ours)
-    query = select(record.c.id).select_from(_joined()).where(*_due(pipeline), free, record.c.id.in_(ids))
-    return set(connection.execute(query).scalars())
+    rows = [each for each in _ROWS_BY_ID.run(connection, pipeline, ids) if _is_free(each, run, to_ms(now))]
+    presences = dict(map(tuple, _PRESENCES.run(connection, pipeline, [each.source_id for each in rows])))
+    return {each.id for each in rows if presences.get(each.source_id) in REMOVING}
+
+
+def _is_free(row: Row[Any], run: str, now_ms: int) -> bool:
+    """Whether nobody else has claimed it."""
+    ours = row.claim_run == run and row.claim_hash == _REMOVAL
+    return ours or row.claim_until is None or row.claim_until <= now_ms
 
 
 _OF_ROW = (record.c.id == bindparam("row"),)
@@ -146,13 +151,13 @@ def _write(
         connection.execute(update(record).where(record.c.pipeline == pipeline, *which).values({**own, **same}), rows)
 
 
-def _made(found: Row[Any]) -> Due:
+def _made(found: Row[Any], presence: Presence) -> Due:
     return Due(
         id=found.id,
         source_id=found.source_id,
         number=found.number,
         modified_ms=found.modified_ms,
         version=found.version or 0,
-        presence=Presence(found.presence),
+        presence=presence,
         content=loads(found.content),
     )

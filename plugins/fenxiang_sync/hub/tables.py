@@ -70,13 +70,9 @@ class Presence(IntEnum):
     VANISHED = 4
     """Deleted."""
 
-    @property
-    def removes(self) -> bool:
-        """Whether the delete policy is for its rows."""
-        return self in REMOVING
-
 
 REMOVING = (Presence.VOIDED, Presence.LEFT, Presence.VANISHED)
+"""The delete policy is for the rows of these."""
 
 
 class Instant(TypeDecorator[datetime]):

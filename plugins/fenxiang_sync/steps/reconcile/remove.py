@@ -6,6 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable
 from datetime import datetime
+from itertools import chain
 
 from fenxiang_sync.errors import RefusedError, SetupError
 from fenxiang_sync.hub import Due, Hub
@@ -28,13 +29,17 @@ def remove(run: Run, *, hub: Hub, reach: Reach, clock: Callable[[], datetime]) -
     """
     name, policy = run.pipeline.name, run.pipeline.removes
     numbers = {"removed": 0, "not_removed": 0}
-    if policy is DeletePolicy.IGNORE or Survey.of(run).dry_run or not hub.removals.count(name):
+    if policy is DeletePolicy.IGNORE or Survey.of(run).dry_run:
+        return numbers
+    due = hub.removals.due(name, run.pipeline.target.batch_rows)
+    first = next(due, None)
+    if first is None:  # then the target need not be there
         return numbers
     refused: list[tuple[Due, Answer]] = []
     with run.pipeline.target.open(reach) as sender:
         if not isinstance(sender, Remover):
             raise SetupError(f"The target of pipeline {name!r} says that it removes rows, and what it opens does not")
-        for batch in hub.removals.due(name, run.pipeline.target.batch_rows):
+        for batch in chain([first], due):
             claimed = hub.removals.claim(name, batch, run=run.id, lease_s=LEASE_S, now=clock())
             told = _tell(sender, claimed, policy) if claimed else []
             counted = _settle(run, hub, told, policy, clock())

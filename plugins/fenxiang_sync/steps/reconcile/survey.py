@@ -62,7 +62,7 @@ class Wanted:
 class Survey:
     """What a reconcile will do. `windows` are compared, all of them `certified`; `held` records lie in them.
 
-    `calls` is what that will cost at least, `most` how many may vanish without a question.
+    `calls` is about what that will cost where nothing differs, `most` how many may vanish without a question.
     """
 
     windows: list[Window]
@@ -138,7 +138,7 @@ def _is_due(run: Run, wanted: Wanted, rules: Reconcile, hub: Hub, now: datetime)
 
 
 def _calls(held: int, windows: int, form: Form, deep: bool) -> int:
-    """The least that it takes; what differs costs more."""
+    """About what it takes where nothing differs."""
     if not windows:
         return 0
     slices = windows + -(-held // form.slice_records)
@@ -158,5 +158,5 @@ def told(made: Survey) -> str:
     deep = ", and every content is read again" if made.deep else ""
     return (
         f"{made.held:,} records from {since:%Y-%m-%d %H:%M} to {until:%Y-%m-%d %H:%M} UTC are compared {how}{deep}: "
-        f"{made.calls:,} calls or more, and one for every {MAX_LIMIT} records that differ"
+        f"about {made.calls:,} calls, and what it takes to find and read the records that differ"
     )
