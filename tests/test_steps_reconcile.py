@@ -384,6 +384,33 @@ def test_more_than_may_vanish_stops_with_a_question_and_changes_nothing(crm: Ben
     assert (found(report), report.removed) == ({"vanished": 25}, 25)
 
 
+def test_who_gives_the_rights_back_and_clears_the_task_gets_no_question_again(crm: Bench) -> None:
+    account = pipeline()
+    ids = synced(crm, account)
+    for record_id in ids[:30]:
+        crm.simulator.tenant.hide(NAME, record_id)
+    run = surveyed(crm, account)
+    with pytest.raises(QuestionError):
+        compared(crm, run)
+    for record_id in ids[:30]:
+        crm.simulator.tenant.show(NAME, record_id)
+    compared(crm, run)
+    assert found(concluded(crm, run)) == {}
+
+
+def test_a_comparison_that_died_before_it_asked_asks_in_its_next_try(crm: Bench) -> None:
+    account = pipeline()
+    ids = synced(crm, account)
+    delete(crm.simulator, *ids[:30])
+    run = surveyed(crm, account, confirmed=30)
+    compare(run, client=crm.client(), hub=crm.hub, clock=crm.now)
+    done = run.folder.load("compared") or {}
+    run.folder.save("compared", {**done, "finished": False})
+    run.folder.save("survey", {**(run.folder.load("survey") or {}), "most": 20})
+    with pytest.raises(QuestionError):
+        compare(run, client=crm.client(), hub=crm.hub, clock=crm.now)
+
+
 def test_a_dry_run_answers_what_the_question_asks(crm: Bench) -> None:
     account = pipeline()
     ids = synced(crm, account)

@@ -66,7 +66,7 @@ def compare(run: Run, *, client: FenxiangClient, hub: Hub, clock: Callable[[], d
         folder.save("compared", {"slices": number, "finished": False, "numbers": numbers})
         _ask(run, surveyed, numbers, slices, number)
         log.info("%d of %d slices compared: %s", number, len(slices), _spoken(numbers))
-    _ask(run, surveyed, numbers, slices, len(slices))  # also where an earlier try had asked
+    _ask(run, surveyed, numbers, slices, len(slices))  # also where an earlier try ended before it asked
     numbers["calls"] = client.calls.total() - before
     folder.save("compared", {"slices": len(slices), "finished": True, "numbers": numbers})
     return dict(numbers)
@@ -87,6 +87,7 @@ def _ask(run: Run, surveyed: Survey, numbers: Mapping[str, int], slices: Sequenc
     gone = numbers.get(ABSENT, 0) + numbers.get(LEFT, 0)
     if gone <= surveyed.most or surveyed.dry_run:
         return
+    run.folder.remove("compared")  # who clears the task has mended something: all is compared anew
     name, connection = run.pipeline.name, run.pipeline.source.connection
     more = " or more" if done < len(slices) else ""
     raise QuestionError(

@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 NOBODY = "0" * 24
 """An id that no record has."""
 MARKED = 500
-"""Records that are asked for before they are marked: a killed task asks for so many again at most."""
+"""So many records are asked for, then marked."""
 RIGHTS = 50009
 """The code for a record that the acting user has no right to; it also stands for a time-out."""
 TRIES = 3
