@@ -35,6 +35,7 @@ from fenxiang_sync.steps.reconcile.compare import compare, differences
 from fenxiang_sync.steps.reconcile.report import clean
 from fenxiang_sync.targets.protocol import Answer, Delivery, Reach, Removal, Sender
 from fenxiang_sync.window import Window, to_ms
+from tests.hub_fixtures import DATABASES, empty_database
 from tests.reconcile_fixtures import compared, concluded, reconciled, surveyed
 from tests.source_fixtures import FEW, client_of
 from tests.steps_fixtures import Bench, bench, manual, pipeline, quiet
@@ -45,6 +46,7 @@ FOUND = ("missing", "stale", "returned", "voided", "left", "hidden", "vanished",
 
 def small(folder: Path, knobs: Knobs | None = None, **records: int) -> AbstractContextManager[Bench]:
     """A bench whose other objects are small, since nobody reads them."""
+    folder.mkdir(exist_ok=True)
     return bench(folder, knobs, **FEW | records)
 
 
@@ -172,6 +174,26 @@ def test_a_deleted_record_is_flagged_in_the_hub_and_its_content_stays(crm: Bench
     assert held.reason == "removed: its record is vanished"
     again = reconciled(crm, account)
     assert (found(again), again.removed) == ({}, 0)
+
+
+@pytest.mark.parametrize("kind", DATABASES)
+def test_what_is_missing_deleted_and_hidden_is_told_apart_on_both_databases(tmp_path: Path, kind: str) -> None:
+    with (
+        empty_database(kind, tmp_path) as url,
+        Hub.connect(url) as hub,
+        small(tmp_path / "sqlite", AccountObj=60) as sqlite,
+    ):
+        crm = replace(sqlite, hub=hub)
+        account = pipeline(delete_policy=DeletePolicy.DELETE)
+        crm.simulator.tenant.hide(NAME, late := normal(crm)[5])
+        gone, hidden, *_ = synced(crm, account)
+        crm.simulator.tenant.show(NAME, late)
+        crm.simulator.tenant.hide(NAME, hidden)
+        delete(crm.simulator, gone)
+        report = reconciled(crm, account)
+        assert (found(report), report.removed) == ({"missing": 1, "hidden": 1, "vanished": 1}, 1)
+        assert {late, hidden} <= set(crm.held(account))
+        assert gone not in crm.held(account)
 
 
 def test_with_delete_the_row_is_gone_and_comes_back_when_the_record_does(crm: Bench) -> None:
