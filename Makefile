@@ -11,11 +11,11 @@ UV_VERSION := 0.13.9
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo up test lint bench
+.PHONY: help demo up test lint bench bench-pace bench-loss chaos
 .DELETE_ON_ERROR:
 
 help: ## Show these commands
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 8
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
 
 demo: $(RUN) ## Run the shipped pipelines once, in a real Airflow on this machine, against the simulator
 	@$(BIN)/python -m demo.demo
@@ -24,7 +24,7 @@ up: $(RUN) ## Start Airflow with its UI and the simulator, until Ctrl-C
 	@$(BIN)/python -m demo.up
 
 test: $(DEV) ## Run every test
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	@$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 lint: $(DEV) ## Check style, types and which module imports which
 	@$(BIN)/ruff check .
@@ -32,8 +32,18 @@ lint: $(DEV) ## Check style, types and which module imports which
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
 
-bench: $(DEV) ## Measure, and print the numbers
+bench: $(DEV) ## Measure what is quick, and print the numbers
 	@$(BIN)/python -m benchmarks
+
+chaos: $(DEV) ## Let everything go wrong for five minutes, and compare (SEED=7 MINUTES=20; EXAMPLES=2000 orders as well)
+	@$(BIN)/python -m tests.chaos --minutes $(or $(MINUTES),5) $(if $(SEED),--seed $(SEED))
+	@$(if $(EXAMPLES),FENXIANG_MACHINE_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest -q tests/test_steps_machine.py)
+
+bench-pace: $(DEV) ## Measure how much of the quota two first loads use in a real Airflow (a quarter of an hour)
+	@$(BIN)/python -m benchmarks pace
+
+bench-loss: $(DEV) ## Measure what is lost while others edit, beside dlt, Airbyte's CDK and the Singer SDK (some minutes)
+	@$(BIN)/python -m benchmarks loss
 
 $(RUN): requirements.txt requirements.lock pyproject.toml simulator/pyproject.toml
 	@tried="$${PYTHON:-python3.11 python3}"; python=; \

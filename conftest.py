@@ -1,3 +1,8 @@
 """Fixtures for the whole project; a home for Airflow is made before anything imports Airflow."""
 
-pytest_plugins = ["tests.airflow_fixtures", "tests.server_fixtures"]
+from hypothesis import settings
+
+pytest_plugins = ["tests.airflow_fixtures", "tests.server_fixtures", "tests.sharing"]
+
+settings.register_profile("machines are noisy", deadline=None)
+settings.load_profile("machines are noisy")

@@ -1,4 +1,5 @@
-"""Run the benchmarks, each in a process of its own: all by ``python -m benchmarks``, some by ``… parse mapping``."""
+"""Run the benchmarks, each in a process of its own: ``python -m benchmarks`` the quick ones, others by their names
+(``… pace``)."""
 
 from __future__ import annotations
 
@@ -8,6 +9,8 @@ import sys
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent
+LONG = ("loss", "pace")
+"""These take minutes, and run where they are named alone."""
 
 
 def main(wanted: list[str]) -> int:
@@ -16,7 +19,7 @@ def main(wanted: list[str]) -> int:
     if unknown:
         print(f"There is no benchmark {', '.join(unknown)}; there are {', '.join(there)}", file=sys.stderr)
         return 2
-    codes = [_run(there[name]) for name in wanted or there]
+    codes = [_run(there[name]) for name in wanted or there if wanted or name not in LONG]
     return max(codes)
 
 

@@ -185,6 +185,11 @@ class LocalAirflow:
         return self.processes.log(name).read_text()
 
     @property
+    def is_prepared(self) -> bool:
+        """Whether an Airflow has been started in this home before."""
+        return self._database.exists()
+
+    @property
     def _database(self) -> Path:
         return self.home / "airflow.db"
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PosixPath
 from typing import Any, ClassVar
 
 import requests
@@ -20,6 +20,7 @@ from fenxiang_sync.rows import Row
 from fenxiang_sync.source import FenxiangClient, MemoryTokenStore, Pace, Tokens
 from fenxiang_sync.stage import Stage
 from fenxiang_sync.steps import Asked, Plan, Run, Segment, extract, load, plan, transform, verify
+from fenxiang_sync.steps.extract import RANGES
 from fenxiang_sync.targets.protocol import Answer, Delivery, Endpoint, Reach, Sender
 from tests.steps_fixtures import CREDENTIALS, quiet
 
@@ -48,20 +49,34 @@ class Time:
 
 
 class Deaths:
-    """Kills the task at its n-th call of the CRM, or n-th look at its clock (before the n-th write to the hub)."""
+    """Kills the task at its n-th call of the CRM, n-th look at its clock (before the n-th write to the hub), or before
+    or behind the n-th file that it writes to the stage.
+
+    `meanwhile` holds what people do just before the n-th call from now, in mid-reading.
+    """
 
     def __init__(self) -> None:
         self.calls: int | None = None
         self.writes: int | None = None
+        self.files: int | None = None
+        self.meanwhile: list[tuple[int, Callable[[], None]]] = []
 
     def clear(self) -> None:
-        self.calls = self.writes = None
+        self.calls = self.writes = self.files = None
+        self.meanwhile = []
 
     def call(self) -> None:
+        due = [do for left, do in self.meanwhile if left == 0]
+        self.meanwhile = [(left - 1, do) for left, do in self.meanwhile if left]
+        for do in due:
+            do()
         self.calls = self._next(self.calls)
 
     def write(self) -> None:
         self.writes = self._next(self.writes)
+
+    def file(self) -> None:
+        self.files = self._next(self.files)
 
     def _next(self, left: int | None) -> int | None:
         if left == 0:
@@ -80,6 +95,18 @@ class MortalPace(Pace):
     def wait(self) -> None:
         self._deaths.call()
         super().wait()
+
+
+class MortalPath(PosixPath):
+    """A folder of the stage whose writer may die: with half a file, or with the whole one before it knows."""
+
+    deaths: ClassVar[Deaths]
+
+    def replace(self, target: Any) -> Any:
+        self.deaths.file()
+        made = super().replace(target)
+        self.deaths.file()
+        return made
 
 
 @dataclass
@@ -153,6 +180,8 @@ class World:
         self.time = time
         self.deaths = Deaths()
         self._stage = stage
+        mortal: Any = type("MortalPath", (MortalPath,), {"deaths": self.deaths})
+        stage.root = mortal(stage.root)
         self._store = MemoryTokenStore()
 
     def client(self) -> FenxiangClient:
@@ -183,7 +212,8 @@ class World:
         return Run(pipeline=pipeline, id=run_id, folder=self._stage.run(pipeline.name, run_id))
 
     def step(self, run: Run, name: str, asked: Asked, segment: Segment | None, *, threads: bool = False) -> Any:
-        """Do one task. Without `threads` a segment is read as one range: the same calls in every try."""
+        """Do one task. Without `threads` the ranges of a segment are read one after the other: the same calls in
+        every try."""
         hub, clock = self.hub, self.clock
         if name == "plan":
             return plan(run, asked, client=self.client(), hub=hub, sleep=self.time.sleep)
@@ -191,7 +221,7 @@ class World:
             return verify(run, client=self.client(), hub=hub, reach=self.reach(), clock=clock)
         assert segment is not None
         if name == "extract":
-            return extract(run, segment if threads else replace(segment, count=0), client=self.client())
+            return extract(run, segment, client=self.client(), at_once=RANGES if threads else 1)
         if name == "transform":
             return transform(run, segment)
         return load(run, segment, hub=hub, reach=self.reach(), clock=clock, dry_run=Plan.of(run).dry_run)

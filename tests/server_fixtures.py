@@ -62,7 +62,7 @@ class Server:
 DAG_FILE = """
 from datetime import UTC, datetime, timedelta
 
-from fenxiang_sync import Field, HubTarget, Pipeline, Source, WriteApi, text
+from fenxiang_sync import Field, HubTarget, Lookback, Pipeline, Source, WriteApi, text
 from fenxiang_sync.airflow import sync_dag
 
 dag = sync_dag(Pipeline(name={name!r}, {declaration}))

@@ -20,6 +20,7 @@ from fenxiang_sync.pipeline import Pipeline, Source
 from fenxiang_sync.source import Credentials, FenxiangClient, MemoryTokenStore, Pace, Paces, Style, Tokens
 from fenxiang_sync.stage import Stage
 from fenxiang_sync.steps import Asked, Kind, Plan, Run, extract, load, plan, transform, verify
+from fenxiang_sync.steps.late import Watch
 from fenxiang_sync.steps.verify import Report
 from fenxiang_sync.targets.protocol import Endpoint, Reach
 
@@ -53,6 +54,7 @@ class Bench:
             credentials=CREDENTIALS,
             pace=Paces(lambda: Pace(calls=100_000, per_seconds=20)),
             timeout=(2, 5),
+            now=self.simulator.clock.elapsed,
         )
 
     def reach(self) -> Reach:
@@ -74,7 +76,8 @@ class Bench:
         for segment in made.segments:
             extract(run, segment, client=self.client())
             transform(run, segment)
-            load(run, segment, hub=self.hub, reach=self.reach(), clock=self.now, dry_run=made.dry_run)
+            watch = Watch(run, made, segment.window, self.hub)
+            load(run, segment, hub=self.hub, reach=self.reach(), clock=self.now, dry_run=made.dry_run, watch=watch)
 
     def verify(self, run: Run) -> Report:
         return verify(run, client=self.client(), hub=self.hub, reach=self.reach(), clock=self.now)
@@ -89,11 +92,11 @@ class Bench:
         return {record.id: record.content for record in self.hub.records(pipeline.name) if record.content is not None}
 
     def later(self, seconds: float = 60) -> None:
-        """The server's clock goes on, so that what was written is in a window that can be closed."""
+        """Time passes, there and here, so that what was written is in a window that can be closed."""
         self.simulator.clock.advance(seconds)
 
     def now(self) -> datetime:
-        return datetime.now(UTC)
+        return datetime.fromtimestamp(self.simulator.clock.elapsed(), UTC)
 
 
 @contextmanager

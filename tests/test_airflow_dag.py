@@ -62,7 +62,7 @@ def test_verify_runs_also_where_no_segment_did_and_not_after_a_failure(dag: DAG)
 def test_a_run_that_ends_goes_before_scheduled_manual_and_backfill_runs(dag: DAG) -> None:
     def weight(task_id: str, run_id: str) -> int:
         task = dag.get_task(task_id)
-        return RunPriority().get_weight(SimpleNamespace(run_id=run_id, task=task))
+        return RunPriority().get_weight(SimpleNamespace(run_id=run_id, task=task, map_index=-1))
 
     runs = ["scheduled__2026-01-01", "manual__2026-01-01", "backfill__2026-01-01"]
     assert all(isinstance(task.weight_rule, RunPriority) for task in dag.tasks)
@@ -70,6 +70,21 @@ def test_a_run_that_ends_goes_before_scheduled_manual_and_backfill_runs(dag: DAG
     assert extracts == sorted(extracts, reverse=True)
     assert len(set(extracts)) == 3
     assert min(weight("verify", run) for run in runs) > max(extracts)
+
+
+def test_a_small_run_goes_before_the_later_segments_of_a_large_one_whatever_their_kinds(dag: DAG) -> None:
+    """Its pool has one slot: behind a first load of hundreds of segments everybody else would wait for hours."""
+
+    def weight(run_id: str, segment: int) -> int:
+        task = dag.get_task("segment.extract")
+        return RunPriority().get_weight(SimpleNamespace(run_id=run_id, task=task, map_index=segment))
+
+    first_load = [weight("scheduled__2026-01-01", segment) for segment in range(1000)]
+    assert first_load == sorted(first_load, reverse=True)
+    assert min(first_load) >= 1
+    assert weight("scheduled__2026-01-02", 0) > first_load[1]
+    assert weight("manual__2026-01-02", 0) > first_load[12]
+    assert weight("backfill__2026-01-02", 0) > first_load[24]
 
 
 def test_errors_decide_about_retries(dag: DAG) -> None:
@@ -82,7 +97,12 @@ def test_errors_decide_about_retries(dag: DAG) -> None:
 def test_the_schedule_gives_intervals_without_holes_and_one_run_at_a_time(dag: DAG) -> None:
     assert isinstance(dag.timetable, WindowTimetable)
     assert (dag.catchup, dag.max_active_runs) == (False, 1)
-    assert dag.start_date == datetime(2026, 1, 1, tzinfo=UTC)
+    assert dag.timetable.serialize()["start"] == "2026-01-01T00:00:00+00:00"
+
+
+def test_no_run_is_dated_before_its_tasks(dag: DAG) -> None:
+    """Airflow leaves such tasks out of a run and calls it a success; a manual run may be dated as one likes."""
+    assert {task.start_date for task in dag.tasks} == {datetime(1970, 1, 1, tzinfo=UTC)}
 
 
 def test_a_pipeline_without_a_schedule_runs_by_hand_and_one_without_a_start_begins_with_everything() -> None:

@@ -126,6 +126,19 @@ class TestReading:
         pace = FenxiangHook().client()._pace("/cgi/crm/v2/data/query")
         assert pace.interval == Pace(50, 20.0, 0.5).interval
 
+    def test_all_hooks_of_all_connections_to_one_app_share_one_quota(
+        self, fenxiang: Mapping[str, Any], connection: ConnectionSetter, simulator: Simulator, tmp_path: Path
+    ) -> None:
+        connection("other", **with_extra(fenxiang, calls="10", per_seconds="2"))
+        connection("fenxiang", **with_extra(fenxiang, calls="10", per_seconds="2"))
+        simulator.knobs.set({"calls": 10, "per_seconds": 2})
+        clients = [FenxiangHook(name).client() for name in ("fenxiang", "other", "fenxiang")]
+        for number in range(24):
+            clients[number % 3].objects()
+        limits = simulator.report()["limits"]
+        assert limits["burst_refusals"] == {}
+        assert limits["most_in_window"]["/cgi/crm/v2/object/list"] <= 10
+
 
 class TestTheConnection:
     @pytest.mark.parametrize(

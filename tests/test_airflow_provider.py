@@ -76,7 +76,7 @@ def test_the_form_has_a_field_for_each_thing_that_a_connection_may_hold(told: An
     fields = told["form"]["fenxiang"]["extra_fields"]
     assert set(fields) == {
         *("permanent_code", "style", "open_user_id", "mobile", "employee_id"),
-        *("calls", "per_seconds", "share", "timeout", "proxy", "verify"),
+        *("calls", "per_seconds", "share", "day_quota", "day_limit", "timeout", "proxy", "verify"),
     }
     assert fields["permanent_code"]["schema"]["format"] == "password"
     assert fields["style"]["schema"]["enum"] == ["body", "header"]

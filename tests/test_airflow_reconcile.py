@@ -100,7 +100,7 @@ def test_who_switches_it_on_gets_no_run_before_its_next_time() -> None:
 
 def test_every_run_of_a_pipeline_goes_before_it() -> None:
     weights = [
-        RunPriority().get_weight(SimpleNamespace(run_id=f"{kind}__1", task=task))
+        RunPriority().get_weight(SimpleNamespace(run_id=f"{kind}__1", task=task, map_index=-1))
         for kind in ("scheduled", "manual", "backfill")
         for task in made().tasks
     ]
@@ -124,6 +124,8 @@ def context(run_type: str = "manual", run_id: str = "manual__1", **params: Any) 
 
 class TaskInstance(SimpleNamespace):
     """What an operator uses of a task instance."""
+
+    dag_id, map_index = "account.reconcile", -1
 
     def xcom_push(self, key: str, value: Any) -> None:
         self.pushed = {**getattr(self, "pushed", {}), key: value}
@@ -209,7 +211,7 @@ def test_the_tasks_of_a_run_tell_cost_differences_and_numbers_and_the_hub_keeps_
     assert (told["compared"], told["form"], told["may_vanish"]) == (59, "counts", 5)
     assert told["estimated"] > 0
     [running] = Deployment().hub.runs("account")
-    assert (running.run, running.kind, running.state) == ("reconcile__manual__1", "reconcile", "running")
+    assert (running.run, running.kind, running.state) == ("reconcile.manual__1", "reconcile", "running")
     [segment] = execute(dag, "compare", here)
     assert segment["label"] == "001 · by id · 2"
     assert here["ti"].pushed["found"]["compared"]["missing"] == 2

@@ -37,7 +37,7 @@ def page(server: Server) -> Iterator[Page]:
         page.fill("input[name=username]", "admin")
         page.fill("input[name=password]", password)
         page.click("button[type=submit]")
-        expect(page.get_by_role("link", name="Dags")).to_be_visible()
+        expect(page.get_by_role("link", name="Dags", exact=True)).to_be_visible()
         yield page
         browser.close()
 

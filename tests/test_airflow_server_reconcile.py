@@ -47,5 +47,5 @@ def test_a_record_that_was_deleted_at_the_crm_is_found_by_a_reconcile_and_its_ro
         [last, first] = hub.runs(name)
     assert {key for key, removed in rows.items() if removed} == {ids[0]}
     assert late in rows
-    assert (last.run, last.kind, last.state) == (f"reconcile__{run['dag_run_id']}", "reconcile", "success")
+    assert (last.run, last.kind, last.state) == (f"reconcile.{run['dag_run_id']}", "reconcile", "success")
     assert first.kind == "manual"

@@ -78,6 +78,12 @@ def test_a_run_shows_its_segments_their_time_ranges_and_its_numbers_whether_it_h
     assert told(crm, one, "transform", 0) == {"read": 12, "rows": 12, "filtered": 0, "rejected": 0}
     assert sum(told(crm, many, "load", at)["delivered"] for at in range(count)) == 100
     assert [segment["index"] for segment in rest.xcom(name, ids[2], "plan")] == list(range(1, count + 1))
+    urgent = {
+        task["map_index"]: task["priority_weight"]
+        for task in rest.task_instances(name, ids[2])
+        if task["task_id"] == "segment.extract"
+    }
+    assert [urgent[at] - urgent[at + 1] for at in range(count - 1)] == [10] * (count - 1)
 
     events = rest.call("GET", "/api/v2/assets/events", params={"source_dag_id": name})["asset_events"]
     assert {event["source_run_id"]: event["extra"] for event in events} == dict(zip(ids, reports, strict=True))

@@ -33,9 +33,10 @@ def following(
     timezone: str = "UTC",
     earliest: pendulum.DateTime | None = None,
     catchup: bool = False,
+    start: datetime | None = None,
 ) -> DagRunInfo | None:
     with time_machine.travel(now, tick=False):
-        return WindowTimetable(cron, timezone=timezone).next_dagrun_info(
+        return WindowTimetable(cron, timezone=timezone, start=start).next_dagrun_info(
             last_automated_data_interval=last,
             restriction=TimeRestriction(earliest=earliest, latest=None, catchup=catchup),
         )
@@ -62,6 +63,16 @@ def test_on_the_tick_the_interval_ends_with_it() -> None:
 
 def test_the_first_interval_begins_at_the_start_date() -> None:
     assert following_interval(None, at(20, 30), earliest=at(3, 17)) == interval(at(3, 17), at(20))
+
+
+EPOCH = pendulum.datetime(1970, 1, 1)
+
+
+@pytest.mark.parametrize("catchup", [False, True])
+def test_the_first_interval_begins_at_the_start_of_the_timetable_where_it_has_one(catchup: bool) -> None:
+    found = following_interval(None, at(20, 30), earliest=EPOCH, start=at(3), catchup=catchup)
+    assert found == interval(at(3), at(4) if catchup else at(20))
+    assert following_interval(None, at(20, 30), earliest=at(5), start=at(3)) == interval(at(5), at(20))
 
 
 def test_without_a_start_date_the_first_interval_is_the_last_complete_period() -> None:
@@ -168,6 +179,21 @@ class TestInsideAirflow:
     def test_it_survives_serialization(self, dag: Any) -> None:
         assert type(dag.timetable) is WindowTimetable
         assert dag.timetable.serialize() == {"expression": "0 * * * *", "timezone": "Asia/Shanghai"}
+
+    def test_a_start_survives_serialization_and_bounds_backfills(self, airflow_home: object) -> None:
+        from airflow.sdk import DAG
+        from airflow.serialization.serialized_objects import DagSerialization
+
+        schedule = WindowTimetable("0 * * * *", timezone="Asia/Shanghai", start=at(1, day=1))
+        with DAG("begun", schedule=schedule, start_date=EPOCH, catchup=False) as dag:
+            pass
+        kept: Any = DagSerialization.from_dict(DagSerialization.to_dict(dag))
+        assert kept.timetable.serialize() == schedule.serialize()
+        with time_machine.travel(at(20, 30), tick=False):
+            first = kept.next_dagrun_info(last_automated_run_info=None)
+            runs = list(kept.iter_dagrun_infos_between(at(0, day=1).subtract(hours=5), at(2, day=1)))
+        assert first.data_interval == interval(at(1, day=1), at(20))
+        assert [run.data_interval.start for run in runs] == [at(1, day=1), at(2, day=1)]
 
     def test_a_backfill_makes_one_run_for_each_period_whose_start_was_named(self, dag: Any) -> None:
         with time_machine.travel(at(20, 30), tick=False):

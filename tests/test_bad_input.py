@@ -38,7 +38,6 @@ from fenxiang_sync.errors import (
 )
 from fenxiang_sync.source import FenxiangClient, Tokens, pages
 from fenxiang_sync.source.retries import ONCE
-from fenxiang_sync.window import Window
 from tests.airflow_fixtures import ROOT, ConnectionSetter
 from tests.source_fixtures import ALL_TIME, client_of, credentials, serving
 from tests.steps_fixtures import Bench, at, bench, manual, pipeline
@@ -219,18 +218,21 @@ class TestARefusal:
 class TaskInstance(SimpleNamespace):
     """What an operator uses of a task instance."""
 
+    dag_id = "warehouse"
+
     def xcom_push(self, key: str, value: Any) -> None:
         self.pushed = {**getattr(self, "pushed", {}), key: value}
 
 
-def failure_of(task_id: str, **segment: Any) -> tuple[Exception, str]:
-    """What a task of a small pipeline raises, and what it leaves for the UI."""
+def failure_of(task_id: str) -> tuple[Exception, str]:
+    """What a task of a small pipeline raises (extract: behind its plan), and what it leaves for the UI."""
     dag = sync_dag(warehouses())
     run = SimpleNamespace(run_id="manual__1", run_type="manual", run_after=at(30), start_date=at(30))
     context = {"ti": TaskInstance(), "dag_run": run, "params": {"full": True}}
-    task = dag.get_task(task_id) if not segment else ExtractOperator(
-        task_id="extract", pipeline=warehouses(source={"page_size": 100}), segment=segment
-    )  # fmt: skip
+    task = dag.get_task("plan")
+    if task_id == "extract":
+        (segment,) = task.execute(context)
+        task = ExtractOperator(task_id="extract", pipeline=warehouses(), segment=segment)
     with pytest.raises(FenxiangSyncError) as raised:
         task.execute(context)
     return raised.value, context["ti"].pushed[FAILURE]
@@ -267,8 +269,8 @@ class TestATaskThatFails:
         try:
             for number in range(2000):
                 name = hashlib.sha256(str(number).encode()).hexdigest()
-                simulator.tenant.create("WarehouseObj", {"name": name})
-            error, said = failure_of("extract", index=1, count=None, **Window(0, 2**41).to_json())
+                simulator.tenant.create("WarehouseObj", {"name": name}, modified_ms=1_790_000_000_000 + number)
+            error, said = failure_of("extract")
         finally:
             subprocess.run(["umount", tmp_path / "stage"], check=True)
         assert isinstance(error, TransientError), "there may be space at the next try"

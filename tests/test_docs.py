@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import gzip
+import importlib.util
 import json
 import os
 import re
@@ -155,8 +156,14 @@ def test_every_path_of_the_checkout_exists(page: Path) -> None:
 
 @each_page
 def test_every_make_target_exists(page: Path) -> None:
-    known = set(re.findall(r"^([a-z]+):.*##", text(ROOT / "Makefile"), re.MULTILINE))
+    known = set(re.findall(r"^([a-z-]+):.*##", text(ROOT / "Makefile"), re.MULTILINE))
     assert {words[1] for words in spoken_commands(page, "make")} <= known
+
+
+@each_page
+def test_every_module_that_a_reader_is_told_to_run_is_there(page: Path) -> None:
+    told = set(re.findall(r"python -m ([a-z_.]+)", text(page)))
+    assert [name for name in sorted(told) if importlib.util.find_spec(name) is None] == []
 
 
 @each_page

@@ -79,6 +79,28 @@ def test_a_lease_is_given_back_also_after_an_error(url: str) -> None:
             pass
 
 
+def test_a_holder_keeps_its_lease_unless_another_has_taken_it(url: str) -> None:
+    with Hub.connect(url) as hub, hub.lease("token", ttl_s=0, wait_s=0) as lease:
+        lease.keep()
+        lost = pytest.raises(TransientError, match=r"lease 'token' was lost.*holds it until")
+        with hub.lease("token", ttl_s=600, wait_s=0), lost:
+            lease.keep()
+        with pytest.raises(TransientError, match="lost"):
+            lease.keep()
+
+
+def test_a_holder_knows_how_long_nobody_had_held_its_lease(url: str) -> None:
+    with Hub.connect(url) as hub:
+        with hub.lease("token", ttl_s=60, wait_s=0) as lease:
+            assert lease.rested_s == float("inf")
+        time.sleep(0.05)
+        with hub.lease("token", ttl_s=60, wait_s=0) as lease:
+            assert 0.05 <= lease.rested_s < 60
+    dead_holder(url, ttl_s=0.5)
+    with Hub.connect(url) as hub, hub.lease("token", ttl_s=60, wait_s=30) as lease:
+        assert 0 <= lease.rested_s < 60
+
+
 def test_a_holder_that_was_succeeded_does_not_free_its_successors_lease(url: str) -> None:
     with Hub.connect(url) as hub, contextlib.ExitStack() as successor:
         with hub.lease("token", ttl_s=0, wait_s=0):

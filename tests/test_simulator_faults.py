@@ -120,6 +120,7 @@ ANSWERS: dict[str, tuple[int, Any]] = {
     "system_error": (200, -2),
     "timeout_code": (200, 50009),
     "throttled": (200, 30004),
+    "over_limit": (200, 14001),
     "token_expired": (200, 20016),
 }
 
@@ -168,10 +169,18 @@ def test_an_answer_that_hangs_runs_into_the_clients_timeout(api: Api, simulator:
         api.session.post(simulator.url + QUERY, json={}, timeout=0.2)
 
 
-def test_a_slow_answer_comes_whole(api: Api, simulator: Simulator) -> None:
-    simulator.faults.next("slow", path="/query")
+@pytest.mark.parametrize("fault", ["slow", "slow_head"])
+def test_a_slow_answer_comes_whole(api: Api, simulator: Simulator, fault: str) -> None:
+    simulator.faults.next(fault, path="/query")
 
     assert len(api.rows("AccountObj")) == 100
+
+
+def test_a_huge_answer_goes_on_after_its_json(api: Api, simulator: Simulator) -> None:
+    simulator.faults.next("huge", path="/query")
+    with api.session.post(simulator.url + QUERY, json={}, timeout=10, stream=True) as response:
+        assert int(response.headers["Content-Length"]) > 100_000_000
+        assert response.raw.read(1) == b"{"
 
 
 def test_pages_are_repeated_emptied_shortened_or_lose_a_row(api: Api, simulator: Simulator) -> None:
@@ -181,6 +190,8 @@ def test_pages_are_repeated_emptied_shortened_or_lose_a_row(api: Api, simulator:
     first, second = ids(0), ids(100)
     simulator.faults.next("repeated_page", path="/query")
     assert ids(0) == second
+    simulator.faults.next("other_page", path="/query")
+    assert ids(100) == first
     simulator.faults.next("empty_page")
     assert ids(0) == []
     simulator.faults.next("short_page")
@@ -190,8 +201,8 @@ def test_pages_are_repeated_emptied_shortened_or_lose_a_row(api: Api, simulator:
 
 
 def test_every_fault_is_tried_here() -> None:
-    tried = {*ANSWERS, "truncated_json", "cut", "reset", "hang", "slow"}
-    tried |= {"repeated_page", "empty_page", "short_page", "lost_row"}
+    tried = {*ANSWERS, "truncated_json", "cut", "reset", "hang", "slow", "slow_head", "huge"}
+    tried |= {"repeated_page", "other_page", "empty_page", "short_page", "lost_row"}
 
     assert tried == set(FAULTS)
 

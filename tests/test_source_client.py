@@ -99,12 +99,12 @@ def test_what_keeps_failing_is_raised_for_the_task_after_a_bounded_number_of_cal
 
 
 @pytest.mark.parametrize("fault", ["redirect", "html_404"])
-def test_a_wrong_host_or_path_is_not_tried_again(server: Simulator, fault: str) -> None:
+def test_a_wrong_host_or_path_is_told_after_three_tries(server: Simulator, fault: str) -> None:
     client = client_of(server)
-    server.faults.next(fault, path="/data/query")
+    server.faults.rate(fault, 1.0, "/data/query")
     with pytest.raises(RefusedError, match="host or path is wrong"):
         client.query(FIRST_PAGE)
-    assert client.calls[QUERY] == 1
+    assert client.calls[QUERY] == 3
 
 
 @pytest.mark.parametrize(("knob", "code"), [({"quota_pack": False}, 30003), ({"day_quota": 0}, 30002)])

@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+from itertools import islice, pairwise
 from typing import Any
 
 import pytest
@@ -90,7 +90,7 @@ def test_a_page_that_comes_twice_is_asked_for_again(server: Simulator) -> None:
 def test_a_server_that_never_gets_on_is_an_error_that_names_it(server: Simulator) -> None:
     client = client_of(server)
     server.faults.next("repeated_page", 100, path="/data/query", skip=3)
-    with pytest.raises(IncompleteError, match=r"AccountObj.*3 times.*repeat"):
+    with pytest.raises(IncompleteError, match=r"AccountObj.*4 times.*repeat"):
         read(client)
 
 
@@ -205,6 +205,28 @@ def test_ids_of_two_lengths_are_read_whatever_their_order(
             assert len(rest) == 40
 
 
+@pytest.mark.parametrize("fault", ["empty_page", "repeated_page"])
+@pytest.mark.parametrize("filters", [(), (VOIDED,)], ids=["all", "voided"])
+@pytest.mark.parametrize(
+    "knobs",
+    [{}]
+    + [{"id_order": order} for order in ("sort_shorter_first", "compare_shorter_first")]
+    + [{"filter_after_limit": True}],
+    ids=str,
+)
+def test_no_single_page_that_is_empty_or_of_another_question_is_believed_wherever_it_comes(
+    knobs: dict[str, Any], filters: Sequence[Filter], fault: str
+) -> None:
+    with simulator({"AccountObj": 60}, **knobs) as server:
+        wanted = true_ids(server, voided_only=bool(filters))
+        read(client := client_of(server), filters=filters, page_size=10)
+        for skip in range(client.calls.total()):
+            server.faults.next(fault, path="/data/query", skip=skip)
+            found = ids(read(client_of(server), filters=filters, page_size=10))
+            server.faults.clear()
+            assert (skip, set(wanted) - set(found)) == (skip, set())
+
+
 @pytest.fixture(scope="module")
 def warehouses() -> Iterator[Simulator]:
     """One simulator for the examples of Hypothesis; starting one for each would be slow."""
@@ -231,6 +253,53 @@ def test_any_mixture_of_short_and_long_ids_is_read_once(
         warehouses.tenant.create("object_warehouse__c", {"_id": record_id, "name": "仓"})
     found = ids(read(client_of(warehouses), object_name="object_warehouse__c", page_size=page_size))
     assert sorted(found) == sorted(wanted)
+
+
+WAREHOUSES = st.dictionaries(
+    st.tuples(st.integers(0, 2**12 - 1), st.booleans()), st.sampled_from("仓库"), min_size=1, max_size=20
+)
+"""Name by number and whether the id is a long one."""
+
+
+@given(
+    there=WAREHOUSES,
+    order=st.sampled_from(["same", "sort_shorter_first", "compare_shorter_first"]),
+    late=st.booleans(),
+    page_size=st.integers(1, 5),
+    cuts=st.sets(st.tuples(st.integers(0, 2**12 - 1), st.booleans()), max_size=2),
+    filtered=st.booleans(),
+)
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_filtered_or_in_slices_any_mixture_of_ids_is_read_whatever_comes_first_filter_or_limit(
+    warehouses: Simulator,
+    there: dict[tuple[int, bool], str],
+    order: str,
+    late: bool,
+    page_size: int,
+    cuts: set[tuple[int, bool]],
+    filtered: bool,
+) -> None:
+    name = "object_warehouse__c"
+    warehouses.knobs.set({"id_order": order, "filter_after_limit": late})
+    if old := list(warehouses.tenant.records(name)):
+        warehouses.tenant.invalid(name, old)
+        warehouses.tenant.delete(name, old)
+    for key, named in there.items():
+        warehouses.tenant.create(name, {"_id": spelled(*key), "name": named})
+    filters = [Filter("name", Operator.EQ, "仓")] if filtered else []
+    wanted = {spelled(*key) for key, named in there.items() if named == "仓" or not filtered}
+    bounds = [None, *sorted(spelled(*cut) for cut in cuts), None]
+    for above, upto in pairwise(bounds):
+        found = ids(
+            read(client_of(warehouses), object_name=name, page_size=page_size, filters=filters, above=above, upto=upto)
+        )
+        inside = {each for each in wanted if (above is None or each > above) and (upto is None or each <= upto)}
+        assert set(found) == inside
+    warehouses.knobs.set({"id_order": "same", "filter_after_limit": False})
+
+
+def spelled(number: int, long: bool) -> str:
+    return f"{number:03x}{7:029x}" if long else f"{number:03x}{7:021x}"
 
 
 def test_a_user_who_sees_few_records_gets_all_of_them_from_a_server_that_hides_the_others_after_the_limit() -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fenxiang_sync import Field, label
 from fenxiang_sync.errors import DeclarationError, RefusedError
-from fenxiang_sync.steps import plan
+from fenxiang_sync.steps import Run, Segment, plan
 from fenxiang_sync.window import Window
 from tests.steps_fixtures import Bench, at, backfill, bench, manual, pipeline, quiet, scheduled
 
@@ -136,31 +138,75 @@ def test_a_window_that_closes_in_a_moment_is_waited_for(crm: Bench) -> None:
     assert 0 < sum(slept) < 10
 
 
-def test_segments_are_bounded_and_cover_every_record_once(crm: Bench) -> None:
-    account = pipeline(source={"segment_records": 50, "page_size": 10, "lookback": timedelta(0)})
-    made = crm.plan(crm.run(account), manual(full=True))
-    stamps = [record["last_modified_time"] for record in crm.simulator.tenant.visible("AccountObj").values()]
+@pytest.mark.parametrize("knobs", [{}, {"same_field_filters": "first"}, {"same_field_filters": "last"}], ids=str)
+def test_segments_are_bounded_and_cover_every_record_once(tmp_path: Path, knobs: dict[str, Any]) -> None:
+    with bench(tmp_path, quiet(**knobs), AccountObj=600) as crm:
+        account = pipeline(source={"segment_records": 50, "page_size": 10, "lookback": timedelta(0)})
+        made = crm.plan(crm.run(account), manual(full=True))
+        there = crm.simulator.tenant.visible("AccountObj")
+    counted = [[key for key, record in there.items() if holds(segment, record)] for segment in made.segments]
     assert len(made.segments) > 10
-    for segment in made.segments:
-        assert sum(stamp in segment.window for stamp in stamps) == segment.count
-        assert segment.count is not None
-        assert segment.count <= 50 or segment.window.length_ms == 1  # ties cannot be split by time
-    assert sum(segment.count or 0 for segment in made.segments) == 600
+    assert max(map(len, counted)) <= (55 if knobs else 50)  # BETWEEN also counts what is on the ends
+    assert sorted(itertools.chain(*counted)) == sorted(there)
+    if not knobs:
+        assert [len(each) for each in counted] == [segment.count for segment in made.segments]
+
+
+def holds(segment: Segment, record: dict[str, Any]) -> bool:
+    return any(
+        record["last_modified_time"] in part.window
+        and (part.above is None or record["_id"] > part.above)
+        and (part.upto is None or record["_id"] <= part.upto)
+        for part in segment.ranges
+    )
 
 
 def test_a_load_larger_than_airflow_maps_gets_larger_segments(crm: Bench) -> None:
     account = pipeline(source={"segment_records": 10, "page_size": 10})
-    assert len(crm.plan(crm.run(account), manual(full=True), most_segments=8).segments) <= 8
+    made = crm.plan(crm.run(account), manual(full=True), most_segments=8)
+    assert len(made.segments) <= 8
+    assert max(segment.count or 0 for segment in made.segments) < 400
+    assert sum(segment.count or 0 for segment in made.segments) == 600
 
 
-def test_one_millisecond_with_more_than_a_segment_stays_one(tmp_path: Path) -> None:
-    with bench(tmp_path, AccountObj=0) as crm:
+def test_planning_ends_where_more_pieces_would_not_be_worth_the_calls(crm: Bench) -> None:
+    account = pipeline(source={"segment_records": 5, "page_size": 5})
+    run = crm.run(account)
+    made = crm.plan(run, manual(full=True), most_segments=2)
+    assert made.calls < 40
+    assert len(made.segments) == 2
+    crm.deliver(run, made)
+    report = crm.verify(run)
+    assert (report.delivered, report.repaired) == (600, 0)
+
+
+@pytest.mark.parametrize(
+    "knobs",
+    [
+        *({}, {"total_mode": "capped"}, {"total_mode": "estimated"}, {"total_mode": "zero"}),
+        *({"id_order": "sort_shorter_first"}, {"id_order": "compare_shorter_first"}, {"same_field_filters": "first"}),
+    ],
+    ids=str,
+)
+def test_one_millisecond_with_more_than_a_segment_is_split_by_id(tmp_path: Path, knobs: dict[str, Any]) -> None:
+    with bench(tmp_path, quiet(**knobs), AccountObj=0) as crm:
         for number in range(250):
-            crm.simulator.tenant.create("AccountObj", {"name": f"客户 {number}"}, modified_ms=1_790_000_000_000)
-        account = pipeline(source={"segment_records": 100})
-        made = crm.plan(crm.run(account), manual(full=True))
-        assert [segment.count for segment in made.segments] == [250]
-        assert crm.sync(account, manual(full=True)).delivered == 250
+            record_id = f"{number * 7919 % 250:032x}" if number % 2 else None
+            values = {"name": f"客户 {number}", **({"_id": record_id} if record_id else {})}
+            crm.simulator.tenant.create("AccountObj", values, modified_ms=1_790_000_000_000)
+        account = pipeline(source={"segment_records": 100, "page_size": 20})
+        run = crm.run(account)
+        made = crm.plan(run, manual(full=True))
+        crm.deliver(run, made)
+        report = crm.verify(run)
+        assert (report.delivered, report.repaired) == (250, 0)
+        assert len(crm.held(account)) == 250
+        if "id_order" not in knobs:
+            assert sorted(filter(None, (read_by(run, segment) for segment in made.segments))) == [50, 100, 100]
+
+
+def read_by(run: Run, segment: Segment) -> int:
+    return sum(1 for _ in run.segment(segment.index).lines("records-"))
 
 
 @pytest.mark.parametrize("mode", ["exact", "capped", "estimated", "zero"])

@@ -99,7 +99,7 @@ def test_where_nothing_differs_nothing_is_read_and_counting_is_cheap(tmp_path: P
         report = reconciled(crm, account, full=full)
         assert (found(report), report.fetched, report.removed) == ({}, 0, 0)
         assert report.compared == 3_000
-        assert report.estimated <= report.requests <= (40 if full else 12)
+        assert report.estimated <= report.requests <= (45 if full else 16)
         assert report.requests >= (30 if full else 1)
 
 
@@ -525,7 +525,7 @@ def test_a_comparison_that_was_cut_off_goes_on_behind_the_slices_it_has(tmp_path
         synced(crm, account)
         crm.simulator.tenant.show(NAME, late)
         run = surveyed(crm, account)
-        crm.simulator.faults.next("busy", 50, skip=8)
+        crm.simulator.faults.next("busy", 50, skip=12)
         with pytest.raises(TransientError):
             compare(run, client=client_of(crm.simulator), hub=crm.hub, clock=crm.now)
         done = run.folder.load("compared")

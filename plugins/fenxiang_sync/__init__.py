@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fenxiang_sync.condition import Condition, Logic
     from fenxiang_sync.convert import as_is, boolean, choice, day, decimal, first, instant, integer, label, text
+    from fenxiang_sync.lookback import Lookback
     from fenxiang_sync.mapping import Constant, Field
     from fenxiang_sync.pipeline import Pipeline, Source
     from fenxiang_sync.reconcile import Reconcile
@@ -31,6 +32,7 @@ __all__ = [
     "HubTarget",
     "IdCheck",
     "Logic",
+    "Lookback",
     "Operator",
     "Pipeline",
     "QeasyStore",
@@ -61,6 +63,7 @@ _HOMES = {
     "HubTarget": "fenxiang_sync.targets.hub",
     "IdCheck": "fenxiang_sync.rows",
     "Logic": "fenxiang_sync.condition",
+    "Lookback": "fenxiang_sync.lookback",
     "Operator": "fenxiang_sync.source",
     "Pipeline": "fenxiang_sync.pipeline",
     "QeasyStore": "fenxiang_sync.targets.qeasy",

@@ -30,6 +30,7 @@ from fenxiang_sync.checks import (
 from fenxiang_sync.condition import Condition, Keeps, keeper
 from fenxiang_sync.convert import SHANGHAI, converter, time_zone, written
 from fenxiang_sync.errors import DeclarationError
+from fenxiang_sync.lookback import Lookback, lookback_problems
 from fenxiang_sync.mapping import Constant, Entry, Mapping
 from fenxiang_sync.reconcile import Reconcile
 from fenxiang_sync.rows import DeletePolicy, IdCheck
@@ -89,8 +90,9 @@ class Pipeline:
     `conditions` say which records are kept: one of the lists must hold, with all of its conditions; the others are
     counted as filtered. `key` is the target path of the row's id (by default where ``_id`` goes), `number` the source
     field that people search by. `start` is from when on the target is to be complete; `reach_back` how far a
-    scheduled run heals gaps. `delete_policy` is for rows whose record is voided or gone (by default they are flagged
-    where the target can, else ignored); `reconcile` says when they are looked for, None never.
+    scheduled run heals gaps. `lookbacks` are further schedules that read the last hours or days again.
+    `delete_policy` is for rows whose record is voided or gone (by default they are flagged where the target can, else
+    ignored); `reconcile` says when they are looked for, None never.
     """
 
     name: str
@@ -107,6 +109,7 @@ class Pipeline:
     start: datetime | None = None
     id_check: IdCheck = IdCheck.UPSERT_ON_CHANGE
     reach_back: timedelta = timedelta(days=31)
+    lookbacks: Sequence[Lookback] = ()
     delete_policy: DeletePolicy | None = None
     reconcile: Reconcile | None = _DAILY
     tags: Sequence[str] = ()
@@ -115,6 +118,7 @@ class Pipeline:
     def __post_init__(self) -> None:
         object.__setattr__(self, "fields", as_tuple(self.fields))
         object.__setattr__(self, "tags", as_tuple(self.tags))
+        object.__setattr__(self, "lookbacks", as_tuple(self.lookbacks))
         object.__setattr__(self, "conditions", as_tuples(self.conditions))
         found = list(self._problems())
         if len(found) == 1:
@@ -176,6 +180,11 @@ class Pipeline:
                 f"- **Target** {self.target.describe()}; id `{self.mapping.key}`, id check `{self.id_check}`",
                 f"- **Runs** {_rhythm(self.schedule, self.timezone)}; each reads the changes of its data interval and "
                 f"{spoken_span(source.lookback)} before it, gaps up to {spoken_span(self.reach_back)} old as well",
+                *(
+                    f"- **Reads again** the last {spoken_span(each.over)} on `{each.schedule}`: "
+                    f"DAG `{self.name}.{each.id}`"
+                    for each in self.lookbacks
+                ),
                 f"- **Rows of voided or deleted records** {_REMOVES[self.removes]}; "
                 f"looked for {_looks(self.reconcile)}",
             ]
@@ -187,7 +196,9 @@ class Pipeline:
             "**Trigger ▸** reads a range of your own (`since`, `until`), everything (`full`) or writes nothing "
             "(`dry_run`); without any of them, what is not certified yet. A long history is one such run. "
             f"Old intervals again: `airflow backfill create --dag-id {self.name} "
-            "--from-date 2026-01-01 --to-date 2026-01-04`"
+            "--from-date 2026-01-01 --to-date 2026-01-04`\n\n"
+            f"`fenxiang gaps {self.name}` tells which time is certified, `fenxiang late {self.name}` what lookback "
+            "would have caught every record that came late"
         )
 
     def _problems(self) -> Iterator[str]:
@@ -228,6 +239,7 @@ class Pipeline:
             yield f"timezone: {error}"
         yield from start_problems(self.start)
         yield from span_problems("reach_back", self.reach_back)
+        yield from lookback_problems(self.lookbacks)
 
     def _word_problems(self) -> Iterator[str]:
         for word in ("title", "description", "owner"):

@@ -26,6 +26,8 @@ from fenxiang_simulator.writes import Writes
 PRESET, CUSTOM = "/cgi/crm/v2/data/", "/cgi/crm/custom/v2/data/"
 TOTAL_CAP = 10_000
 KEPT_CALLS = 100_000
+KEPT_PAGES = 10
+"""For faults: a page that comes again, or in place of another."""
 _NO_CREDENTIAL = ApiError(20017, "corpAccessToken为必填项，不能为空")
 _BAD_TOKEN = ApiError(20016, "the cropId,cropAccessToken or authorization is error")
 
@@ -87,7 +89,7 @@ class Crm:
         self._faults = faults
         self._editor = editor
         self._wait = wait
-        self._last_page: dict[str, Any] | None = None
+        self._pages: deque[dict[str, Any]] = deque(maxlen=KEPT_PAGES)
         self._counting = threading.Lock()
         self.requests: Counter[str] = Counter()
         self.codes: Counter[str] = Counter()
@@ -164,7 +166,7 @@ class Crm:
         if page_fault is not None:
             self._spoil_page(page_fault, payload)
         elif "dataList" in (payload.get("data") or {}):
-            self._last_page = payload["data"]
+            self._pages.append(payload["data"])
         return self._sent(good(trace, **payload))
 
     def _sent(self, payload: dict[str, Any]) -> Response:
@@ -286,7 +288,9 @@ class Crm:
         data = payload["data"]
         rows = data["dataList"]
         if fault == "repeated_page":
-            payload["data"] = self._last_page or data
+            payload["data"] = self._pages[-1] if self._pages else data
+        elif fault == "other_page":
+            payload["data"] = next((one for one in list(self._pages) if one["dataList"] != rows), data)
         elif fault == "empty_page":
             data["dataList"] = []
         elif fault == "short_page":

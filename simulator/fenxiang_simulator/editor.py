@@ -13,6 +13,7 @@ from fenxiang_simulator.tenant import Tenant
 _EDITABLE = frozenset({"text", "long_text", "number", "currency", "select_one", "select_many", "true_or_false"})
 _NOT_EDITED = frozenset({"DepartmentObj", "PersonnelObj"})
 _STEP_S = 0.05
+HOUR_MS = 3_600_000
 
 
 class Editor:
@@ -21,7 +22,7 @@ class Editor:
     def __init__(self, tenant: Tenant, seed: int = 7) -> None:
         self._tenant = tenant
         self._draw = Draw(f"{seed}:editor")
-        self._backdate = False
+        self._odd = False
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self.done: Counter[str] = Counter()
@@ -85,16 +86,22 @@ class Editor:
         data.pop("life_status", None)
         if definition.fields["name"].type != "auto_number":
             data["name"] = f"新建{definition.label}{self._draw.under(10**6):06d}"
-        modified = None
-        if self._tenant.knobs.backdated_stamp:
-            self._backdate = not self._backdate
-            if self._backdate:
-                modified = self._tenant.clock.now_ms() - self._draw.under(30 * DAY_MS)
         try:
-            self._tenant.create(name, data, modified_ms=modified)
+            self._tenant.create(name, data, modified_ms=self._odd_stamp())
         except ApiError:
             return
         self.done["create"] += 1
+
+    def _odd_stamp(self) -> int | None:
+        """For every second record a stamp before or after now, where the knobs say so."""
+        knobs, now = self._tenant.knobs, self._tenant.clock.now_ms()
+        if not (knobs.backdated_stamp or knobs.future_stamp):
+            return None
+        self._odd = not self._odd
+        if not self._odd:
+            return None
+        backdated = knobs.backdated_stamp and not (knobs.future_stamp and self._draw.chance(0.5))
+        return now - self._draw.under(30 * DAY_MS) if backdated else now + self._draw.under(HOUR_MS)
 
     def _update(self, name: str, record: Record) -> None:
         definition = self._tenant.definition(name)

@@ -22,12 +22,16 @@ FAULTS = {
     "reset": "the connection is reset",
     "hang": "no answer for an hour",
     "slow": "the body comes in ten pieces, 0.3 s apart",
+    "slow_head": "the headers come in ten pieces, 0.3 s apart",
+    "huge": "the JSON is followed by 100 MB of blanks",
     "busy": "errorCode -1 系统繁忙",
     "system_error": "errorCode -2 系统错误",
     "timeout_code": "errorCode 50009 服务异常，如:超时",
     "throttled": "errorCode 30004 秒频次超限",
+    "over_limit": "errorCode 14001 接口调用超过限制",
     "token_expired": "errorCode 20016, although the token is good",
     "repeated_page": "a query is answered with the page before it",
+    "other_page": "a query is answered with a page that was the answer to another one",
     "empty_page": "a query is answered with no rows",
     "short_page": "the last half of a page's rows is missing",
     "lost_row": "one row in the middle of a page is missing",
@@ -37,12 +41,14 @@ CODES = {
     "system_error": (-2, "系统错误"),
     "timeout_code": (50009, "服务异常，如:超时"),
     "throttled": (30004, "秒频次超限"),
+    "over_limit": (14001, "接口调用超过限制"),
     "token_expired": (20016, "the cropId,cropAccessToken or authorization is error"),
 }
-PAGES = ("repeated_page", "empty_page", "short_page", "lost_row")
-AFTER = ("truncated_json", "cut", "reset", "hang", "slow")
+PAGES = ("repeated_page", "other_page", "empty_page", "short_page", "lost_row")
+AFTER = ("truncated_json", "cut", "reset", "hang", "slow", "slow_head", "huge")
 """These spoil an answer whose request was carried out; the others come in its place."""
 _HOUR = 3600.0
+_BLANK_BYTES = 100_000_000
 _PAGE_HTML = "<!DOCTYPE html><html><head><title>纷享销客</title></head><body>请登录</body></html>"
 
 
@@ -150,6 +156,10 @@ def spoil(fault: str, response: Response) -> Response:
         response.delay_s = _HOUR
     elif fault == "slow":
         response.drip_s = 0.3
+    elif fault == "slow_head":
+        response.drip_head_s = 0.3
+    elif fault == "huge":
+        response.blanks = _BLANK_BYTES
     return response
 
 

@@ -86,12 +86,20 @@ class Knobs:
     """Whether an order gets a new stamp when the sum of its lines changes."""
     backdated_stamp: bool = _one_of(False, True)
     """Every second record that live editing creates has an old stamp, as imports have; so may creates with times."""
+    future_stamp: bool = _one_of(False, True)
+    """Every second record that live editing creates is stamped up to an hour ahead, as by a wrong clock."""
     visibility_lag_ms: int = _number(50, 0, 3000)
     """How long after its stamp a write is seen by queries."""
     clock_skew_ms: int = field(
         default=0, metadata={"choices": (0, 90_000, -90_000), "closed": False, "least": -10_000_000_000}
     )
     """How far the server's clock is ahead of ours (negative: behind)."""
+    date_header: str = _one_of("sent", "missing", "garbled")
+    """Whether answers tell the time in the header `Date`."""
+    date_skew_ms: int = field(
+        default=0, metadata={"choices": (0, 28_800_000, -28_800_000), "closed": False, "least": -10_000_000_000}
+    )
+    """How far the header `Date` is ahead of the clock that stamps, as that of a gateway may be (negative: behind)."""
     schema_drift: bool = _one_of(False, True)
     """A field `drift__c` appears on every object: old rows do not have it, rows written from then on do."""
 

@@ -7,7 +7,7 @@ import socket
 import struct
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from email.message import Message
 from email.utils import formatdate
@@ -19,6 +19,7 @@ from urllib.parse import parse_qsl, urlsplit
 from fenxiang_simulator.clock import Clock
 
 DRIP_PIECES = 10
+_BLANKS = 1_000_000
 
 _REASONS = {200: "OK", 302: "Found", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed"}
 
@@ -45,7 +46,7 @@ class Response:
 
     `delay_s` waits before the first byte. `truncate_at` closes the connection after so many bytes of the body, with the
     whole Content-Length announced. `reset` answers with a TCP reset. `drip_s` is the pause between the ten pieces in
-    which the body is then sent.
+    which the body is then sent, `drip_head_s` the same for the headers. So many `blanks` follow the body.
     """
 
     status: int = 200
@@ -55,6 +56,8 @@ class Response:
     truncate_at: int | None = None
     reset: bool = False
     drip_s: float = 0.0
+    drip_head_s: float = 0.0
+    blanks: int = 0
 
     @classmethod
     def json(cls, payload: Any, status: int = 200) -> Response:
@@ -74,12 +77,29 @@ class App(Protocol):
         ...
 
 
-class Server:
-    """Apps behind one port. Tried in order; a path that is nobody's is a 404 page as the real gateway shows it."""
+def http_date(now: float) -> str:
+    """The header `Date` of a time in epoch seconds."""
+    return formatdate(int(now), usegmt=True)
 
-    def __init__(self, apps: Sequence[App], clock: Clock, *, host: str = "127.0.0.1", port: int = 0) -> None:
+
+class Server:
+    """Apps behind one port. Tried in order; a path that is nobody's is a 404 page as the real gateway shows it.
+
+    `date` makes the header `Date` of the time in epoch seconds; None leaves it out.
+    """
+
+    def __init__(
+        self,
+        apps: Sequence[App],
+        clock: Clock,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        date: Callable[[float], str | None] = http_date,
+    ) -> None:
         self.apps = list(apps)
         self.clock = clock
+        self.date = date
         self.stopping = threading.Event()
         self._connections: set[socket.socket] = set()
         self._lock = threading.Lock()
@@ -199,22 +219,29 @@ class _Handler(BaseHTTPRequestHandler):
         if response.truncate_at is not None:
             self.wfile.write(head + body[: response.truncate_at])
             self.close_connection = True
-        elif response.drip_s and body:
-            self.wfile.write(head)
-            step = -(-len(body) // DRIP_PIECES)
-            for at in range(0, len(body), step):
-                self.wfile.write(body[at : at + step])
-                stopping.wait(response.drip_s)
+        elif response.drip_s or response.drip_head_s:
+            self._drip(head, response.drip_head_s)
+            self._drip(body, response.drip_s)
         else:
             self.wfile.write(head + body)
+        for sent in range(0, response.blanks, _BLANKS):
+            self.wfile.write(b" " * min(_BLANKS, response.blanks - sent))
+
+    def _drip(self, data: bytes, pause_s: float) -> None:
+        step = max(1, -(-len(data) // DRIP_PIECES) if pause_s else len(data))
+        for at in range(0, len(data), step):
+            self.wfile.write(data[at : at + step])
+            self.server.simulated.stopping.wait(pause_s)
 
     def _head(self, response: Response) -> bytes:
         reason = _REASONS.get(response.status, "Status")
+        simulated = self.server.simulated
+        date = simulated.date(simulated.clock.now())
         lines = [
             f"HTTP/1.1 {response.status} {reason}",
             "Server: Tengine",
-            f"Date: {formatdate(int(self.server.simulated.clock.now()), usegmt=True)}",
-            f"Content-Length: {len(response.body)}",
+            *([] if date is None else [f"Date: {date}"]),
+            f"Content-Length: {len(response.body) + response.blanks}",
             *(f"{name}: {value}" for name, value in response.headers.items()),
         ]
         return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")

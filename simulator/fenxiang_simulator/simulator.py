@@ -17,7 +17,7 @@ from fenxiang_simulator.faults import Faults
 from fenxiang_simulator.knobs import Knobs
 from fenxiang_simulator.limits import Limits
 from fenxiang_simulator.push import Push
-from fenxiang_simulator.server import App, Server
+from fenxiang_simulator.server import App, Server, http_date
 from fenxiang_simulator.targets import Targets
 from fenxiang_simulator.tenant import Tenant
 from fenxiang_simulator.tokens import Tokens
@@ -64,7 +64,7 @@ class Simulator:
         apps: list[App] = [Control(self)]
         apps += [self.crm] if only != "targets" else []
         apps += [self.targets] if only != "fenxiang" else []
-        self.server = Server(apps, self.clock, host=host, port=port)
+        self.server = Server(apps, self.clock, host=host, port=port, date=self._date)
 
     @property
     def url(self) -> str:
@@ -120,6 +120,10 @@ class Simulator:
             "records": {name: len(self.tenant.records(name)) for name in self.tenant.objects},
             "targets": self.targets.report(),
         }
+
+    def _date(self, now: float) -> str | None:
+        told = {"missing": None, "garbled": "yesterday evening"}
+        return told.get(self.knobs.date_header, http_date(now + self.knobs.date_skew_ms / 1000))
 
     def _wait(self, seconds: float) -> object:
         return self.server.stopping.wait(seconds)

@@ -1,4 +1,5 @@
-"""``fenxiang``: what a deployment needs beside the DAG files, made (``setup``) and demanded (``check``)."""
+"""``fenxiang``: what a deployment needs beside the DAG files, made (``setup``) and demanded (``check``); what the hub
+knows (`reports`)."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from fenxiang_sync.airflow import reports
 from fenxiang_sync.errors import FenxiangSyncError
 
 app = typer.Typer(
@@ -80,6 +82,11 @@ def check(
     typer.echo(f"{len(needs.pipelines)} pipelines, nothing wrong: {', '.join(sorted(needs.pipelines))}")
 
 
+app.command()(reports.gaps)
+app.command()(reports.late)
+app.command()(reports.calls)
+
+
 def _fail(problems: Iterable[str]) -> None:
     """End with exit code 1 where there is a problem, each on a line of its own."""
     found = list(problems)
@@ -115,7 +122,7 @@ def _needs(dags: Path | None) -> Needs:
         needs.pools.update(task.pool for task in dag.tasks if task.pool.startswith(PREFIX))
         pipelines = [task.pipeline for task in dag.tasks if isinstance(task, PipelineOperator)]
         for pipeline in pipelines[:1]:
-            if pipeline.name not in needs.pipelines:  # it has more DAGs than one
+            if pipeline.name not in needs.pipelines:  # its companion DAGs are no pipelines of their own
                 needs.pipelines.append(pipeline.name)
             needs.sources.add(pipeline.source.connection)
             needs.targets.update(pipeline.target.connections)

@@ -1,4 +1,4 @@
-"""sync_dag: the DAG of a pipeline.
+"""sync_dag: the DAG of a pipeline, and the companions of its lookbacks.
 
 ::
 
@@ -14,6 +14,7 @@ from typing import Any
 
 import pendulum
 from airflow.sdk import DAG, task_group
+from airflow.timetables.trigger import CronTriggerTimetable
 
 from fenxiang_sync.airflow.operators import (
     LABEL,
@@ -24,16 +25,19 @@ from fenxiang_sync.airflow.operators import (
     VerifyOperator,
     outlet,
 )
-from fenxiang_sync.airflow.params import run_params
+from fenxiang_sync.airflow.params import lookback_params, run_params
 from fenxiang_sync.airflow.pools import pool_name, target_pool
-from fenxiang_sync.airflow.priority import RunPriority
+from fenxiang_sync.airflow.priority import LOOKBACK_WEIGHT, RunPriority
 from fenxiang_sync.airflow.reconcile import reconcile_dag
 from fenxiang_sync.airflow.retries import retry_arguments
 from fenxiang_sync.airflow.timetable import WindowTimetable
+from fenxiang_sync.checks import spoken_span
+from fenxiang_sync.lookback import Lookback
 from fenxiang_sync.pipeline import Pipeline
 
 EVERYTHING = datetime(1970, 1, 1, tzinfo=pendulum.UTC)
-"""Where a pipeline begins that names no start: its first scheduled run loads all there is."""
+"""The ``start_date`` of every DAG: Airflow leaves the tasks out of a run that is dated before it, and calls that a
+success. Where the first scheduled run begins is the timetable's `start`; without one it loads all there is."""
 
 
 OF_SYNC = (
@@ -44,7 +48,8 @@ OF_SYNC = (
 
 
 def sync_dag(pipeline: Pipeline, **overrides: Any) -> DAG:
-    """The DAG that keeps a pipeline's target up to date; assign it to a name in the DAG file.
+    """The DAG that keeps a pipeline's target up to date; assign it to a name in the DAG file. Each lookback of the
+    pipeline becomes a DAG beside it, ``account.lookback-2d``.
 
     `overrides` are arguments of Airflow's ``DAG`` (``owner_links``, ``deadline``, ``max_active_runs`` …) that win over
     what is made here. `default_args` are merged. Those that are not about times and names are for the reconcile DAG
@@ -55,7 +60,7 @@ def sync_dag(pipeline: Pipeline, **overrides: Any) -> DAG:
         "dag_id": pipeline.name,
         "dag_display_name": f"{pipeline.title} · {pipeline.name}" if pipeline.title else pipeline.name,
         "description": pipeline.description or None,
-        "start_date": pipeline.start or EVERYTHING,
+        "start_date": EVERYTHING,
         "catchup": False,
         "max_active_runs": 1,
         "tags": ["fenxiang", pipeline.source.object, *pipeline.tags],
@@ -66,13 +71,44 @@ def sync_dag(pipeline: Pipeline, **overrides: Any) -> DAG:
     }
     with DAG(schedule=schedule, **arguments) as dag:
         _tasks(pipeline)
+    for lookback in pipeline.lookbacks:
+        _lookback_dag(pipeline, lookback, arguments)
     # Airflow finds it in the DAG file by itself: it registers every DAG that a ``with`` has ended of.
     reconcile_dag(pipeline, **{name: value for name, value in overrides.items() if name not in OF_SYNC})
     return dag
 
 
+def _lookback_dag(pipeline: Pipeline, lookback: Lookback, arguments: dict[str, Any]) -> DAG:
+    """The companion DAG of a lookback: the same graph under a name of its own. Airflow finds it in the DAG file by
+    itself, since the block registers it."""
+    dag_id = f"{pipeline.name}.{lookback.id}"
+    own = {
+        "dag_id": dag_id,
+        "dag_display_name": f"{pipeline.title} · {dag_id}" if pipeline.title else dag_id,
+        "tags": [*arguments["tags"], "lookback"],
+        "params": lookback_params(),
+        "doc_md": _lookback_page(pipeline, lookback),
+    }
+    default_args = {**arguments["default_args"], "priority_weight": LOOKBACK_WEIGHT}
+    schedule = CronTriggerTimetable(lookback.schedule, timezone=pipeline.timezone)
+    with DAG(schedule=schedule, **{**arguments, **own, "default_args": default_args}) as dag:
+        _tasks(pipeline, lookback)
+    return dag
+
+
+def _lookback_page(pipeline: Pipeline, lookback: Lookback) -> str:
+    return (
+        f"漏单补救 (omission remedy) of `{pipeline.name}`: at each tick of `{lookback.schedule}` "
+        f"({pipeline.timezone}) it reads the last {spoken_span(lookback.over)} again, whatever was certified. What the "
+        f"target has is not sent again; what came late is delivered, and counted: `fenxiang late {pipeline.name}` says "
+        f"how late. It never moves the window that the next run of `{pipeline.name}` reads."
+    )
+
+
 def _schedule(pipeline: Pipeline) -> WindowTimetable | None:
-    return WindowTimetable(pipeline.schedule, timezone=pipeline.timezone) if pipeline.schedule else None
+    if pipeline.schedule is None:
+        return None
+    return WindowTimetable(pipeline.schedule, timezone=pipeline.timezone, start=pipeline.start)
 
 
 def _default_args(pipeline: Pipeline) -> dict[str, Any]:
@@ -84,7 +120,7 @@ def _default_args(pipeline: Pipeline) -> dict[str, Any]:
     }
 
 
-def _tasks(pipeline: Pipeline) -> None:
+def _tasks(pipeline: Pipeline, lookback: Lookback | None = None) -> None:
     pool = pool_name(pipeline.source.connection, pipeline.source.object)
 
     @task_group(group_id="segment")
@@ -95,7 +131,7 @@ def _tasks(pipeline: Pipeline) -> None:
         load = LoadOperator(task_id="load", pool=target_pool(pipeline.target), **mapped)
         extract >> transform >> load
 
-    plan = PlanOperator(task_id="plan", pipeline=pipeline, pool=pool, priority_weight=10)
+    plan = PlanOperator(task_id="plan", pipeline=pipeline, lookback=lookback, pool=pool, priority_weight=10)
     verify = VerifyOperator(
         task_id="verify",
         pipeline=pipeline,

@@ -19,7 +19,10 @@ from fenxiang_sync.targets.protocol import Reach
 
 
 class Deployment:
-    """Made inside a task; nothing of it is opened before it is asked for."""
+    """Made inside a task; nothing of it is opened before it is asked for. Close it at the end of the task."""
+
+    def __init__(self) -> None:
+        self._clients: list[FenxiangClient] = []
 
     @cached_property
     def settings(self) -> Settings:
@@ -41,11 +44,22 @@ class Deployment:
         # The http provider behind it costs 0.4 s to import: too much for parsing a DAG file, and for tasks without it.
         from fenxiang_sync.airflow.hook import FenxiangHook
 
-        return FenxiangHook(conn_id).client()
+        client = FenxiangHook(conn_id).client()
+        self._clients.append(client)
+        return client
 
-    def run(self, pipeline: Pipeline, context: Any, *, prefix: str = "") -> Run:
-        """The run of a task. `prefix` keeps the runs of another DAG of the pipeline apart, in stage and hub."""
-        run_id = prefix + context["dag_run"].run_id
+    def close(self) -> None:
+        """The task is over: what its clients had booked ahead is the next one's, what they have counted is stored."""
+        for client in self._clients:
+            client.close()
+
+    def run(self, pipeline: Pipeline, context: Any) -> Run:
+        """The run of a task. In a companion DAG (``account.lookback-2d``) its id begins with what is behind the
+        pipeline's name: hub and stage know runs by pipeline and id, and two DAGs give the same ids."""
+        run_id, dag_id = context["dag_run"].run_id, context["ti"].dag_id
+        companion = dag_id.removeprefix(f"{pipeline.name}.")
+        if companion != dag_id:
+            run_id = f"{companion}.{run_id}"
         return Run(pipeline=pipeline, id=run_id, folder=self.stage.run(pipeline.name, run_id))
 
     def journal(self, run: Run, context: Any) -> Journal:

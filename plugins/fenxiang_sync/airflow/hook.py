@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
+from contextlib import closing
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,18 +16,22 @@ from airflow.sdk.configuration import conf
 from airflow.sdk.log import mask_secret
 
 from fenxiang_sync.airflow.connections import Place, base_url, need, positive
+from fenxiang_sync.airflow.notes import CallNote
 from fenxiang_sync.airflow.reach import CONNECT_TIMEOUT_S, READ_TIMEOUT_S, no_auth
 from fenxiang_sync.airflow.settings import Settings
 from fenxiang_sync.airflow.tokens import SharedTokenStore
 from fenxiang_sync.errors import FenxiangSyncError, SetupError
+from fenxiang_sync.hub import DayCalls, Hub
 from fenxiang_sync.source import (
     Credentials,
     FenxiangClient,
     Filter,
     MemoryTokenStore,
+    Meter,
     Pace,
     Paces,
     Page,
+    SharedPace,
     Style,
     Tokens,
     TokenStore,
@@ -53,7 +58,8 @@ class FenxiangHook(HttpHook):
 
     :param fenxiang_conn_id: the connection: host, login = appId, password = appSecret; extra ``permanent_code``,
         ``style`` (``body``, ``header``), ``open_user_id`` or ``mobile`` (body style), ``employee_id`` (header style),
-        ``calls``, ``per_seconds`` and ``share`` of the rate limit, ``timeout``, ``proxy``, ``verify``, ``cert``.
+        ``calls``, ``per_seconds`` and ``share`` of the rate limit, ``day_quota`` and ``day_limit`` of calls a day,
+        ``timeout``, ``proxy``, ``verify``, ``cert``.
     """
 
     conn_name_attr = "fenxiang_conn_id"
@@ -76,8 +82,7 @@ class FenxiangHook(HttpHook):
         extra, name = connection.extra_dejson, connection.conn_id
         session = self.get_conn()
         timeout = (CONNECT_TIMEOUT_S, positive(extra, "timeout", READ_TIMEOUT_S, name))
-        pace = partial(
-            Pace,
+        quota = (
             _whole(extra, "calls", 100, name),
             positive(extra, "per_seconds", 20.0, name),
             positive(extra, "share", 1.0, name, most=1.0),
@@ -94,18 +99,21 @@ class FenxiangHook(HttpHook):
             base_url=self.base_url,
             tokens=tokens,
             credentials=credentials,
-            pace=Paces(pace),
+            pace=self._paces(credentials, quota),
             timeout=timeout,
             retries=READ_RETRIES if patient else ONCE,
+            meter=self._meter(connection, limited=patient),
         )
 
     def objects(self) -> list[dict[str, Any]]:
         """The CRM objects that the app may use, as Fenxiang lists them."""
-        return self.client().objects()
+        with closing(self.client()) as client:
+            return client.objects()
 
     def describe(self, object_name: str) -> dict[str, Any]:
         """The description of an object: its fields with their types."""
-        return self.client().describe(object_name)
+        with closing(self.client()) as client:
+            return client.describe(object_name)
 
     def pages(
         self,
@@ -121,14 +129,15 @@ class FenxiangHook(HttpHook):
 
         `projection` names the fields to read; ``_id`` and ``last_modified_time`` always come along.
         """
-        return pages(
-            self.client(),
-            object_name=object_name,
-            window=Window.between(since, until),
-            projection=projection,
-            filters=filters,
-            page_size=page_size,
-        )
+        with closing(self.client()) as client:
+            yield from pages(
+                client,
+                object_name=object_name,
+                window=Window.between(since, until),
+                projection=projection,
+                filters=filters,
+                page_size=page_size,
+            )
 
     def test_connection(self) -> tuple[bool, str]:
         """Get a token, find the acting user, list the objects: whether that works, and a sentence about it."""
@@ -138,12 +147,12 @@ class FenxiangHook(HttpHook):
             return False, str(error)
 
     def _tested(self) -> str:
-        client = self.client(patient=False)
-        objects = client.objects()
-        return (
-            f"{urlsplit(self.base_url).netloc} answers for tenant {client.tenant()} as {client.acting_user()}: "
-            f"{len(objects)} objects; {_clock(client.skew().total_seconds())}{_shown_secret()}"
-        )
+        with closing(self.client(patient=False)) as client:
+            objects = client.objects()
+            return (
+                f"{urlsplit(self.base_url).netloc} answers for tenant {client.tenant()} as {client.acting_user()}: "
+                f"{len(objects)} objects; {_clock(client.skew().total_seconds())}{_shown_secret()}"
+            )
 
     @classmethod
     def get_connection(cls, conn_id: str) -> Connection:
@@ -155,6 +164,29 @@ class FenxiangHook(HttpHook):
         return SharedTokenStore(
             base_url=self.base_url, credentials=credentials, hub_url=lambda: Settings.load().hub_url()
         )
+
+    def _paces(self, credentials: Credentials, quota: tuple[int, float, float]) -> Paces:
+        """One pace for all processes, where there is a hub to keep it in."""
+        if Place.here() is Place.APART:
+            return Paces(partial(Pace, *quota))
+        note = CallNote(self.base_url, credentials, hub_url=lambda: Settings.load().hub_url())
+        return Paces(shared=lambda path: SharedPace(*quota, path=path, revise=note.revise))
+
+    def _meter(self, connection: Connection, *, limited: bool) -> Meter | None:
+        """Counts the calls of the day in the hub. A connection test that has no hub counts nothing, and none is held
+        up by the limit."""
+        if Place.here() is Place.APART:
+            return None
+        extra, name = connection.extra_dejson, str(connection.conn_id)
+        app = f"{urlsplit(self.base_url).netloc}/{(connection.login or '').strip()}"
+
+        def add(day: str, calls: int) -> int:
+            with Hub.connect(Settings.load().hub_url()) as hub:
+                made = DayCalls(app=app, day=day, connection=name, calls=calls)
+                return hub.add_calls(made, now=datetime.now(UTC))
+
+        limit = maybe_whole(extra, "day_limit", name) if limited else None
+        return Meter(add, connection=name, quota=maybe_whole(extra, "day_quota", name), limit=limit)
 
     def _set_base_url(self, connection: Connection) -> None:
         self.base_url = base_url(connection, self.default_host)
@@ -208,6 +240,11 @@ def _whole(extra: Mapping[str, Any], name: str, default: int, conn_id: str | Non
     if value != int(value):
         raise SetupError(f"Connection {conn_id!r}: extra {name} is {extra[name]!r}; give a whole number")
     return int(value)
+
+
+def maybe_whole(extra: Mapping[str, Any], name: str, conn_id: str | None) -> int | None:
+    """A whole number above 0 from a connection's extra, None where it is not there; raises `SetupError`."""
+    return _whole(extra, name, 0, conn_id) or None
 
 
 def _clock(skew_s: float) -> str:

@@ -22,14 +22,15 @@ class Journal:
         self._dag_run = dag_run
 
     def started(self, plan: Plan) -> None:
-        self._write("running", _span(plan.windows), {"segments": len(plan.segments), "dry_run": plan.dry_run})
+        numbers = {"segments": len(plan.segments), "dry_run": plan.dry_run}
+        self._write("running", _span(plan), numbers, kind=plan.kind.value)
 
     def finished(self, plan: Plan, report: Report) -> None:
-        self._write("success", _span(plan.windows), report.to_json(), requests=report.requests)
+        self._write("success", _span(plan), report.to_json(), requests=report.requests, kind=plan.kind.value)
 
     def failed(self, task: str, error: Exception) -> None:
         planned = Plan.of(self._run) if self._run.folder.load("plan") else None
-        self._fail(task, error, _span(planned.windows) if planned else None)
+        self._fail(task, error, _span(planned) if planned else None, planned.kind.value if planned else "")
 
     def _fail(self, task: str, error: Exception, window: Window | None, kind: str = "") -> None:
         self._write("failed", window, {"task": task, "error": type(error).__name__, "reason": str(error)}, kind=kind)
@@ -42,7 +43,7 @@ class Journal:
             RunRecord(
                 pipeline=self._run.pipeline.name,
                 run=self._run.id,
-                kind=kind or str(getattr(self._dag_run.run_type, "value", self._dag_run.run_type)),
+                kind=kind or self._kind(),
                 state=state,
                 window=window,
                 started_at=self._dag_run.start_date or now,
@@ -52,6 +53,12 @@ class Journal:
                 numbers=numbers,
             )
         )
+
+    def _kind(self) -> str:
+        """Of a run that has no plan yet: how Airflow calls it, or in a companion DAG what that is (``lookback``)."""
+        companion = self._run.id.removesuffix(self._dag_run.run_id)
+        run_type = self._dag_run.run_type
+        return companion.split("-")[0].rstrip(".") or str(getattr(run_type, "value", run_type))
 
 
 class ReconcileJournal(Journal):
@@ -69,5 +76,6 @@ class ReconcileJournal(Journal):
         self._fail(task, error, made.span if made else None, made.kind if made else RECONCILE)
 
 
-def _span(windows: list[Window]) -> Window | None:
-    return Window(windows[0].since_ms, windows[-1].until_ms) if windows else None
+def _span(plan: Plan) -> Window | None:
+    windows = [each for each in (*plan.windows, plan.window) if not each.empty]
+    return Window(min(windows).since_ms, max(each.until_ms for each in windows)) if windows else None

@@ -6,7 +6,7 @@ from __future__ import annotations
 import logging
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from datetime import datetime
 from typing import Any
 
@@ -15,12 +15,14 @@ from airflow.sdk import Asset, BaseOperator
 
 from fenxiang_sync.airflow.deployment import Deployment
 from fenxiang_sync.airflow.journal import Journal
-from fenxiang_sync.airflow.params import asked
+from fenxiang_sync.airflow.params import asked, lookback_asked
 from fenxiang_sync.errors import FenxiangSyncError, ParamError
+from fenxiang_sync.lookback import Lookback
 from fenxiang_sync.pipeline import Pipeline
-from fenxiang_sync.source import Filter
-from fenxiang_sync.steps import Plan, Run, Segment, extract, load, plan, transform, verify
+from fenxiang_sync.source import Filter, Slice, slices
+from fenxiang_sync.steps import Asked, Plan, Run, Segment, extract, load, plan, transform, verify
 from fenxiang_sync.steps.extract import Reading, read
+from fenxiang_sync.steps.late import Watch
 from fenxiang_sync.steps.verify import clean
 from fenxiang_sync.window import Window
 
@@ -53,6 +55,8 @@ class PipelineOperator(BaseOperator):
                 self.journal_of(deployment, context).failed(self.task_id, error)
             log.debug("Where it was raised", exc_info=error)
             raise error.with_traceback(None) from None  # a log that ends with what to do, not with a page of our files
+        finally:
+            deployment.close()
 
     def run_of(self, deployment: Deployment, context: Any) -> Run:
         return deployment.run(self.pipeline, context)
@@ -66,13 +70,17 @@ class PipelineOperator(BaseOperator):
 
 
 class PlanOperator(PipelineOperator):
-    """Decides the windows and returns the segments to map over."""
+    """Decides the windows and returns the segments to map over; for a run of `lookback`, the last hours or days."""
+
+    def __init__(self, *, lookback: Lookback | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.lookback = lookback
 
     def step(self, run: Run, deployment: Deployment, context: Any) -> list[dict[str, Any]]:
         deployment.stage.sweep(run.pipeline.name, older_than=deployment.stage_limit())
         made = plan(
             run,
-            asked(context, timezone=self.pipeline.timezone),
+            self._asked(context),
             client=deployment.client(self.pipeline.source.connection),
             hub=deployment.hub,
             sleep=deployment.sleep,
@@ -81,6 +89,11 @@ class PlanOperator(PipelineOperator):
         deployment.journal(run, context).started(made)
         log.info("%s: segments to read: %d", made.window, len(made.segments))
         return [self._told(segment) for segment in made.segments]
+
+    def _asked(self, context: Any) -> Asked:
+        if self.lookback is not None:
+            return lookback_asked(context, self.lookback)
+        return asked(context, timezone=self.pipeline.timezone)
 
     def _told(self, segment: Segment) -> dict[str, Any]:
         count = "" if segment.count is None else f" · ~{segment.count:,}"
@@ -99,11 +112,13 @@ class SegmentOperator(PipelineOperator):
 
     def step(self, run: Run, deployment: Deployment, context: Any) -> dict[str, int]:
         given: Mapping[str, Any] = self.segment
-        segment = Segment(index=given["index"], window=Window.from_json(dict(given)), count=given["count"])
-        numbers = self.segment_step(run, segment, deployment)
+        numbers = self.segment_step(run, self.segment_of(run, given["index"]), deployment)
         context["told"] = " · " + ", ".join(f"{value:,} {name}" for name, value in numbers.items() if value)
         log.info("%s%s", given["label"], context["told"])
         return numbers
+
+    def segment_of(self, run: Run, index: int) -> Segment:
+        return Plan.of(run).segment(index)
 
     @abstractmethod
     def segment_step(self, run: Run, segment: Segment, deployment: Deployment) -> dict[str, int]:
@@ -128,13 +143,15 @@ class LoadOperator(SegmentOperator):
     """Delivers the segment's rows."""
 
     def segment_step(self, run: Run, segment: Segment, deployment: Deployment) -> dict[str, int]:
+        planned = Plan.of(run)
         return load(
             run,
             segment,
             hub=deployment.hub,
             reach=deployment.reach,
             clock=deployment.now,
-            dry_run=Plan.of(run).dry_run,
+            dry_run=planned.dry_run,
+            watch=Watch(run, planned, segment.window, deployment.hub),
         )
 
 
@@ -220,7 +237,10 @@ class FenxiangQueryOperator(BaseOperator):
         folder = deployment.stage.run(task, context["dag_run"].run_id) / f"map-{ti.map_index}"
         projection = tuple(dict.fromkeys(("_id", "last_modified_time", *self.fields)))
         reading = Reading(object_name=self.object_name, projection=projection, filters=self.filters)
-        numbers = read(reading, window, folder, client=deployment.client(self.fenxiang_conn_id))
+        with closing(deployment):
+            client = deployment.client(self.fenxiang_conn_id)
+            ranges = [piece.slice for piece in slices.cut(client, self.object_name, window, self.filters)]
+            numbers = read(reading, ranges or [Slice(window)], folder, client=client)
         return {"path": str(folder), "records": numbers["read"], **window.to_json()}
 
 

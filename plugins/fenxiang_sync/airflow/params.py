@@ -13,6 +13,7 @@ import pendulum
 from airflow.sdk import Param
 
 from fenxiang_sync.errors import ParamError
+from fenxiang_sync.lookback import Lookback
 from fenxiang_sync.steps.plan import Asked, Kind
 from fenxiang_sync.steps.reconcile import Wanted
 
@@ -50,11 +51,21 @@ def run_params() -> dict[str, Param]:
             False,
             type="boolean",
             title="Dry run (空跑)",
-            description="Read and transform, and tell what would be sent; send nothing, certify nothing. Unpausing a "
-            "DAG for it starts its schedule too. "
+            description="Read and transform, and tell what would be sent; send nothing, certify nothing. "
+            "Unpausing a DAG for it starts its schedule too. "
             "只读取和转换并报告将写入的内容，不写入目标；若为此打开暂停的 DAG，其调度也会开始。",
         ),
     }
+
+
+def lookback_params() -> dict[str, Param]:
+    """The params of a lookback's DAG: it knows itself what it reads."""
+    return {name: param for name, param in run_params().items() if name == "dry_run"}
+
+
+def lookback_asked(context: Mapping[str, Any], lookback: Lookback) -> Asked:
+    """What a run of a lookback's DAG was asked for, however it was started."""
+    return Asked(kind=Kind.LOOKBACK, over=lookback.over, dry_run=_flag(dict(context.get("params") or {}), "dry_run"))
 
 
 def asked(context: Mapping[str, Any], *, timezone: str = "Asia/Shanghai") -> Asked:

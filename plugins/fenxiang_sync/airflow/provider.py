@@ -137,6 +137,18 @@ _FENXIANG: dict[str, Any] = {
             minimum=0.01,
             maximum=1,
         ),
+        "day_quota": _field(
+            "Calls a day (每日调用配额)",
+            "How many calls a day were bought. With it, a warning is logged at 80 %. Empty: unknown.",
+            type=["integer", "null"],
+            minimum=1,
+        ),
+        "day_limit": _field(
+            "Stop at calls a day (每日调用上限)",
+            "After so many calls a day runs fail instead of calling on. Empty: never.",
+            type=["integer", "null"],
+            minimum=1,
+        ),
         **_TRANSPORT,
     },
 }

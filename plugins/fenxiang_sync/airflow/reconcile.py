@@ -31,14 +31,12 @@ from fenxiang_sync.pipeline import Pipeline
 from fenxiang_sync.reconcile import Reconcile
 from fenxiang_sync.steps import Run, Segment, load
 from fenxiang_sync.steps.reconcile import Survey, compare, confirm, fetch, remove, report, segments, survey
-from fenxiang_sync.steps.reconcile.fetch import BY_ID
+from fenxiang_sync.steps.reconcile.fetch import BY_ID, segment
 from fenxiang_sync.steps.reconcile.report import clean
 from fenxiang_sync.steps.reconcile.survey import told
 
 log = logging.getLogger(__name__)
 
-PREFIX = "reconcile__"
-"""What the ids of these runs begin with in the stage and in the hub, where the pipeline's own runs are, too."""
 BEHIND = -300
 """Added to the weight of each task: in a pool every run of a pipeline goes before a reconcile."""
 DOC = """
@@ -130,10 +128,7 @@ def _outlet(pipeline: Pipeline) -> Asset:
 
 
 class Reconciling(PipelineOperator):
-    """A task of a reconcile: its run has a name of its own."""
-
-    def run_of(self, deployment: Deployment, context: Any) -> Run:
-        return deployment.run(self.pipeline, context, prefix=PREFIX)
+    """A task of a reconcile: what the hub remembers of its run is another kind."""
 
     def journal_of(self, deployment: Deployment, context: Any) -> ReconcileJournal:
         return ReconcileJournal(deployment.hub, self.run_of(deployment, context), context["dag_run"])
@@ -177,18 +172,25 @@ class CompareOperator(Reconciling):
         return {"index": segment.index, "count": segment.count, "label": label, **segment.window.to_json()}
 
 
-class FetchOperator(Reconciling, SegmentOperator):
+class ReconcileSegmentOperator(Reconciling, SegmentOperator):
+    """One step of one segment of a reconcile."""
+
+    def segment_of(self, run: Run, index: int) -> Segment:
+        return segment(run, index)
+
+
+class FetchOperator(ReconcileSegmentOperator):
     """Reads the segment into the stage."""
 
     def segment_step(self, run: Run, segment: Segment, deployment: Deployment) -> dict[str, int]:
         return fetch(run, segment, client=deployment.client(self.pipeline.source.connection))
 
 
-class ReconcileTransformOperator(Reconciling, TransformOperator):
+class ReconcileTransformOperator(ReconcileSegmentOperator, TransformOperator):
     """Maps the segment's records to rows."""
 
 
-class ReconcileLoadOperator(Reconciling, LoadOperator):
+class ReconcileLoadOperator(ReconcileSegmentOperator, LoadOperator):
     """Delivers the segment's rows."""
 
     def segment_step(self, run: Run, segment: Segment, deployment: Deployment) -> dict[str, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import pendulum
@@ -10,7 +11,7 @@ from airflow.timetables.interval import CronDataIntervalTimetable
 from airflow.utils.types import DagRunType
 
 if TYPE_CHECKING:
-    from airflow.timetables.base import TimeRestriction
+    from airflow.timetables.base import TimeRestriction, Timetable
 
 
 class WindowTimetable(CronDataIntervalTimetable):
@@ -18,7 +19,9 @@ class WindowTimetable(CronDataIntervalTimetable):
 
     Airflow's own interval timetables with ``catchup=False`` go on with the latest period after an outage or a pause,
     so the time between is never read. This one gives that time to the next run, as one interval. The first run
-    begins at the DAG's ``start_date``; a DAG without one begins with the last complete period.
+    begins at `start`, or where that is not given at the DAG's ``start_date``; without either, with the last complete
+    period. (Tasks have the ``start_date`` too, and Airflow leaves them out of every run that is dated before it, while
+    a manual run may be dated as one likes. So a pipeline's start is here.)
 
     - ``catchup=True`` and backfills: one run per period, as in Airflow.
     - A manual run without dates gets the last complete period before it, as in Airflow.
@@ -29,10 +32,25 @@ class WindowTimetable(CronDataIntervalTimetable):
     '0 * * * *'
     """
 
+    def __init__(self, cron: str, timezone: Any, *, start: datetime | None = None) -> None:
+        super().__init__(cron, timezone)
+        self._start = None if start is None else pendulum.instance(start).in_timezone("UTC")
+
+    def serialize(self) -> dict[str, Any]:
+        return {**super().serialize(), **({"start": self._start.isoformat()} if self._start else {})}
+
+    @classmethod
+    def deserialize(cls, data: dict[str, Any]) -> Timetable:
+        made: Any = super().deserialize(data)
+        start = data.get("start")
+        return cls(data["expression"], made._timezone, start=datetime.fromisoformat(start) if start else None)
+
     def next_dagrun_info(
         self, *, last_automated_data_interval: DataInterval | None, restriction: TimeRestriction
     ) -> DagRunInfo | None:
         last = last_automated_data_interval
+        if self._start and restriction.earliest is not None:
+            restriction = restriction._replace(earliest=max(restriction.earliest, self._start))
         start = last.end if last else restriction.earliest
         # An interval of no length comes from a DAG that had a plain cron schedule before: to start where it ended
         # would give the run the logical date that it has.

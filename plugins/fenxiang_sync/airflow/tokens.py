@@ -15,11 +15,12 @@ from cryptography.fernet import Fernet, InvalidToken
 from fenxiang_sync.airflow.connections import Place
 from fenxiang_sync.hub import Hub
 from fenxiang_sync.source import Credentials, Token
+from fenxiang_sync.source.auth import Lease
 
 log = logging.getLogger(__name__)
 
-_LEASE_S = 150.0
-"""A holder needs its lease for up to two minutes; a dead one is succeeded after this."""
+_LEASE_S = 90.0
+"""A holder renews its lease before each call, and needs it for up to 70 s from then; a dead one is succeeded after."""
 _WAIT_S = 300.0
 
 
@@ -64,9 +65,9 @@ class SharedTokenStore:
         _write(self.key, self._seal.encrypt(msgspec.json.encode(token)).decode(), self._description)
 
     @contextmanager
-    def lease(self) -> Iterator[None]:
-        with Hub.connect(self._hub_url()) as hub, hub.lease(self.key, ttl_s=_LEASE_S, wait_s=_WAIT_S):
-            yield
+    def lease(self) -> Iterator[Lease]:
+        with Hub.connect(self._hub_url()) as hub, hub.lease(self.key, ttl_s=_LEASE_S, wait_s=_WAIT_S) as lease:
+            yield lease
 
 
 def _read(key: str) -> str | None:

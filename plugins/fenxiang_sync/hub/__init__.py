@@ -9,7 +9,10 @@
 `letters`           dead letters
 `runs`              runs and their numbers
 `certificates`      proved spans of time
+`late`              how late records became visible
+`calls`             calls to Fenxiang by day
 `leases`            one holder at a time
+`notes`             small documents that processes share
 `tables`            the tables; `schema` and `migrations` bring a hub to them
 `connect`           the database, its transactions, its errors
 `bulk`, `content`   many rows in one statement; exact JSON
@@ -18,7 +21,9 @@
 
 from __future__ import annotations
 
-from fenxiang_sync.hub.certificates import Certificate
+from fenxiang_sync.hub.calls import DayCalls
+from fenxiang_sync.hub.certificates import Certificate, Look
+from fenxiang_sync.hub.late import LateArrival, LateBin
 from fenxiang_sync.hub.ledger import Decision, Settled
 from fenxiang_sync.hub.letters import DeadLetter, StoredLetter
 from fenxiang_sync.hub.records import Record
@@ -30,12 +35,16 @@ from fenxiang_sync.hub.tables import Presence, Status
 
 __all__ = [
     "Certificate",
+    "DayCalls",
     "DeadLetter",
     "Decision",
     "Due",
     "Entry",
     "Hub",
+    "LateArrival",
+    "LateBin",
     "Listed",
+    "Look",
     "Presence",
     "Record",
     "RunRecord",

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -80,6 +80,14 @@ class Database:
         if _may_pass(error):
             return TransientError(f"The {self.name} cannot be used now: {said}.", code=_sqlstate(error))
         return None
+
+
+def clock_ms(connection: Connection) -> int:
+    """The database's clock, since machines' clocks differ; a SQLite file is on one machine."""
+    if connection.dialect.name == "postgresql":
+        clock = text("SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000 AS bigint)")
+        return int(connection.execute(clock).scalar_one())
+    return time.time_ns() // 1_000_000
 
 
 def lacks_table(error: SQLAlchemyError) -> bool:

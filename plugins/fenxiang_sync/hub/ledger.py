@@ -255,6 +255,18 @@ _DELIVER = Upsert(
 )
 
 
+_DELIVERY = LookUp(record, ("id", "read_at", "run_id", "outcome", "content_hash"), by="id")
+_FORGET = Upsert(
+    record,
+    key=("pipeline", "id"),
+    columns=(
+        "pipeline", "id", "source_id", "status", "outcome", "reason", "run_id", "first_seen_at", "read_at",
+        "modified_ms", "version", "content_hash", "content",
+    ),
+    update=("status", "outcome", "reason", "modified_ms", "version", "content_hash", "content"),
+)  # fmt: skip
+
+
 class Ledger:
     """The records of one hub."""
 
@@ -337,6 +349,38 @@ class Ledger:
                 _Writer(connection, pipeline, claimant, clock).settle(ours)
                 lost += len(batch) - len(ours) - len(again)
         return lost
+
+    def delivered(self, pipeline: str, rows: Sequence[Row], run: str) -> list[tuple[Row, int]]:
+        """The rows that this run delivered and nobody has since, each with when it was claimed (epoch ms)."""
+        with self._database.reading() as connection:
+            found = _delivered(connection, pipeline, rows)
+        return [(row, found[row.id][0]) for row in rows if row.id in found and _is_of(found[row.id], row, run)]
+
+    def forget(self, pipeline: str, rows: Sequence[Row], run: str, now: datetime) -> list[Row]:
+        """Take back that this run delivered these rows, since the target does not hold them; those that were."""
+        reason = "the target did not have it when it was asked after the delivery"
+        with self._database.writing(f"records of {pipeline}") as connection:
+            found = _delivered(connection, pipeline, rows)
+            ours = [row for row in rows if row.id in found and _is_of(found[row.id], row, run)]
+            _FORGET.run(
+                connection,
+                [
+                    (
+                        pipeline, row.id, row.source_id, Status.ERROR, Outcome.DEAD_LETTER.value, reason, run,
+                        to_ms(now), to_ms(now), None, None, None, None,
+                    )
+                    for row in ours
+                ],
+            )  # fmt: skip
+        return ours
+
+
+def _delivered(connection: Connection, pipeline: str, rows: Sequence[Row]) -> dict[str, tuple[Any, ...]]:
+    return {each[0]: tuple(each[1:]) for each in _DELIVERY.run(connection, pipeline, [row.id for row in rows])}
+
+
+def _is_of(found: tuple[Any, ...], row: Row, run: str) -> bool:
+    return found[1:] == (run, Outcome.DELIVERED.value, row.hash)
 
 
 class _Clock(NamedTuple):

@@ -6,13 +6,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
-from fenxiang_sync.hub.certificates import Certificate, Certificates
+from fenxiang_sync.hub.calls import Calls, DayCalls
+from fenxiang_sync.hub.certificates import Certificate, Certificates, Look
 from fenxiang_sync.hub.connect import Database
-from fenxiang_sync.hub.leases import Leases
+from fenxiang_sync.hub.late import LateArrival, LateArrivals, LateBin
+from fenxiang_sync.hub.leases import Lease, Leases
 from fenxiang_sync.hub.ledger import Claimant, Decision, Ledger, Settled
 from fenxiang_sync.hub.letters import DeadLetter, Letters, StoredLetter
+from fenxiang_sync.hub.notes import Change, Notes
 from fenxiang_sync.hub.records import Record, Records
 from fenxiang_sync.hub.removals import Removals
 from fenxiang_sync.hub.runs import RunRecord, Runs
@@ -36,7 +39,10 @@ class Hub:
         self._letters = Letters(database)
         self._runs = Runs(database)
         self._certificates = Certificates(database)
+        self._late = LateArrivals(database)
+        self._calls = Calls(database)
         self._leases = Leases(database)
+        self._notes = Notes(database)
         self._records = Records(database)
         self._sources = Sources(database)
         self.removals = Removals(database)
@@ -129,6 +135,14 @@ class Hub:
         """
         return self._ledger.settle(pipeline, settled, Claimant(run=run, segment=segment), now)
 
+    def delivered(self, pipeline: str, rows: Sequence[Row], *, run: str) -> list[tuple[Row, int]]:
+        """The rows that this run delivered and nobody has since, each with when it was claimed (epoch ms)."""
+        return self._ledger.delivered(pipeline, rows, run)
+
+    def forget(self, pipeline: str, rows: Sequence[Row], *, run: str, now: datetime) -> list[Row]:
+        """Take back that this run delivered these rows: the next claim sends them. Those that were taken back."""
+        return self._ledger.forget(pipeline, rows, run, now)
+
     # What is held
 
     def records(
@@ -215,11 +229,56 @@ class Hub:
         """The certified time as few windows in order."""
         return self._certificates.certified(pipeline)
 
+    def looks(self, pipeline: str, window: Window, *, config_hash: str, besides: str) -> list[Look]:
+        """The certified windows that overlap `window`, with how far their runs looked back; of this declaration, and
+        not of the run `besides`."""
+        return self._certificates.looks(pipeline, window, config_hash, besides)
+
+    # What came late, and what was spent
+
+    def unseen(self, pipeline: str, rows: Sequence[Row]) -> list[Row]:
+        """The rows whose stamp is newer than all that the ledger has met of their id, delivered or refused."""
+        return self._late.unseen(pipeline, rows)
+
+    def note_late(
+        self, pipeline: str, arrivals: Sequence[LateArrival], *, found_by: str, run: str, now: datetime
+    ) -> None:
+        """Count late arrivals. `found_by`: run, lookback, verify, reconcile."""
+        self._late.note(pipeline, arrivals, found_by, run, now)
+
+    def late(self, pipeline: str) -> list[LateBin]:
+        """The late arrivals as a histogram, the smallest lookback first."""
+        return self._late.bins(pipeline)
+
+    def forget_late(self, pipeline: str) -> int:
+        """Count late arrivals from zero again; how many there were."""
+        return self._late.forget(pipeline)
+
+    def add_calls(self, made: DayCalls, *, now: datetime) -> int:
+        """Add calls to a day; returns what all connections of that app have made on it."""
+        return self._calls.add(made, now)
+
+    def calls(self, since: str) -> list[DayCalls]:
+        """The calls from a day (YYYY-MM-DD) on, the newest day first."""
+        return self._calls.since(since)
+
     # One holder at a time
 
-    def lease(self, name: str, *, ttl_s: float, wait_s: float) -> AbstractContextManager[None]:
+    def lease(self, name: str, *, ttl_s: float, wait_s: float) -> AbstractContextManager[Lease]:
         """Hold `name` alone, across processes and machines; a dead holder is succeeded after its `ttl_s`.
 
-        `ttl_s` must be longer than the body can take. Raises `TransientError` when `wait_s` is over.
+        The body must not take longer than that from one `keep` of its lease to the next. Raises `TransientError` when
+        `wait_s` is over.
         """
         return self._leases.hold(name, ttl_s=ttl_s, wait_s=wait_s)
+
+    # What processes tell each other
+
+    def revise(self, name: str, change: Change) -> None:
+        """Change a small shared document: `change` gets what it says (None: nothing yet) and the database's clock in
+        epoch seconds, is called once with nobody in between, and returns what it shall say."""
+        self._notes.revise(name, change)
+
+    def noted(self, name: str) -> dict[str, Any] | None:
+        """What a shared document says; None where it is not there."""
+        return self._notes.read(name)

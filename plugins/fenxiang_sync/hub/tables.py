@@ -6,7 +6,10 @@
 ``fenxiang_dead_letter``        what could not be mapped or was refused, parked for people
 ``fenxiang_run``                the runs and their numbers
 ``fenxiang_certificate``        spans of `last_modified_time` that a run has proved complete
+``fenxiang_late``               how late records became visible, as a histogram
+``fenxiang_calls``              calls to Fenxiang by day
 ``fenxiang_lease``              who holds what is for one holder at a time
+``fenxiang_note``               small documents that processes share: the calls of the last seconds
 ==============================  ==========================================================================
 
 Moments (``*_at``, ``*_until``) are epoch milliseconds, as ``last_modified_time`` is. A change here needs a new file in
@@ -198,7 +201,7 @@ run = Table(
     metadata,
     Column("pipeline", _KEY, primary_key=True),
     Column("run_id", _KEY, primary_key=True),
-    Column("kind", Text, nullable=False, comment="scheduled, manual, backfill; reconcile, sweep"),
+    Column("kind", Text, nullable=False, comment="scheduled, manual, backfill, lookback; reconcile, sweep"),
     Column("state", Text, nullable=False, comment="running, success, failed"),
     Column("since_ms", BigInteger),
     Column("until_ms", BigInteger),
@@ -218,6 +221,7 @@ certificate = Table(
     Column("since_ms", BigInteger, nullable=False),
     Column("until_ms", BigInteger, nullable=False),
     Column("run_id", _KEY, nullable=False),
+    Column("read_since_ms", BigInteger, comment="where reading began: the lookback before the window"),
     Column("digest", Text, nullable=False, comment="of the ids and versions that were compared"),
     Column("requests", Integer, nullable=False),
     Column("config_hash", Text, nullable=False),
@@ -227,10 +231,42 @@ certificate = Table(
     Index("fenxiang_certificate_span", "pipeline", "until_ms"),
 )
 
+late = Table(
+    "fenxiang_late",
+    metadata,
+    Column("pipeline", _KEY, primary_key=True),
+    Column("within_ms", BigInteger, primary_key=True, comment="a lookback that would have caught them"),
+    Column("found_by", _KEY, primary_key=True, comment="run, lookback, verify, reconcile"),
+    Column("arrivals", BigInteger, nullable=False),
+    Column("least_ms", BigInteger, nullable=False, comment="no smaller lookback would have caught all"),
+    Column("most_ms", BigInteger, nullable=False, comment="this lookback would have caught all"),
+    Column("record_id", _KEY, nullable=False, comment="the one that needs the most"),
+    Column("modified_ms", BigInteger, nullable=False, comment="its stamp"),
+    Column("run_id", _KEY, nullable=False, comment="the run that found it"),
+    Column("found_at", Instant, nullable=False, comment="when the last one was found"),
+)
+
+calls = Table(
+    "fenxiang_calls",
+    metadata,
+    Column("app", _KEY, primary_key=True, comment="host and appId: whose quota it is"),
+    Column("day", _KEY, primary_key=True, comment="in Asia/Shanghai, YYYY-MM-DD"),
+    Column("connection", _KEY, primary_key=True, comment="the Airflow connection that called"),
+    Column("calls", BigInteger, nullable=False),
+    Column("updated_at", Instant, nullable=False),
+)
+
 lease = Table(
     "fenxiang_lease",
     metadata,
     Column("name", _KEY, primary_key=True),
     Column("holder", Text, nullable=False),
     Column("until", Instant, nullable=False),
+)
+
+note = Table(
+    "fenxiang_note",
+    metadata,
+    Column("name", _KEY, primary_key=True),
+    Column("content", Text, nullable=False, comment="JSON"),
 )

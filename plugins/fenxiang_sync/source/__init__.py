@@ -3,20 +3,24 @@
 ::
 
     wire       one POST, judged as HTTP           codes     what an errorCode means
-    auth       credentials, the shared token      pacing    evenly below the quota
-    retries    again in place                     client    reading calls, by all of these
+    auth       credentials, the shared token      pacing    at the quota, never over it
+    retries    again in place                     allowance which calls still count, for all processes
+    metering   the calls of the day               client    reading calls, by all of these
     query      filters and searches               reader    one window, page by page
     ordering   how a server sorts ids             paging    every record of a window
     census     what the server holds, compared with what is held here
+    slices     a window cut where its records lie
 """
 
-from fenxiang_sync.source import census
+from fenxiang_sync.source import census, slices
 from fenxiang_sync.source.auth import Credentials, MemoryTokenStore, Style, Token, Tokens, TokenStore
 from fenxiang_sync.source.client import FenxiangClient, Page
-from fenxiang_sync.source.pacing import Pace, Paces
+from fenxiang_sync.source.metering import Meter
+from fenxiang_sync.source.pacing import Pace, Paces, SharedPace
 from fenxiang_sync.source.paging import Bounds, pages
 from fenxiang_sync.source.query import Filter, Operator, SearchQuery, data_path, is_custom
 from fenxiang_sync.source.retries import Retries
+from fenxiang_sync.source.slices import Slice
 
 __all__ = [
     "Bounds",
@@ -24,12 +28,15 @@ __all__ = [
     "FenxiangClient",
     "Filter",
     "MemoryTokenStore",
+    "Meter",
     "Operator",
     "Pace",
     "Paces",
     "Page",
     "Retries",
     "SearchQuery",
+    "SharedPace",
+    "Slice",
     "Style",
     "Token",
     "TokenStore",
@@ -38,4 +45,5 @@ __all__ = [
     "data_path",
     "is_custom",
     "pages",
+    "slices",
 ]

@@ -7,6 +7,7 @@ old still works. The token endpoint takes 10 calls a minute and never two at onc
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -105,6 +106,19 @@ class Token:
 NO_TOKEN = Token("", "", 0.0, 0.0)
 
 
+class Lease(Protocol):
+    """What its holder knows of a lease."""
+
+    @property
+    def rested_s(self) -> float:
+        """How long nobody had held it before, by a clock that all holders share."""
+        ...
+
+    def keep(self) -> None:
+        """Hold it for its whole time again; raises `TransientError` where another has it."""
+        ...
+
+
 class TokenStore(Protocol):
     """Where the token of one host, app and credentials is kept for all who use it."""
 
@@ -112,9 +126,17 @@ class TokenStore(Protocol):
 
     def save(self, token: Token) -> None: ...
 
-    def lease(self) -> AbstractContextManager[None]:
-        """Held by one at a time, everywhere; blocks. A holder needs it for up to 2 minutes."""
+    def lease(self) -> AbstractContextManager[Lease]:
+        """Held by one at a time, everywhere; blocks. From one `keep` to the next it is needed for up to 70 s."""
         ...
+
+
+class _InOneProcess:
+    """The lease of a process: it is never lost, and the time of the last call is by one clock anyway."""
+
+    rested_s = math.inf
+
+    def keep(self) -> None: ...
 
 
 class MemoryTokenStore:
@@ -131,9 +153,9 @@ class MemoryTokenStore:
         self._token = token
 
     @contextmanager
-    def lease(self) -> Iterator[None]:
+    def lease(self) -> Iterator[Lease]:
         with self._lock:
-            yield
+            yield _InOneProcess()
 
 
 class Tokens:
@@ -152,7 +174,8 @@ class Tokens:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         connect, answer = timeout
-        self._wire = Wire(session, base_url, timeout=(min(connect, LONGEST_S), min(answer, LONGEST_S)))
+        bounded = min(connect, LONGEST_S), min(answer, LONGEST_S)
+        self._wire = Wire(session, base_url, connection=credentials.connection, timeout=bounded)
         self._credentials = credentials
         self._store = store if store is not None else MemoryTokenStore()
         self._retries = retries
@@ -180,9 +203,9 @@ class Tokens:
         stored = self._store.load()
         if stored is not None and self._good(stored, refused):
             return stored
-        with self._store.lease():
+        with self._store.lease() as lease:
             stored = self._store.load() or NO_TOKEN
-            return stored if self._good(stored, refused) else self._fetched(stored, refused)
+            return stored if self._good(stored, refused) else self._fetched(stored, refused, lease)
 
     def _good(self, token: Token, refused: Token) -> bool:
         now = self._now()
@@ -190,12 +213,14 @@ class Tokens:
             return False
         return now < token.due_at or now - token.asked_at < AGAIN_S
 
-    def _fetched(self, stored: Token, refused: Token) -> Token:
+    def _fetched(self, stored: Token, refused: Token, lease: Lease) -> Token:
         last = stored
+        if lease.rested_s < SPACING_S:  # `asked_at` may be by a clock that is behind ours
+            self._sleep(SPACING_S - lease.rested_s)
         try:
             for attempt in self._retries.attempts(self._sleep):
                 with attempt:
-                    last = self._announced(last)
+                    last = self._announced(last, lease)
                     token = self._asked(last.asked_at)
         except TransientError as error:
             if not self._good(last, refused):
@@ -206,11 +231,18 @@ class Tokens:
         self._store.save(token)
         return token
 
-    def _announced(self, last: Token) -> Token:
-        """Wait until a call is allowed, and store that one is made now, before it is made."""
+    def _announced(self, last: Token, lease: Lease) -> Token:
+        """Wait until a call is allowed, and store that one is made now, before it is made.
+
+        Without the lease none is allowed: who was asleep for long (a suspended machine) may have been succeeded.
+        """
         wait = min(last.asked_at + SPACING_S - self._now(), SPACING_S)
         if wait > 0:
             self._sleep(wait)
+        try:
+            lease.keep()
+        except TransientError as error:
+            raise TokenError(f"No token was asked for. {error}") from None
         announced = replace(last, asked_at=self._now())
         self._store.save(announced)
         return announced

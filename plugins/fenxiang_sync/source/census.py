@@ -16,9 +16,9 @@ from typing import NamedTuple, Protocol
 from fenxiang_sync.errors import IncompleteError
 from fenxiang_sync.rows import is_voided
 from fenxiang_sync.source.client import FenxiangClient, Page
-from fenxiang_sync.source.paging import TRIES, pages
+from fenxiang_sync.source.paging import pages
 from fenxiang_sync.source.query import MAX_LIMIT, Filter, Operator, SearchQuery
-from fenxiang_sync.source.reader import ID, STAMP, Bounds, Reader
+from fenxiang_sync.source.reader import ID, STAMP, TRAITS, TRIES, Bounds, Reader
 from fenxiang_sync.window import Window
 
 SWEPT = 1_000
@@ -27,7 +27,6 @@ MEMORY = 10_000
 """A sweep that meets more ids than this is given up for its halves, so that memory stays bounded."""
 CAP = 10_000
 """A total from here on may be a cap."""
-TRAITS = ("version", "life_status", "is_deleted")
 
 
 class Sighting(NamedTuple):
@@ -101,10 +100,19 @@ def count(client: FenxiangClient, object_name: str, window: Window, filters: Seq
 
 
 def sweep(
-    client: FenxiangClient, object_name: str, window: Window, filters: Sequence[Filter] = ()
+    client: FenxiangClient,
+    object_name: str,
+    window: Window,
+    filters: Sequence[Filter] = (),
+    *,
+    above: str | None = None,
+    upto: str | None = None,
 ) -> Iterator[Sighting]:
-    """Every record in the window, as id, stamp and what tells its state."""
-    for page in pages(client, object_name=object_name, window=window, projection=TRAITS, filters=filters):
+    """Every record in the window, or in a slice of it by `_id`, as id, stamp and what tells its state."""
+    found = pages(
+        client, object_name=object_name, window=window, projection=TRAITS, filters=filters, above=above, upto=upto
+    )
+    for page in found:
         for record in page.records:
             yield Sighting(record[ID], record[STAMP], *(record.get(trait) for trait in TRAITS))
 

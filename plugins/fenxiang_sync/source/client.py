@@ -6,16 +6,19 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, TypeVar
 
 import requests
 
-from fenxiang_sync.errors import RefusedError, SetupError, ThrottledError, TokenError, TransientError
+from fenxiang_sync.errors import FenxiangSyncError, RefusedError, SetupError, ThrottledError, TokenError, TransientError
 from fenxiang_sync.source.auth import Credentials, Style, Token, Tokens, acting_user_by_mobile, explained
 from fenxiang_sync.source.codes import GET_CODES, READ_CODES, Codes, error_for
+from fenxiang_sync.source.metering import Meter
 from fenxiang_sync.source.pacing import Pace, Paces
 from fenxiang_sync.source.query import SearchQuery, data_path
 from fenxiang_sync.source.retries import READ_RETRIES, Retries
@@ -26,8 +29,12 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 Json = dict[str, Any]
 
+OBJECT = "object_describe_api_name"
+"""The field in which every record says of which object it is."""
 OBJECT_LIST = "/cgi/crm/v2/object/list"
 DESCRIBE = "/cgi/crm/v2/object/describe"
+RENEWALS = 3
+"""How often one call may renew its token; the token endpoint takes ten calls a minute from everybody together."""
 FIRST_BACK_OFF_S = 2.5
 LONGEST_BACK_OFF_S = 20.0
 """As long as the quota's window: after it, nothing that was called before counts."""
@@ -76,17 +83,19 @@ class FenxiangClient:
         pace: Callable[[str], Pace] | None = None,
         timeout: tuple[float, float] = (10, 60),
         retries: Retries = READ_RETRIES,
+        meter: Meter | None = None,
         codes: Codes = READ_CODES,
         now: Callable[[], float] = time.time,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.calls: Counter[str] = Counter()
         self.habits = Habits()
-        self._wire = Wire(session, base_url, timeout=timeout)
+        self._wire = Wire(session, base_url, connection=credentials.connection, timeout=timeout)
         self._tokens = tokens
         self._credentials = credentials
         self._pace = pace if pace is not None else Paces()
         self._retries = retries
+        self._meter = meter
         self._codes = codes
         self._now = now
         self._sleep = sleep
@@ -95,12 +104,30 @@ class FenxiangClient:
         self._counting = threading.Lock()
         self._looking_up = threading.Lock()
 
+    def close(self) -> None:
+        """Nothing more is asked for now: what the meter has counted is stored, turns that were booked ahead go back.
+
+        They lapse by themselves in a few seconds where that fails, or was forgotten. The client may be used on.
+        """
+        if self._meter is not None:
+            self._meter.close()
+        with suppress(FenxiangSyncError):
+            if isinstance(self._pace, Paces):
+                self._pace.leave()
+
     def call(self, path: str, body: Json) -> Json:
         """The answer of a reading call whose errorCode is 0. `body` is without credentials."""
         return self._asked(path, body, _as_it_is)
 
     def query(self, query: SearchQuery) -> Page:
-        return self._asked(query.path, query.body(), _page)
+        """The page. One of another object is no answer and is asked for again: each record is asked whose it is."""
+        if OBJECT in query.projection or not query.projection:
+            return self._asked(query.path, query.body(), partial(_page, query.object_name))
+        asking = replace(query, projection=(*query.projection, OBJECT))
+        page = self._asked(asking.path, asking.body(), partial(_page, query.object_name))
+        for record in page.records:
+            record.pop(OBJECT, None)
+        return page
 
     def get(self, object_name: str, record_id: str) -> Json | None:
         """The record, or None where the server answers without one. A refusal of the id is a `RefusedError`, also
@@ -147,24 +174,35 @@ class FenxiangClient:
     def _asked(self, path: str, body: Json, read: Callable[[str, Json], T], *, acting: bool = True) -> T:
         """Ask, and again in place where that may help; every attempt waits for its turn."""
         user = self.acting_user() if acting else ""
-        for attempt in self._retries.attempts(self._sleep, lambda error, number: self._slow_down(path, error, number)):
-            with attempt:
+        for attempt in self._retries.attempts(self._sleep, _tell):
+            with attempt, self._slowing_down(path, attempt.retry_state.attempt_number):
                 return read(path, self._with_token(path, body, user))
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     def _with_token(self, path: str, body: Json, user: str) -> Json:
+        """Ask with the token that all share, and with another where it is refused.
+
+        The other may be one that somebody had stored before, and be refused as well. One that the endpoint gives out
+        again is tried once more and no further.
+        """
         token = self._tokens.token()
-        try:
-            return self._once(path, body, user, token)
-        except TokenError:
-            log.info("%s refused the token; another is used", path)
-        return self._once(path, body, user, self._tokens.renew(token))
+        for _ in range(RENEWALS):
+            try:
+                return self._once(path, body, user, token)
+            except TokenError:
+                log.info("%s refused the token; another is used", path)
+            refused, token = token, self._tokens.renew(token)
+            if token.value == refused.value:
+                break
+        return self._once(path, body, user, token)
 
     def _once(self, path: str, body: Json, user: str, token: Token) -> Json:
-        self._pace(path).wait()
-        with self._counting:
-            self.calls[path] += 1
-        received = self._wire.post(self._sealed(path, body, user, token))
+        if self._meter is not None:
+            self._meter.count()
+        with self._pace(path).turn():
+            with self._counting:
+                self.calls[path] += 1
+            received = self._wire.post(self._sealed(path, body, user, token))
         if received.date is not None:
             self._seen = received.date, self._now()
         codes = GET_CODES if path.endswith("/data/get") else self._codes
@@ -181,17 +219,25 @@ class FenxiangClient:
         who = {"currentOpenUserId": user} if user else {}
         return Sealed(path, {"corpAccessToken": token.value, "corpId": token.tenant, **who, **body})
 
-    def _slow_down(self, path: str, error: TransientError, attempt: int) -> None:
-        log.warning("%s (attempt %d); trying again", error, attempt)
-        if isinstance(error, ThrottledError):
+    @contextmanager
+    def _slowing_down(self, path: str, attempt: int) -> Iterator[None]:
+        """Where the call is refused as one too many, nobody calls for a while: after the last attempt, too."""
+        try:
+            yield
+        except ThrottledError:
             self._pace(path).back_off(min(FIRST_BACK_OFF_S * 2 ** (attempt - 1), LONGEST_BACK_OFF_S))
+            raise
+
+
+def _tell(error: TransientError, attempt: int) -> None:
+    log.warning("%s (attempt %d); trying again", error, attempt)
 
 
 def _as_it_is(path: str, payload: Json) -> Json:  # noqa: ARG001
     return payload
 
 
-def _page(path: str, payload: Json) -> Page:
+def _page(object_name: str, path: str, payload: Json) -> Page:
     """The page of an answer. Where there is no list of records it is an error: never an empty page."""
     data = payload.get("data")
     records = data.get("dataList") if isinstance(data, Mapping) else None
@@ -201,6 +247,9 @@ def _page(path: str, payload: Json) -> Page:
     odd = [record for record in records if not isinstance(record, dict)]
     if odd:
         raise TransientError(f"{path} answered {len(odd)} records that are no objects (a {type(odd[0]).__name__})")
+    others = {each for record in records if (each := record.get(OBJECT, object_name)) != object_name}
+    if others:
+        raise TransientError(f"{path} answered with records of {others.pop()!r} where {object_name} was asked for")
     return Page(
         records=records,
         total=_whole(data.get("total")),

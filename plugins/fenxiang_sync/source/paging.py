@@ -23,13 +23,10 @@ from fenxiang_sync.source.ordering import (
     sorts_by_length,
 )
 from fenxiang_sync.source.query import MAX_LIMIT, Filter
-from fenxiang_sync.source.reader import ID, Bounds, Reader
+from fenxiang_sync.source.reader import ID, TRIES, Bounds, Reader
 from fenxiang_sync.window import Window
 
 __all__ = ["Bounds", "pages"]
-
-TRIES = 3
-"""How often a page that does not follow the one before is asked for, before it counts as the server's answer."""
 
 
 def pages(
@@ -41,16 +38,19 @@ def pages(
     filters: Sequence[Filter] = (),
     page_size: int = MAX_LIMIT,
     after: str | None = None,
+    above: str | None = None,
+    upto: str | None = None,
     bounds: Bounds = Bounds.AUTO,
 ) -> Iterator[Page]:
     """Pages of the records whose stamp is in the window; `_id` and `last_modified_time` always come along.
 
     `after` goes on behind the last id of an earlier reading that was cut off. Where a server sorts or compares ids in
-    a way of its own, records may then come twice; none stays away. Raises `IncompleteError` for a record without
-    `_id` or stamp, and where pages do not follow one another.
+    a way of its own, records may then come twice; none stays away. With `above` and `upto` only the records come whose
+    `_id` is, as text, above the one and not above the other: a slice of a window that holds very many. Raises
+    `IncompleteError` for a record without `_id` or stamp, and where pages do not follow one another.
     """
     if not window.empty:
-        reader = Reader(client, object_name, window, projection, filters, page_size, bounds)
+        reader = Reader(client, object_name, window, projection, filters, page_size, bounds, above, upto)
         yield from _Sweep(reader).read(after)
 
 
@@ -79,11 +79,13 @@ class _Sweep:
                 yield from _Sweep(self._reader).read(None) if after is not None else self._down_from_short()
 
     def _ascending(self, after: str | None) -> Iterator[Page]:
-        """All from `after` on, where the server sorts ids as text; else only part of it."""
+        """All of the slice from `after` on, where the server sorts ids as text; else only part of it."""
         if after is not None:
             self._seen(after)
+        else:
+            self._cursor = self._reader.above
         while True:
-            page, order = self._following(self._cursor, check=self._cursor)
+            page, order = self._following(self._reader.ask, self._cursor, check=self._cursor)
             if order is Order.LENGTH:
                 self._reader.client.habits.sorts_by_length[self._reader.object_name] = True
                 only_short = after is None and len(self._tops) <= 1
@@ -96,6 +98,8 @@ class _Sweep:
                 for record in page.records:
                     self._seen(record[ID])
                 self._mistakes = 0
+                if self._reader.upto is not None and page.records[-1][ID] > self._reader.upto:
+                    return
             elif not self._goes_on():
                 return
 
@@ -103,10 +107,12 @@ class _Sweep:
         self._tops[len(record_id)] = record_id
         self._cursor = record_id
 
-    def _following(self, cursor: str | None, *, check: str | None, ascending: bool = True) -> tuple[Page, Order]:
+    def _following(
+        self, ask: Callable[..., Page], cursor: str | None, *, check: str | None, ascending: bool = True
+    ) -> tuple[Page, Order]:
         """The page beyond the cursor. A page that came before, or in no order, is asked for again."""
         for _ in range(TRIES):
-            page = self._reader.ask(cursor, ascending=ascending)
+            page = ask(cursor, ascending=ascending)
             order = order_of([record[ID] for record in page.records], check, ascending=ascending)
             if order is not Order.NONE:
                 return page, order
@@ -122,13 +128,24 @@ class _Sweep:
         """Pages beyond `start`, up to the first id that is not wanted or to the end."""
         cursor, check = start, None
         while True:
-            page, _ = self._following(cursor, check=check, ascending=ascending)
+            page, _ = self._following(self._reader.sure, cursor, check=check, ascending=ascending)
             records = list(takewhile(lambda record: wanted(record[ID]), page.records))
             if records:
                 yield self._reader.inside(page, records)
-            if not records or len(records) < len(page.records):
+            last = records[-1][ID] if records else None
+            if not page.records:
+                last = self._last_filtered(cursor, ascending=ascending, wanted=wanted)
+            if last is None or len(records) < len(page.records):
                 return
-            cursor = check = records[-1][ID]
+            cursor = check = last
+
+    def _last_filtered(self, cursor: str | None, *, ascending: bool, wanted: Callable[[str], bool]) -> str | None:
+        """Where to go on behind an empty page of a server that applies filters after the limit; None at the end."""
+        if not self._reader.filters or self._reader.object_name in self._reader.client.habits.filters_first:
+            return None
+        left = self._reader.sure(cursor, ascending=ascending, filtered=False).records
+        passed = list(takewhile(wanted, (record[ID] for record in left)))
+        return passed[-1] if passed else None
 
     # Where a range ends
 
@@ -136,7 +153,7 @@ class _Sweep:
         """Whether there is more behind an empty page; the cursor is then where to go on."""
         if self._reader.filters and self._goes_on_behind_filtered():
             return True
-        self._highest = self._below(None)
+        self._highest = self._below(None, filtered=True)
         if self._highest is not None and self._highest == self._cursor:
             return False
         return self._goes_on_behind_hidden()
@@ -150,6 +167,8 @@ class _Sweep:
         if self._reader.object_name in known:
             return False
         left = self._reader.ask(self._cursor, filtered=False).records
+        if left and self._reader.ask(self._cursor).records:
+            return True  # the empty page was a mistake
         if left and self._last_page is not None:
             start, end = self._last_page
             self._last_page = None
@@ -157,7 +176,8 @@ class _Sweep:
             if len(looked_at) == self._reader.page_size and end > looked_at[-1][ID]:
                 known.add(self._reader.object_name)
                 return False
-        self._cursor = left[-1][ID] if left else self._cursor
+        if left:
+            self._seen(left[-1][ID])
         return bool(left)
 
     def _goes_on_behind_hidden(self) -> bool:
@@ -196,16 +216,16 @@ class _Sweep:
 
     # Where the server sorts by length
 
-    def _below(self, start: str | None) -> str | None:
-        """The id that the server sorts just below `start`; the last of all below None."""
-        found = self._reader.ask(start, ascending=False, limit=1).records
+    def _below(self, start: str | None, *, filtered: bool = False) -> str | None:
+        """The id that the server sorts just below `start`, whatever the filters; the last of all below None."""
+        found = self._reader.sure(start, ascending=False, filtered=filtered, limit=1).records
         return str(found[0][ID]) if found else None
 
     def _doubtful(self, after: str | None) -> bool:
         """Whether an earlier reading may have passed by longer ids than the ones it had read; then it says nothing."""
         if after is None or self._reader.object_name in self._reader.client.habits.sorts_by_length:
             return False
-        first = self._reader.ask(None, limit=1).records
+        first = self._reader.sure(None, filtered=False, limit=1).records
         return bool(first) and len(first[0][ID]) < len(after)
 
     def _passed_over(self) -> bool:
@@ -225,7 +245,7 @@ class _Sweep:
 
     def _short_then_long(self, start: str | None) -> Iterator[Page]:
         """The short ids from `start` up, the long ones from the top down."""
-        first = self._reader.ask(None, limit=1).records
+        first = self._reader.sure(None, filtered=False, limit=1).records
         if first:
             short = len(first[0][ID])
             yield from self._walk(start, ascending=True, wanted=lambda record_id: len(record_id) == short)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import re
-import time
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -21,12 +21,17 @@ from uuid import uuid4
 
 import msgspec
 import requests
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from fenxiang_sync.errors import FenxiangSyncError, RefusedError, SetupError, ThrottledError, TransientError
+from fenxiang_sync.source.deadline import Deadline, DeadlineAdapter
 
 MAX_BYTES = 64 * 1024 * 1024
 """The largest answer that is read; 100 records with long texts are a few megabytes."""
+
+REFUSALS = 3
+"""How often a path that has never answered is refused (a redirect, 404, 403) before host or path count as wrong. One
+that has answered never counts as wrong: a gateway has its moments."""
 
 _PIECE = 64 * 1024
 _UNUSABLE = (
@@ -36,6 +41,8 @@ _UNUSABLE = (
     requests.exceptions.InvalidHeader,
     UnicodeError,
 )
+_SILENT = (requests.exceptions.ReadTimeout, ReadTimeoutError)
+_UNREACHED = ("NewConnectionError", "NameResolutionError", "ConnectTimeout", "ProxyError")
 _decode = msgspec.json.Decoder(float_hook=Decimal).decode
 
 
@@ -60,26 +67,37 @@ class Received:
 
 
 class Wire:
-    """`timeout` is (connect, whole answer) in seconds: a slow drip ends with the second as well."""
+    """`timeout` is (connect, silence) in seconds; together they are what a whole call may take, dripping or not.
+
+    `connection` names the Airflow connection in messages. The session's adapter for the host becomes one that a
+    deadline can reach.
+    """
 
     def __init__(
         self,
         session: requests.Session,
         base_url: str,
         *,
+        connection: str = "fenxiang",
         timeout: tuple[float, float] = (10, 60),
         max_bytes: int = MAX_BYTES,
-        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._connection = f"the Fenxiang connection {connection!r}"
         parts = urlsplit(base_url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise SetupError("The Fenxiang connection has no usable host; it looks like https://open.fxiaoke.com")
+            raise SetupError(
+                f"The Fenxiang connection {connection!r} has no usable host; it looks like https://open.fxiaoke.com"
+            )
         self.host = parts.hostname if parts.port is None else f"{parts.hostname}:{parts.port}"
         self._session = session
         self._base_url = base_url.rstrip("/")
         self._timeout = timeout
+        self._longest = sum(timeout)
         self._max_bytes = max_bytes
-        self._monotonic = monotonic
+        self._answered: set[str] = set()
+        self._refusals: Counter[str] = Counter()
+        if not isinstance(session.get_adapter(f"{self._base_url}/"), DeadlineAdapter):
+            session.mount(f"{self._base_url}/", DeadlineAdapter())
 
     def post(self, sealed: Sealed) -> Received:
         """Send it once. `TransientError`: no answer, or none in JSON; `RefusedError`: wrong host or path."""
@@ -90,7 +108,16 @@ class Wire:
         return outcome
 
     def _exchange(self, sealed: Sealed) -> Received | FenxiangSyncError:
-        started = self._monotonic()
+        with Deadline(self._longest) as deadline:
+            outcome = self._asked(sealed)
+        if deadline.passed:
+            return TransientError(
+                f"{self.host}{sealed.path} was still sending after {self._longest:g} s; "
+                f"if it is always that slow, raise extra timeout of {self._connection}"
+            )
+        return outcome
+
+    def _asked(self, sealed: Sealed) -> Received | FenxiangSyncError:
         try:
             with self._session.post(
                 f"{self._base_url}{sealed.path}",
@@ -103,7 +130,7 @@ class Wire:
                 stream=True,
             ) as response:
                 refusal = self._refusal(sealed.path, response)
-                return refusal or self._read(sealed.path, response, started)
+                return refusal or self._read(sealed.path, response)
         except (HTTPError, OSError, UnicodeError) as error:  # requests' own errors are OSErrors
             return self._failure(sealed.path, error)
 
@@ -111,11 +138,18 @@ class Wire:
         what = _named(error)
         if isinstance(error, _UNUSABLE):
             return SetupError(
-                f"{self.host}{path} cannot be called ({what}); check host and extra of the Fenxiang connection"
+                f"{self.host}{path} cannot be called ({what}); check host and extra of {self._connection}"
             )
         if "CERTIFICATE_VERIFY_FAILED" in str(error):
             return SetupError(f"{self.host} shows a TLS certificate that is not trusted here; check host and CA bundle")
-        return TransientError(f"{self.host}{path} gave no whole answer: {what}")
+        if isinstance(error, _SILENT):
+            told = f"{self.host}{path} was silent for {self._timeout[1]:g} s ({what})"
+            return TransientError(f"{told}; extra timeout of {self._connection} is how long to wait")
+        if any(each in what for each in _UNREACHED):
+            return TransientError(
+                f"{self.host} cannot be reached ({what}); check network, proxy, and the host of {self._connection}"
+            )
+        return TransientError(f"{self.host}{path} gave no whole answer: {what} ({self._connection})")
 
     def _refusal(self, path: str, response: requests.Response) -> FenxiangSyncError | None:
         status, where = response.status_code, f"{self.host}{path}"
@@ -126,35 +160,36 @@ class Wire:
         if status >= 500 or status == 408:
             return TransientError(f"{where} answered HTTP {status}", code=status)
         target = urlsplit(response.headers.get("Location", "")).hostname
-        led = f", a redirect to {target}" if target else ""
-        return RefusedError(
-            f"{where} answered HTTP {status}{led}. Fenxiang itself answers 200: host or path is wrong, or something "
-            "in between refuses; check the host of the Fenxiang connection",
-            code=status,
+        told = (
+            f"{where} answered HTTP {status}" + (f", a redirect to {target}" if target else "") + ". Fenxiang itself "
+            f"answers 200: host or path is wrong, or something in between refuses; check the host of {self._connection}"
         )
+        self._refusals[path] += 1
+        if path in self._answered or self._refusals[path] < REFUSALS:
+            return TransientError(told, code=status)
+        return RefusedError(told, code=status)
 
-    def _read(self, path: str, response: requests.Response, started: float) -> Received | FenxiangSyncError:
+    def _read(self, path: str, response: requests.Response) -> Received | FenxiangSyncError:
         body = bytearray()
         while piece := response.raw.read1(_PIECE, decode_content=True):
             body += piece
             if len(body) > self._max_bytes:
                 return RefusedError(f"{self.host}{path} sent over {self._max_bytes:,} bytes; use a smaller page_size")
-            if self._monotonic() - started > sum(self._timeout):
-                return TransientError(f"{self.host}{path} was still sending after {sum(self._timeout):g} s")
         missing = response.raw.length_remaining
         if missing:
             return TransientError(f"{self.host}{path} stopped {missing} bytes before the end of its answer")
-        return self._parsed(path, bytes(body), response)
+        return self._parsed(path, body, response)
 
-    def _parsed(self, path: str, body: bytes, response: requests.Response) -> Received | FenxiangSyncError:
+    def _parsed(self, path: str, body: bytearray, response: requests.Response) -> Received | FenxiangSyncError:
         payload = _payload(body)
         if isinstance(payload, dict):
+            self._answered.add(path)
             return Received(payload, _date(response.headers.get("Date")))
         kind = response.headers.get("Content-Type", "no content type").split(";")[0]
         return TransientError(f"{self.host}{path} answered {kind} instead of a JSON object{_title(body)}")
 
 
-def _payload(body: bytes) -> Any:
+def _payload(body: bytearray) -> Any:
     """The JSON of a body, None where it is none.
 
     One field that JSON cannot hold (``\\ud83d``, half of a character where a text was cut; NaN) does not make the whole
@@ -203,6 +238,6 @@ def _date(text: str | None) -> datetime | None:
     return date if date and date.tzinfo else None
 
 
-def _title(body: bytes) -> str:
+def _title(body: bytearray) -> str:
     found = re.search(rb"<title[^>]*>([^<]{1,80})</title>", body[:4096], re.IGNORECASE)
     return f" (a page titled {found[1].decode(errors='replace').strip()!r})" if found else ""

@@ -7,13 +7,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import count, islice, pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from fenxiang_sync.hub import Seen
 from fenxiang_sync.rows import is_voided
-from fenxiang_sync.source import Bounds, FenxiangClient, Filter, census, pages
+from fenxiang_sync.source import Bounds, FenxiangClient, Filter, Slice, census, pages
 from fenxiang_sync.stage import Folder
 from fenxiang_sync.steps.plan import Segment
 from fenxiang_sync.steps.run import Run
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 PAGES_A_FILE = 10
 """A killed task reads at most this many pages of each range again."""
 RANGES = 4
-"""How many ranges of a window are read at once, to hide the latency of the calls."""
+"""How many ranges are read at once, to hide the latency of the calls."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +38,7 @@ class Reading:
     bounds: Bounds = Bounds.AUTO
 
 
-def extract(run: Run, segment: Segment, *, client: FenxiangClient) -> dict[str, int]:
+def extract(run: Run, segment: Segment, *, client: FenxiangClient, at_once: int = RANGES) -> dict[str, int]:
     """Read every record of the segment into ``records-…`` files; returns {read, outside, calls}."""
     source = run.pipeline.source
     reading = Reading(
@@ -48,13 +48,22 @@ def extract(run: Run, segment: Segment, *, client: FenxiangClient) -> dict[str, 
         page_size=source.page_size,
         bounds=source.bounds,
     )
-    return read(reading, segment.window, run.segment(segment.index), client=client, expected=segment.count)
+    ranges = segment.ranges or [Slice(segment.window)]
+    folder = run.segment(segment.index)
+    return read(reading, ranges, folder, client=client, expected=segment.count, at_once=at_once)
 
 
 def read(
-    reading: Reading, window: Window, folder: Folder, *, client: FenxiangClient, expected: int | None = None
+    reading: Reading,
+    ranges: Sequence[Slice],
+    folder: Folder,
+    *,
+    client: FenxiangClient,
+    expected: int | None = None,
+    at_once: int = RANGES,
 ) -> dict[str, int]:
-    """Read every record of the window into ``records-…`` files of the folder; returns {read, outside, calls}.
+    """Read every record of the ranges, `at_once` of them at a time, into ``records-…`` files of the folder; returns
+    {read, outside, calls}.
 
     Goes on from the complete files of an earlier try that was cut off; where an earlier try had finished (the
     task was cleared) it starts anew. `expected` is a hint: few records are not worth several ranges.
@@ -62,9 +71,9 @@ def read(
     if folder.load("extracted") is not None:
         folder.clear()
     few = expected is not None and expected <= RANGES * reading.page_size
-    ranges = _ranges(window, 1 if few else RANGES, folder)
+    ranges = _ranges(ranges, 1 if few else at_once, folder)
     before = client.calls.total()
-    with ThreadPoolExecutor(max_workers=len(ranges)) as pool:
+    with ThreadPoolExecutor(max_workers=at_once) as pool:
         counted = list(pool.map(lambda at: _read_range(reading, folder, at, ranges[at], client), range(len(ranges))))
     numbers = {
         "read": sum(held for held, _ in counted),
@@ -93,41 +102,43 @@ def read_ids(run: Run, ids: Iterable[str], folder: Folder, *, client: FenxiangCl
     return numbers
 
 
-def _ranges(window: Window, parts: int, folder: Folder) -> list[Window]:
-    """The ranges that are read at once; the same ones in every try, since the checkpoint counts by them."""
+def _ranges(ranges: Sequence[Slice], parts: int, folder: Folder) -> list[Slice]:
+    """The ranges as they are read, a single one in `parts`; the same in every try: the checkpoint counts by them."""
     kept = folder.load("ranges")
     if kept is not None:
-        return [Window.from_json(one) for one in kept]
-    ranges = _evenly(window, parts)
-    folder.save("ranges", [one.to_json() for one in ranges])
-    return ranges
+        return msgspec.convert(kept, list[Slice])
+    cut = _evenly(ranges[0].window, parts) if len(ranges) == 1 and ranges[0].whole else list(ranges)
+    folder.save("ranges", cut)
+    return cut
 
 
-def _evenly(window: Window, parts: int) -> list[Window]:
-    """Up to `parts` adjacent windows of equal length that make up the window."""
+def _evenly(window: Window, parts: int) -> list[Slice]:
+    """Up to `parts` adjacent slices of equal length that make up the window."""
     parts = max(1, min(parts, window.length_ms))
     bounds = [window.since_ms + window.length_ms * part // parts for part in range(parts + 1)]
-    return [Window(since, until) for since, until in pairwise(bounds)]
+    return [Slice(Window(since, until)) for since, until in pairwise(bounds)]
 
 
-def _read_range(reading: Reading, folder: Folder, at: int, window: Window, client: FenxiangClient) -> tuple[int, int]:
+def _read_range(reading: Reading, folder: Folder, at: int, part: Slice, client: FenxiangClient) -> tuple[int, int]:
     """Read one range, file by file; returns the records that are held and those dropped as outside."""
     prefix = f"records-{at:02d}-"
     done = folder.names(prefix)
     if done:
-        log.info("%s: goes on after %d complete files of an earlier try", window, len(done))
+        log.info("%s: goes on after %d complete files of an earlier try", part.window, len(done))
     after = folder.last_line(done[-1])["_id"] if done else None
     held = sum(1 for _ in folder.lines_as(prefix, bytes))
     outside = 0
     asked = pages(
         client,
         object_name=reading.object_name,
-        window=window,
+        window=part.window,
         projection=reading.projection,
         filters=reading.filters,
         page_size=reading.page_size,
         bounds=reading.bounds,
         after=after,
+        above=part.above,
+        upto=part.upto,
     )
     number = len(done)
     while group := list(islice(asked, PAGES_A_FILE)):
@@ -137,15 +148,24 @@ def _read_range(reading: Reading, folder: Folder, at: int, window: Window, clien
             number += 1
             folder.write_lines(f"{prefix}{number:05d}", records)
         held += len(records)
-        log.info("%s: %s records held", window, f"{held:,}")
+        log.info("%s: %s records held", part.window, f"{held:,}")
     return held, outside
 
 
-def stamps(folder: Folder) -> dict[str, int]:
-    """What the segment holds: ``_id`` → ``last_modified_time`` in epoch milliseconds, the newest of each."""
-    held: dict[str, int] = {}
+class Version(NamedTuple):
+    """Which version of a record is held: ``last_modified_time`` in epoch milliseconds, and its ``version`` as text."""
+
+    modified_ms: int
+    version: str
+
+
+def versions(folder: Folder) -> dict[str, Version]:
+    """What the segment holds, by ``_id``: the newest of each."""
+    held: dict[str, Version] = {}
     for record in folder.lines_as("records-", _decode_stamp):
-        held[record._id] = max(held.get(record._id, 0), record.last_modified_time)
+        version = Version(record.last_modified_time, "" if record.version is None else str(record.version))
+        if record._id not in held or held[record._id].modified_ms <= version.modified_ms:
+            held[record._id] = version
     return held
 
 
@@ -160,6 +180,7 @@ class _Stamp(msgspec.Struct):
     last_modified_time: int
     life_status: Any = None
     is_deleted: Any = None
+    version: Any = None
 
 
 _decode_stamp = msgspec.json.Decoder(_Stamp).decode

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from itertools import islice
 from typing import TypeVar
 
-from fenxiang_sync.errors import RefusedError, SetupError, TransientError, UnverifiedError
+from fenxiang_sync.errors import IncompleteError, RefusedError, SetupError, TransientError, UnverifiedError
 from fenxiang_sync.hub import DeadLetter, Decision, Hub, Settled
 from fenxiang_sync.rows import Outcome, Row
 from fenxiang_sync.stage import Folder
 from fenxiang_sync.steps.extract import sightings
+from fenxiang_sync.steps.late import Watch
 from fenxiang_sync.steps.plan import Segment
 from fenxiang_sync.steps.run import Run
 from fenxiang_sync.steps.transform import rejects, rows
-from fenxiang_sync.targets.protocol import Answer, Delivery, Reach, Sender
+from fenxiang_sync.targets.protocol import Answer, Delivery, Holder, Reach, Sender
 
 log = logging.getLogger(__name__)
 
@@ -39,10 +40,18 @@ _OUTCOME = {
 
 
 def load(
-    run: Run, segment: Segment, *, hub: Hub, reach: Reach, clock: Callable[[], datetime], dry_run: bool = False
+    run: Run,
+    segment: Segment,
+    *,
+    hub: Hub,
+    reach: Reach,
+    clock: Callable[[], datetime],
+    dry_run: bool = False,
+    watch: Watch | None = None,
 ) -> dict[str, int]:
     """Deliver the segment's rows and bury its rejects; returns the number of records by outcome.
 
+    `watch` counts those that came late, into the hub and the segment's document ``late``.
     A dry run decides and counts (what would be sent counts as delivered), and neither sends nor writes.
     """
     folder = run.segment(segment.index)
@@ -51,7 +60,10 @@ def load(
         counted = _preview(run, folder, hub)
     else:
         with run.pipeline.target.open(reach) as sender:
-            counted = _Delivery(run, segment, hub, reach, clock, sender).deliver(folder)
+            delivery = _Delivery(run, segment, hub, reach, clock, sender, watch)
+            delivery.deliver(folder)
+            delivery.ask(folder)
+            counted = delivery.counted
         for seen in _groups(sightings(folder), RECORDS_SEEN):  # all of them have an outcome now
             hub.see(run.pipeline.name, seen, run=run.id, now=clock())
     counted[Outcome.FILTERED] += transformed["filtered"]
@@ -79,7 +91,14 @@ class _Delivery:
     """The delivery of one segment: claim, send, settle, and count what became of each record."""
 
     def __init__(
-        self, run: Run, segment: Segment, hub: Hub, reach: Reach, clock: Callable[[], datetime], sender: Sender
+        self,
+        run: Run,
+        segment: Segment,
+        hub: Hub,
+        reach: Reach,
+        clock: Callable[[], datetime],
+        sender: Sender,
+        watch: Watch | None,
     ) -> None:
         self._run = run
         self._name = run.pipeline.name
@@ -89,22 +108,82 @@ class _Delivery:
         self._reach = reach
         self._clock = clock
         self._sender = sender
-        self._counted: Counter[Outcome] = Counter()
+        self._watch = watch
+        self.counted: Counter[Outcome] = Counter()
 
-    def deliver(self, folder: Folder) -> Counter[Outcome]:
+    def deliver(self, folder: Folder) -> None:
         for group in _groups(rows(folder), ROWS_A_CLAIM):
+            self._look(group, folder)
             self._deliver(group)
         for letters in _groups(self._rejected(folder), ROWS_A_CLAIM):
             self._hub.bury(letters, now=self._clock())
-            self._counted[Outcome.DEAD_LETTER] += len(letters)
-        return self._counted
+            self.counted[Outcome.DEAD_LETTER] += len(letters)
+
+    def ask(self, folder: Folder) -> None:
+        """Ask the target for what it took, where it can be asked; what it lacks is sent again, once.
+
+        Only to a target that upserts: at another, a row that merely shows late would be there twice. Raises
+        `IncompleteError` where rows stay away, `UnverifiedError` where the target cannot tell.
+        """
+        if not isinstance(self._sender, Holder) or self._sender.sample == 0 or not self.counted[Outcome.DELIVERED]:
+            return
+        sent = self._sent(folder, self._sender.sample)
+        absent = self._absent(sent, self._sender)
+        sent_again = 0
+        if absent and self._target.upserts:
+            sent_again = self._send_again(absent)
+            absent = self._absent(self._sent(folder, self._sender.sample), self._sender)
+        if absent:
+            raise IncompleteError(
+                f"{len(absent)} of {len(sent)} rows that the target took are not there (for example "
+                f"{absent[0].id!r}). Does it drop changes of a row (idCheck: true)? Then declare IdCheck.SKIP_EXISTING"
+            )
+        folder.save("asked", {"asked": len(sent), "sent_again": sent_again})
+
+    def _send_again(self, absent: list[Row]) -> int:
+        log.warning("%d rows that the target took are not there; sending them again", len(absent))
+        forgotten = self._hub.forget(self._name, absent, run=self._run.id, now=self._clock())
+        self.counted[Outcome.DELIVERED] -= len(forgotten)
+        self._deliver(forgotten)
+        return len(forgotten)
+
+    def _sent(self, folder: Folder, most: int | None) -> list[tuple[Row, int]]:
+        """The last rows that this run delivered, at most so many, with when they were claimed (epoch ms)."""
+        sent: deque[tuple[Row, int]] = deque(maxlen=most)
+        for group in _groups(rows(folder), ROWS_A_CLAIM):
+            sent.extend(self._hub.delivered(self._name, group, run=self._run.id))
+        return list(sent)
+
+    def _absent(self, sent: Sequence[tuple[Row, int]], sender: Holder) -> list[Row]:
+        """Those that the target does not hold and no other run has sent since."""
+        asked = [row for row, _ in sent]
+        held = list(sender.holds(asked, since=self._since(sent))) if asked else []
+        if None in held:
+            raise UnverifiedError(
+                f"The target could not say whether it holds {held.count(None)} of {len(asked)} rows that it took; "
+                "sample=0 in its declaration asks for none"
+            )
+        absent = [row for row, there in zip(asked, held, strict=True) if not there]
+        return [row for row, _ in self._hub.delivered(self._name, absent, run=self._run.id)]
+
+    def _since(self, sent: Sequence[tuple[Row, int]]) -> float:
+        """When the first of them was claimed, by the clock that a target goes by; the claims bear the hub's."""
+        ahead = max(0.0, self._clock().timestamp() - self._reach.now())
+        return min(at for _, at in sent) / 1000 - ahead
+
+    def _look(self, group: list[Row], folder: Folder) -> None:
+        late = self._watch.note(group, self._clock()) if self._watch else []
+        if late:  # a retry adds to what its first try found, which the ledger has met since
+            before = folder.load("late") or {"late": 0, "late_ms": 0}
+            largest = max(before["late_ms"], *(each.most_ms for each in late))
+            folder.save("late", {"late": before["late"] + len(late), "late_ms": largest})
 
     def _deliver(self, group: list[Row]) -> None:
         """Claim the rows, send what is to be sent, settle it; wait for rows that another claimant holds."""
         waited = 0.0
         while group:
             decided = list(zip(group, self._claim(group), strict=True))
-            self._counted.update(decision.outcome for _, decision in decided if decision.outcome)
+            self.counted.update(decision.outcome for _, decision in decided if decision.outcome)
             claimed = (row for row, decision in decided if decision.claimed)
             lost = [row for batch in _groups(claimed, self._target.batch_rows) for row in self._send(batch)]
             group = [row for row, decision in decided if decision is Decision.BUSY] + lost
@@ -159,7 +238,7 @@ class _Delivery:
         lost = self._hub.settle(self._name, settled, run=self._run.id, segment=self._segment, now=self._clock())
         if lost:
             log.warning("%d of %d rows were taken over by another run before this one settled them", lost, len(settled))
-        self._counted.update(one.outcome for one in settled)
+        self.counted.update(one.outcome for one in settled)
         again = [(row, answer) for row, answer in answers if answer.delivery is Delivery.AGAIN]
         if again:
             self._marked([row for row, _ in again], upserts=True)

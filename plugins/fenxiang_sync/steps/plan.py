@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
 import msgspec
 
+from fenxiang_sync.coverage import wanted_since
+from fenxiang_sync.errors import UnverifiedError
 from fenxiang_sync.hub import Hub
-from fenxiang_sync.source import FenxiangClient, census
+from fenxiang_sync.source import FenxiangClient, Slice, slices
+from fenxiang_sync.source.slices import Piece
 from fenxiang_sync.steps.fields import check_fields
 from fenxiang_sync.steps.run import Run
 from fenxiang_sync.window import Window, from_ms, gaps, merge, to_ms
@@ -20,6 +24,8 @@ log = logging.getLogger(__name__)
 
 PATIENCE = timedelta(seconds=30)
 """How long a run waits for its window to close on the server's clock; beyond that the window is cut instead."""
+PIECES_A_SEGMENT = 10
+"""A load that has more pieces than so many in each segment that a run may have is not cut finer."""
 
 
 class Kind(StrEnum):
@@ -28,15 +34,19 @@ class Kind(StrEnum):
     SCHEDULED = "scheduled"
     BACKFILL = "backfill"
     MANUAL = "manual"
+    LOOKBACK = "lookback"
+    """A tick of one of the pipeline's lookbacks (漏单补救)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """What a run was asked for. A bound that is None is found from the certificates."""
+    """What a run was asked for. A bound that is None is found from the certificates; `over` is how far back from now
+    a lookback reads."""
 
     kind: Kind
     since: datetime | None = None
     until: datetime | None = None
+    over: timedelta | None = None
     full: bool = False
     dry_run: bool = False
 
@@ -48,28 +58,42 @@ class Asked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Segment:
-    """A slice of the windows, read and delivered by one mapped task group. `count` is the server's hint."""
+    """A part of the windows, read and delivered by one mapped task group. `count` is the server's hint.
+
+    `ranges` are the slices that make it up, in order, each of few enough records to be read in one go; where there are
+    none, it is all of `window`. One millisecond that holds very many records is in several segments, by `_id`.
+    """
 
     index: int
     window: Window
     count: int | None
+    ranges: list[Slice] = field(default_factory=list)
+
+    @property
+    def slices(self) -> list[Slice]:
+        """What makes it up, in as few slices as may be compared with the server: one where it is whole."""
+        if all(each.whole for each in self.ranges):
+            return [Slice(self.window)]
+        return self.ranges
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What a run will do. `window` was asked for; `windows` (it and the gaps before it) will be certified; `segments`
-    read them and the lookback before each.
+    """What a run will do. `window` was asked for; `windows` (it and the gaps before it) will be certified; `reading` is
+    all that is read and compared: them and the lookback before each, cut into `segments`.
 
-    `uncovered` are gaps older than the pipeline's `reach_back`, which the run leaves alone. `calls` is what
-    planning cost.
+    `uncovered` are gaps older than the pipeline's `reach_back`, which the run leaves alone. `watches` is whether what
+    it finds in certified time is late. `calls` is what planning cost.
     """
 
     kind: Kind
     dry_run: bool
     window: Window
     windows: list[Window]
+    reading: list[Window]
     segments: list[Segment]
     uncovered: list[Window]
+    watches: bool
     config_hash: str
     calls: int
 
@@ -78,6 +102,15 @@ class Plan:
         """The plan of a run as its stage holds it; raises `UnverifiedError` where it is gone."""
         document = run.folder.need("plan", "clear the task plan, with everything after it")
         return msgspec.convert(document, cls)
+
+    def segment(self, index: int) -> Segment:
+        """The segment of that number, from 1 on; raises `UnverifiedError` where the plan has fewer."""
+        if not 1 <= index <= len(self.segments):
+            raise UnverifiedError(
+                f"The plan has {len(self.segments)} segments and no segment {index}: it was made anew meanwhile; clear "
+                "the task plan, with everything after it"
+            )
+        return self.segments[index - 1]
 
 
 def plan(
@@ -91,8 +124,8 @@ def plan(
 ) -> Plan:
     """Decide the windows, split them, and write the plan to the stage, which starts anew.
 
-    At most `most_segments` segments: a larger load gets larger segments. Costs one call for the fields, and the count
-    calls.
+    At most `most_segments` segments: a larger load gets larger segments. Costs one call for the fields, one or two for
+    each window, and one for each 5,000 records (1 in 50 of the calls that read them).
     """
     pipeline = run.pipeline
     before = client.calls.total()
@@ -101,14 +134,18 @@ def plan(
     own = _own_window(run, asked, certified, client, sleep)
     windows, uncovered = _with_gaps(run, asked, own, certified)
     reading = merge(w.widen(pipeline.source.lookback) for w in windows)
+    if asked.kind is Kind.LOOKBACK:
+        windows, reading = _proved_again(own, certified), merge([own])
     segments = _segments(run, reading, client, most_segments)
     made = Plan(
         kind=asked.kind,
         dry_run=asked.dry_run,
         window=own,
         windows=windows,
+        reading=reading,
         segments=segments,
         uncovered=uncovered,
+        watches=not asked.dry_run and (asked.follows or asked.kind is Kind.LOOKBACK),
         config_hash=pipeline.config_hash,
         calls=client.calls.total() - before,
     )
@@ -121,15 +158,32 @@ def _own_window(
     run: Run, asked: Asked, certified: list[Window], client: FenxiangClient, sleep: Callable[[float], None]
 ) -> Window:
     """The window that was asked for, closed on the server's clock."""
-    since = asked.since or (_beginning(run) if asked.full else _watermark(run, certified))
-    closed = client.server_time() - run.pipeline.source.settle
+    closed = _closed(run, client)
     until = asked.until or closed
+    if asked.over is not None:
+        since = max(_beginning(run), until - asked.over)
+    else:
+        since = asked.since or (_beginning(run) if asked.full else _watermark(run, certified))
     if closed < until <= closed + PATIENCE:
         sleep((until - closed).total_seconds())
     elif until > closed:
         log.warning("The server's clock has only reached %s: the window ends there instead of at %s", closed, until)
         until = closed
     return Window.between(min(since, until), until)
+
+
+def _closed(run: Run, client: FenxiangClient) -> datetime:
+    """Up to when a window is closed: the server's time less `settle`.
+
+    Its Date header may be a gateway's, of another clock than the one that stamps. As far ahead of ours as the lookback
+    is, that does no harm: the next run reads that much again. Beyond, what is stamped later would be certified unseen.
+    """
+    source = run.pipeline.source
+    time, ahead = client.server_time(), client.skew()
+    if ahead > source.lookback:
+        log.warning("The server's Date header is %s ahead of our clock, more than the lookback: not believed", ahead)
+        time -= ahead - source.lookback
+    return time - source.settle
 
 
 def _beginning(run: Run) -> datetime:
@@ -147,8 +201,8 @@ def _with_gaps(run: Run, asked: Asked, own: Window, certified: list[Window]) -> 
         return [], []
     if not asked.follows:
         return [own], []
-    wanted = _wanted_since(run, own, certified)
-    open_spans = gaps(Window(wanted, own.since_ms), certified) if wanted < own.since_ms else []
+    wanted = wanted_since(run.pipeline, certified)
+    open_spans = gaps(Window(wanted, own.since_ms), certified) if wanted is not None and wanted < own.since_ms else []
     oldest = to_ms(own.since - run.pipeline.reach_back) if certified else 0
     old = [gap for gap in open_spans if gap.until_ms <= oldest]
     healed = [gap for gap in open_spans if gap.until_ms > oldest]
@@ -159,55 +213,55 @@ def _with_gaps(run: Run, asked: Asked, own: Window, certified: list[Window]) -> 
     return merge([own, *healed]), old
 
 
-def _wanted_since(run: Run, own: Window, certified: list[Window]) -> int:
-    """From when on the pipeline is to be complete: its start, else its first certified moment, else the window."""
-    if run.pipeline.start:
-        return to_ms(run.pipeline.start)
-    return certified[0].since_ms if certified else own.since_ms
+def _proved_again(own: Window, certified: list[Window]) -> list[Window]:
+    """What a lookback certifies of its window: nothing behind the watermark, which is the ordinary runs' to move.
+
+    What it proves before that is proved anew, and what was a gap there is none any more.
+    """
+    until = min(own.until_ms, certified[-1].until_ms) if certified else own.since_ms
+    return [Window(own.since_ms, until)] if until > own.since_ms else []
 
 
 def _segments(run: Run, reading: list[Window], client: FenxiangClient, most: int) -> list[Segment]:
+    """The pieces of each window, packed into segments; into larger ones where there would be more than `most`."""
     size = run.pipeline.source.segment_records
     if len(reading) > most // 2:  # more gaps than a run can map over: read what lies between them as well
         reading = [Window(reading[0].since_ms, reading[-1].until_ms)]
-    counted = [(window, _count(run, client, window)) for window in reading]
-    total = sum(count or 0 for _, count in counted)
-    size = max(size, -(-total * 2 // (most - len(reading))))
-    pieces = [piece for window, count in counted for piece in _packed(_split(run, client, window, count, size), size)]
-    return [Segment(index=index, window=window, count=count) for index, (window, count) in enumerate(pieces, start=1)]
+    cut = [_pieces(run, client, window, size, most) for window in reading]
+    packed = [_packed(pieces, size) for pieces in cut]
+    while sum(map(len, packed)) > most:
+        size *= 2
+        packed = [_packed(pieces, size) for pieces in cut]
+    return [_segment(index, pieces) for index, pieces in enumerate(itertools.chain(*packed), start=1)]
 
 
-def _count(run: Run, client: FenxiangClient, window: Window) -> int | None:
-    source = run.pipeline.source
-    return census.count(client, source.object, window, source.filters)
+def _pieces(run: Run, client: FenxiangClient, window: Window, size: int, segments: int) -> list[Piece]:
+    source, pieces = run.pipeline.source, PIECES_A_SEGMENT * segments
+    return list(
+        slices.cut(client, source.object, window, source.filters, most=size, pieces=pieces, bounds=source.bounds)
+    )
 
 
-def _split(
-    run: Run, client: FenxiangClient, window: Window, count: int | None, size: int
-) -> Iterator[tuple[Window, int | None]]:
-    """Halve by time until a piece holds at most `size` by the server's count; empty pieces go.
-
-    An unknown count, and one millisecond that holds more, stay one piece: it is read serially by `_id`. A count from
-    10,000 on may be a cap, so it is never believed to be small.
-    """
-    if count == 0:
-        return
-    if count is None or (count <= size and count < census.CAP) or window.length_ms < 2:
-        yield window, count
-        return
-    for half in window.halves():
-        yield from _split(run, client, half, _count(run, client, half), size)
+def _packed(pieces: list[Piece], size: int) -> list[list[Piece]]:
+    """Neighbours that fit together, by their counts, become one group."""
+    groups: list[list[Piece]] = []
+    held = 0
+    for piece in pieces:
+        counted = slices.STEP if piece.count is None else piece.count
+        if not groups or held + counted > size:
+            groups.append([])
+            held = 0
+        groups[-1].append(piece)
+        held += counted
+    return groups
 
 
-def _packed(pieces: Iterator[tuple[Window, int | None]], size: int) -> Iterator[tuple[Window, int | None]]:
-    """Neighbours that fit together become one piece (an empty span between them is no matter)."""
-    held: tuple[Window, int | None] | None = None
-    for window, count in pieces:
-        if held and held[1] is not None and count is not None and held[1] + count <= size:
-            held = Window(held[0].since_ms, window.until_ms), held[1] + count
-            continue
-        if held:
-            yield held
-        held = window, count
-    if held:
-        yield held
+def _segment(index: int, pieces: list[Piece]) -> Segment:
+    counts = [piece.count for piece in pieces]
+    known = [count for count in counts if count is not None]
+    return Segment(
+        index=index,
+        window=Window(pieces[0].slice.window.since_ms, pieces[-1].slice.window.until_ms),
+        count=sum(known) if len(known) == len(counts) else None,
+        ranges=[piece.slice for piece in pieces],
+    )

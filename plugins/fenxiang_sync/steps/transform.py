@@ -20,7 +20,7 @@ def transform(run: Run, segment: Segment) -> dict[str, int]:
     """Write ``rows-…`` and ``rejects-…`` files from the segment's records; returns {read, rows, filtered, rejected}."""
     folder = run.segment(segment.index)
     read = folder.need("extracted", "clear the extract task of this segment")["read"]
-    folder.remove("rows-", "rejects-", "transformed", "loaded")
+    folder.remove("rows-", "rejects-", "transformed", "loaded", "late", "asked")
     numbers = {"read": 0, "rows": 0, "filtered": 0, "rejected": 0}
     records = folder.lines("records-")
     number = 0

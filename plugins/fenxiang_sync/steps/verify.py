@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-import hashlib
+import itertools
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import msgspec
 
-from fenxiang_sync.errors import IncompleteError, UnverifiedError
+from fenxiang_sync.errors import IncompleteError
 from fenxiang_sync.hub import Certificate, Hub
 from fenxiang_sync.rows import Outcome
-from fenxiang_sync.source import FenxiangClient, census
+from fenxiang_sync.source import FenxiangClient
 from fenxiang_sync.stage import DATA, Folder
-from fenxiang_sync.steps.extract import read_ids, stamps
-from fenxiang_sync.steps.load import load
+from fenxiang_sync.steps.comparison import Comparison, compare
+from fenxiang_sync.steps.extract import read_ids
+from fenxiang_sync.steps.late import Watch
+from fenxiang_sync.steps.load import ROWS_A_CLAIM, load
 from fenxiang_sync.steps.plan import Plan, Segment
 from fenxiang_sync.steps.run import Run
-from fenxiang_sync.steps.transform import transform
+from fenxiang_sync.steps.transform import rows, transform
+from fenxiang_sync.targets.hub import HubTarget
 from fenxiang_sync.targets.protocol import Reach
-from fenxiang_sync.window import Window, gaps
+from fenxiang_sync.window import Window
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +47,11 @@ class Report:
     in_doubt: int
     dead_letters: int
     repaired: int
+    left: int
+    late: int
+    late_s: int
+    asked: int
+    sent_again: int
     digest: str
     requests: int
     dry_run: bool
@@ -62,7 +70,8 @@ def verify(run: Run, *, client: FenxiangClient, hub: Hub, reach: Reach, clock: C
     planned = Plan.of(run)
     before = client.calls.total()
     _all_loaded(run, planned)
-    repaired = _repair(run, planned, client, hub, reach, clock)
+    repaired, compared = _repaired(run, planned, client, hub, reach, clock)
+    asked, sent_again = (0, 0) if planned.dry_run else _in_ledger(run, planned, hub, reach, clock)
     folders = [run.segment(index) for index in range(1, len(planned.segments) + 2)]
     read, outcomes = _added_up(folders)
     report = Report(
@@ -77,13 +86,23 @@ def verify(run: Run, *, client: FenxiangClient, hub: Hub, reach: Reach, clock: C
         in_doubt=outcomes[Outcome.IN_DOUBT],
         dead_letters=outcomes[Outcome.DEAD_LETTER],
         repaired=repaired,
-        digest=_digest(folders),
+        left=compared.left,
+        late=_total(folders, "late", "late"),
+        late_s=-(-max(_values(folders, "late", "late_ms"), default=0) // 1000),
+        asked=_total(folders, "asked", "asked") + asked,
+        sent_again=_total(folders, "asked", "sent_again") + sent_again,
+        digest=compared.hex(),
         requests=planned.calls + client.calls.total() - before + sum(_calls(folder) for folder in folders),
         dry_run=planned.dry_run,
         uncovered=planned.uncovered,
     )
+    if report.late:
+        log.warning(
+            "%d records became visible only after their span was certified; a lookback of %d s would have caught them "
+            "(fenxiang late %s tells of all so far)", report.late, report.late_s, run.pipeline.name,
+        )  # fmt: skip
     if not planned.dry_run:
-        _certify(run, planned, report, hub, clock())
+        _certify(run, planned, compared, report, hub, clock())
     run.folder.save("report", report.to_json())
     return report
 
@@ -103,66 +122,71 @@ def _all_loaded(run: Run, planned: Plan) -> None:
         )
 
 
-def _repair(
+def _repaired(
     run: Run, planned: Plan, client: FenxiangClient, hub: Hub, reach: Reach, clock: Callable[[], datetime]
-) -> int:
-    """Ask the server again for every segment; read, map and deliver what is missing, once.
+) -> tuple[int, Comparison]:
+    """Ask the server again for all that was read; read, map and deliver what is missing, once.
 
     What was missing is kept as one more segment behind the planned ones. Returns the number of its records.
     """
-    extra = Segment(index=len(planned.segments) + 1, window=Window(0, 0), count=None)
+    extra = Segment(index=len(planned.segments) + 1, window=_whole(planned), count=None)
     run.segment(extra.index).clear()
-    missing = _missing(run, planned, client, {})
-    if not missing:
-        return 0
-    log.warning("%d records of the window were not held; reading them again", len(missing))
-    repaired = read_ids(run, sorted(missing), run.segment(extra.index), client=client)["read"]
+    compared = compare(run, planned, client, extra)
+    if not compared.missing:
+        return 0, compared
+    log.warning("%d records of the window were not held; reading them again", len(compared.missing))
+    repaired = read_ids(run, sorted(compared.missing), run.segment(extra.index), client=client)["read"]
     transform(run, extra)
-    load(run, extra, hub=hub, reach=reach, clock=clock, dry_run=planned.dry_run)
-    lost = _missing(run, planned, client, stamps(run.segment(extra.index)))
-    if lost:
-        some = ", ".join(sorted(lost)[:3])
+    watch = Watch(run, planned, extra.window, hub, by_verify=True)
+    load(run, extra, hub=hub, reach=reach, clock=clock, dry_run=planned.dry_run, watch=watch)
+    compared = compare(run, planned, client, extra)
+    if compared.missing:
+        some = ", ".join(sorted(compared.missing)[:3])
         raise IncompleteError(
-            f"{len(lost)} records of the window are at the source and not here, even after reading them again "
-            f"(for example {some}). Nothing is certified; clear the task plan to read the window anew"
+            f"{len(compared.missing)} records of the window are at the source and not here, even after reading them "
+            f"again (for example {some}). Nothing is certified; clear the task plan to read the window anew"
         )
-    return repaired
+    return repaired, compared
 
 
-def _missing(run: Run, planned: Plan, client: FenxiangClient, also: dict[str, int]) -> set[str]:
-    """Ids that the server has in the windows now and that neither the segments nor `also` hold that new."""
-    source = run.pipeline.source
-    found: set[str] = set()
-    for window, held in _compared(run, planned):
-        found |= {
-            record_id
-            for record_id, stamp in census.missing(client, source.object, window, source.filters, held).items()
-            if also.get(record_id, -1) < stamp
-        }
-    return found
+def _in_ledger(run: Run, planned: Plan, hub: Hub, reach: Reach, clock: Callable[[], datetime]) -> tuple[int, int]:
+    """Ask the hub for every row of the run; what is not there in that version is delivered once more.
 
-
-def _compared(run: Run, planned: Plan) -> Iterator[tuple[Window, dict[str, int]]]:
-    """Each span of the windows with what is held of it."""
-    for segment in planned.segments:
-        yield segment.window, _held(run, segment)
-    # What plan took for empty has no segment. But a count is a hint, and records come late.
-    read = [segment.window for segment in planned.segments]
-    for window in planned.windows:
-        for span in gaps(window, read):
-            yield span, {}
-
-
-def _held(run: Run, segment: Segment) -> dict[str, int]:
-    folder = run.segment(segment.index)
-    held = stamps(folder)
-    read = folder.need("extracted", "clear the extract task of this segment")["read"]
-    if read and not held:
-        raise UnverifiedError(
-            f"The records of segment {segment.index} are no longer in the stage (a run that succeeded is cleaned), "
-            "so there is nothing to compare; clear the task plan to run again"
+    Returns how many rows it was asked for as a target, and how many were delivered again. What the target holds is
+    asked while it is loaded; the ledger is where it is written down, and for `HubTarget` it is the target.
+    """
+    lost = again = asked = 0
+    for index in range(1, len(planned.segments) + 2):
+        total, absent = _absent(run, index, hub)
+        asked += total
+        if absent:
+            log.warning("%d of %d rows of segment %d are not in the hub; delivering them again", absent, total, index)
+            load(run, Segment(index=index, window=planned.window, count=None), hub=hub, reach=reach, clock=clock)
+            lost += _absent(run, index, hub)[1]
+        again += absent
+    if lost:
+        raise IncompleteError(
+            f"{lost} of {asked} rows of the run are not in the hub, even after they were delivered again; "
+            "does somebody delete them there? Nothing is certified"
         )
-    return held
+    return (asked, again) if isinstance(run.pipeline.target, HubTarget) else (0, again)
+
+
+def _absent(run: Run, index: int, hub: Hub) -> tuple[int, int]:
+    """How many rows a segment has, and how many of them the ledger has not met in that version or a newer one."""
+    total = absent = 0
+    found = rows(run.segment(index))
+    while group := list(itertools.islice(found, ROWS_A_CLAIM)):
+        total += len(group)
+        absent += len(hub.unseen(run.pipeline.name, group))
+    return total, absent
+
+
+def _whole(planned: Plan) -> Window:
+    """From the first moment that was read to the last."""
+    if not planned.reading:
+        return planned.window
+    return Window(planned.reading[0].since_ms, planned.reading[-1].until_ms)
 
 
 def _added_up(folders: Iterable[Folder]) -> tuple[int, Counter[Outcome]]:
@@ -183,24 +207,28 @@ def _calls(folder: Folder) -> int:
     return int((folder.load("extracted") or {"calls": 0})["calls"])
 
 
-def _digest(folders: Iterable[Folder]) -> str:
-    """A digest of the ids and stamps that the run holds, independent of their order."""
-    total = 0
-    for folder in folders:
-        for record_id, stamp in stamps(folder).items():
-            total += int.from_bytes(hashlib.blake2b(f"{record_id} {stamp}".encode(), digest_size=16).digest())
-    return f"{total % 2**128:032x}"
+def _total(folders: Iterable[Folder], document: str, name: str) -> int:
+    return sum(_values(folders, document, name))
 
 
-def _certify(run: Run, planned: Plan, report: Report, hub: Hub, now: datetime) -> None:
-    for window in planned.windows:
+def _values(folders: Iterable[Folder], document: str, name: str) -> list[int]:
+    return [int(found[name]) for folder in folders if (found := folder.load(document)) is not None]
+
+
+def _certify(run: Run, planned: Plan, compared: Comparison, report: Report, hub: Hub, now: datetime) -> None:
+    for span in compared.spans:
+        numbers = {"before": span.before, "after": span.after, "left": span.left, "run": report.to_json()}
         hub.certify(
             Certificate(
                 pipeline=run.pipeline.name,
-                window=window,
+                window=span.window,
+                read_since_ms=min(
+                    (read.since_ms for read in planned.reading if span.window.since_ms in read),
+                    default=span.window.since_ms,
+                ),
                 run=run.id,
-                numbers=report.to_json(),
-                digest=report.digest,
+                numbers=numbers,
+                digest=span.hex(),
                 requests=report.requests,
                 config_hash=planned.config_hash,
             ),

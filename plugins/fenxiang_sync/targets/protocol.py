@@ -127,6 +127,23 @@ def removals_of(target: object) -> AbstractSet[DeletePolicy]:
 
 
 @runtime_checkable
+class Holder(Protocol):
+    """A sender whose target is asked, when a segment is delivered, whether it has what it said it took."""
+
+    @property
+    def sample(self) -> int | None:
+        """Of how many rows of a segment (the last ones) it is asked; None: of all, 0: of none."""
+        ...
+
+    def holds(self, rows: Sequence[Row], *, since: float) -> Sequence[bool | None]:
+        """Whether the target holds each row as it is, sent at `since` (our epoch seconds) or later.
+
+        Patient: False once what was taken has had its time to show. None where that cannot be told.
+        """
+        ...
+
+
+@runtime_checkable
 class Target(Protocol):
     """A declared target: frozen, with real values, no secret; checked when built."""
 

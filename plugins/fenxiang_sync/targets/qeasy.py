@@ -50,6 +50,7 @@ QEASY_RATE = Rate(calls=60, per_seconds=60, cool_down=300)
 _SCHEME = re.compile(r"[A-Za-z0-9_-]+$")
 _PAGE_ROWS = 100
 _MOST_PAGES = 50
+_MOST_SAMPLED = 1_000
 _MARGIN_S = 5
 """How far before a call its rows are looked for: the clocks are compared to a second only."""
 
@@ -63,6 +64,8 @@ class QeasyStore(RestTarget):
     twice unasked: after a lost answer or a partial failure the scheme is queried for what it stored meanwhile, by equal
     content. `look_up=False` is for a scheme that may not be queried: each call then carries one row.
 
+    When a segment is delivered, the scheme is asked for the last `sample` rows of it; 0 asks for none.
+
     At most 60 calls a minute, and five minutes of silence after a throttle.
 
     >>> QeasyStore(scheme="demo").describe()
@@ -73,6 +76,7 @@ class QeasyStore(RestTarget):
     connection: str = "qeasy"
     rate: Rate | None = QEASY_RATE
     look_up: bool = True
+    sample: int = 100
     codes: Codes = STORE_CODES
 
     results: ClassVar[Results] = Counters(taken="content.inserted", failed="content.failed")
@@ -81,10 +85,16 @@ class QeasyStore(RestTarget):
         super().__post_init__()
         if not _SCHEME.match(self.scheme):
             raise self.wrong("scheme", "give the id of the receiving scheme (letters, digits, - and _)")
+        if type(self.sample) is not int or not 0 <= self.sample <= _MOST_SAMPLED:
+            raise self.wrong("sample", f"give how many rows are asked for, 0 to {_MOST_SAMPLED:,}")
 
     @property
     def finds(self) -> bool:
         return self.look_up
+
+    @property
+    def asks(self) -> int:
+        return self.sample if self.look_up else 0
 
     def describe(self) -> str:
         return f"Qeasy store, scheme {self.scheme} (connection {self.connection})"

@@ -107,6 +107,11 @@ class RestTarget(ABC):
         return False
 
     @property
+    def asks(self) -> int:
+        """Of how many rows of a segment the target is asked afterwards (`Holder`)."""
+        return 0
+
+    @property
     def call_rows(self) -> int:
         """How many rows one call carries at most."""
         blind = isinstance(self.results, Counters) and not self.upserts and not self.finds
@@ -196,6 +201,22 @@ class RestSender:
     def find(self, rows: Sequence[Row], *, since: float) -> Sequence[bool | None]:  # noqa: ARG002 - nobody to ask
         """See `Finder.find`; None for every row where the target cannot be asked."""
         return [None] * len(rows)
+
+    @property
+    def sample(self) -> int:
+        """See `Holder.sample`."""
+        return self._target.asks
+
+    def holds(self, rows: Sequence[Row], *, since: float) -> Sequence[bool | None]:
+        """See `Holder.holds`. A call that fails is an error: the task asks again when it is tried again."""
+        held: Sequence[bool | None] = []
+        for pause in LOOKS:
+            if pause:
+                self._sleep(pause)
+            held = self.find(rows, since=since)
+            if all(held) or None in held:
+                break
+        return held
 
     def exchange(self, path: str, body: Any) -> Reply | Bad:
         """One call with its token renewed once where it is refused; the answer, or `Bad`.

@@ -18,7 +18,7 @@ from fenxiang_sync.errors import QuestionError
 from fenxiang_sync.hub import Entry, Hub, Listed, Presence
 from fenxiang_sync.rows import is_voided
 from fenxiang_sync.source import FenxiangClient, census
-from fenxiang_sync.source.reader import ID, STAMP
+from fenxiang_sync.source.reader import ID, STAMP, TRAITS
 from fenxiang_sync.steps.reconcile.survey import Form, Survey
 from fenxiang_sync.steps.run import Run
 from fenxiang_sync.window import Window, to_ms
@@ -195,7 +195,7 @@ class _Comparison:
     def _fetched(self, ids: Mapping[str, int], *, filtered: bool) -> Iterator[dict[str, Any]]:
         source = self._source
         filters = source.filters if filtered else ()
-        for page in census.fetch(self._client, source.object, list(ids), census.TRAITS, filters):
+        for page in census.fetch(self._client, source.object, list(ids), TRAITS, filters):
             yield from page.records
 
 

@@ -19,6 +19,7 @@ from fenxiang_sync.window import Window
 WANTED = "wanted-00001"
 """The file of a segment that names the records to read; a segment without one is a span of time."""
 BY_ID = Window(0, 0)
+HINT = "clear the task survey, with everything after it"
 
 
 def segments(run: Run, *, hub: Hub, most_segments: int = 1000) -> list[Segment]:
@@ -35,6 +36,12 @@ def segments(run: Run, *, hub: Hub, most_segments: int = 1000) -> list[Segment]:
     ]
     run.folder.save("segments", made)
     return made
+
+
+def segment(run: Run, index: int) -> Segment:
+    """One of the segments, as the stage holds it."""
+    found = msgspec.convert(run.folder.need("segments", HINT), list[Segment])
+    return next(each for each in found if each.index == index)
 
 
 def fetch(run: Run, segment: Segment, *, client: FenxiangClient) -> dict[str, int]:

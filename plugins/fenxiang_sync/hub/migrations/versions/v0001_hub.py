@@ -19,11 +19,18 @@ def upgrade() -> None:
     _dead_letter()
     _run()
     _certificate()
+    _late()
+    _calls()
     op.create_table(
         "fenxiang_lease",
         sa.Column("name", _KEY, primary_key=True),
         sa.Column("holder", sa.Text, nullable=False),
         sa.Column("until", sa.BigInteger, nullable=False),
+    )
+    op.create_table(
+        "fenxiang_note",
+        sa.Column("name", _KEY, primary_key=True),
+        sa.Column("content", sa.Text, nullable=False, comment="JSON"),
     )
 
 
@@ -140,7 +147,7 @@ def _run() -> None:
         "fenxiang_run",
         sa.Column("pipeline", _KEY, primary_key=True),
         sa.Column("run_id", _KEY, primary_key=True),
-        sa.Column("kind", sa.Text, nullable=False, comment="scheduled, manual, backfill; reconcile, sweep"),
+        sa.Column("kind", sa.Text, nullable=False, comment="scheduled, manual, backfill, lookback; reconcile, sweep"),
         sa.Column("state", sa.Text, nullable=False, comment="running, success, failed"),
         sa.Column("since_ms", sa.BigInteger),
         sa.Column("until_ms", sa.BigInteger),
@@ -161,6 +168,7 @@ def _certificate() -> None:
         sa.Column("since_ms", sa.BigInteger, nullable=False),
         sa.Column("until_ms", sa.BigInteger, nullable=False),
         sa.Column("run_id", _KEY, nullable=False),
+        sa.Column("read_since_ms", sa.BigInteger, comment="where reading began: the lookback before the window"),
         sa.Column("digest", sa.Text, nullable=False, comment="of the ids and versions that were compared"),
         sa.Column("requests", sa.Integer, nullable=False),
         sa.Column("config_hash", sa.Text, nullable=False),
@@ -169,3 +177,30 @@ def _certificate() -> None:
         sa.UniqueConstraint("pipeline", "run_id", "since_ms", "until_ms", name="fenxiang_certificate_once"),
     )
     op.create_index("fenxiang_certificate_span", "fenxiang_certificate", ["pipeline", "until_ms"])
+
+
+def _late() -> None:
+    op.create_table(
+        "fenxiang_late",
+        sa.Column("pipeline", _KEY, primary_key=True),
+        sa.Column("within_ms", sa.BigInteger, primary_key=True, comment="a lookback that would have caught them"),
+        sa.Column("found_by", _KEY, primary_key=True, comment="run, lookback, verify, reconcile"),
+        sa.Column("arrivals", sa.BigInteger, nullable=False),
+        sa.Column("least_ms", sa.BigInteger, nullable=False, comment="no smaller lookback would have caught all"),
+        sa.Column("most_ms", sa.BigInteger, nullable=False, comment="this lookback would have caught all"),
+        sa.Column("record_id", _KEY, nullable=False, comment="the one that needs the most"),
+        sa.Column("modified_ms", sa.BigInteger, nullable=False, comment="its stamp"),
+        sa.Column("run_id", _KEY, nullable=False, comment="the run that found it"),
+        sa.Column("found_at", sa.BigInteger, nullable=False, comment="when the last one was found"),
+    )
+
+
+def _calls() -> None:
+    op.create_table(
+        "fenxiang_calls",
+        sa.Column("app", _KEY, primary_key=True, comment="host and appId: whose quota it is"),
+        sa.Column("day", _KEY, primary_key=True, comment="in Asia/Shanghai, YYYY-MM-DD"),
+        sa.Column("connection", _KEY, primary_key=True, comment="the Airflow connection that called"),
+        sa.Column("calls", sa.BigInteger, nullable=False),
+        sa.Column("updated_at", sa.BigInteger, nullable=False),
+    )
