@@ -341,7 +341,8 @@ class TestParsing:
         for name, text_ in BROKEN.items():
             (tmp_path / "dags" / f"{name}.py").write_text(text_, encoding="utf-8")
         bag = DagBag(str(tmp_path / "dags"))
-        assert set(bag.dags) == {"account", "inventory_report", "warehouse"}
+        pipelines = {"account", "inventory_report", "warehouse"}
+        assert set(bag.dags) == pipelines | {f"{name}.reconcile" for name in pipelines}
         said = {Path(file).stem: error.strip() for file, error in bag.import_errors.items()}
         assert set(said) == set(BROKEN)
         assert said["typo"].endswith("object='Accountobj': did you mean 'AccountObj'?")

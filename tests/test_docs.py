@@ -38,20 +38,22 @@ from fenxiang_sync import (
     Operator,
     Pipeline,
     QeasyStore,
+    Reconcile,
     Source,
     WriteApi,
     errors,
     instant,
 )
 from fenxiang_sync.airflow import cli
-from fenxiang_sync.airflow.params import run_params
+from fenxiang_sync.airflow.params import reconcile_params, run_params
 from fenxiang_sync.airflow.provider import get_provider_info
 from fenxiang_sync.airflow.retries import TRIES
 from fenxiang_sync.airflow.settings import OPTIONS
 from fenxiang_sync.convert import WORDS
 from fenxiang_sync.errors import DeclarationError
 from fenxiang_sync.hub import Decision, Hub, Settled, Status
-from fenxiang_sync.rows import Outcome, Row
+from fenxiang_sync.rows import DeletePolicy, Outcome, Row
+from fenxiang_sync.steps.reconcile import Reconciled
 from fenxiang_sync.steps.verify import Report
 from fenxiang_sync.targets.protocol import Delivery, Reach, Target
 from tests.airflow_fixtures import ROOT, ConnectionSetter
@@ -265,6 +267,18 @@ def test_the_numbers_of_verify_are_those_of_its_report() -> None:
     assert {row[0].strip("`") for row in rows} == names
 
 
+def test_the_params_and_numbers_of_a_reconcile_are_those_of_its_form_and_report() -> None:
+    _, params, numbers = tables(section(OPERATIONS, "Reconcile (对账)"))
+    assert set(re.findall(r"`(\w+)`", " ".join(row[0] for row in params))) == set(reconcile_params())
+    told = re.findall(r"`(\w+)`", " ".join(row[0] for row in numbers))
+    assert told == [field.name for field in dataclasses.fields(Reconciled)]
+
+
+def test_the_delete_policies_are_all_there() -> None:
+    (rows,) = tables(section(ADDING, "Deleted records"))
+    assert [row[0].strip("`") for row in rows[:3]] == [f"DeletePolicy.{policy.name}" for policy in DeletePolicy]
+
+
 def test_the_numbers_of_load_are_the_outcomes() -> None:
     (row,) = [row for row in tables(section(OPERATIONS, "Reading a run"))[0] if row[0] == "of `load`"]
     assert re.findall(r"`(\w+)`", row[1]) == [outcome.value for outcome in Outcome]
@@ -373,7 +387,7 @@ def test_every_word_of_a_declaration_is_explained() -> None:
     assert [word for word in fenxiang_sync.__all__ if not re.search(rf"\b{word}\b", page)] == []
 
 
-@pytest.mark.parametrize(("declared", "name"), [(Pipeline, "Pipeline"), (Source, "Source")])
+@pytest.mark.parametrize(("declared", "name"), [(Pipeline, "Pipeline"), (Source, "Source"), (Reconcile, "Reconcile")])
 def test_the_words_are_those_of_the_class(declared: type, name: str) -> None:
     (rows,) = tables(section(ADDING, name))
     told = {word: row[1] for row in rows for word in re.findall(r"`(\w+)`", row[0])}

@@ -96,7 +96,11 @@ print(json.dumps({
 }))
 """
 TIMETABLE = "fenxiang_sync.airflow.timetable.WindowTimetable"
-SHIPPED = {"account": "WindowTimetable", "inventory_report": "WindowTimetable", "warehouse": "WindowTimetable"}
+NAMES = ("account", "inventory_report", "warehouse")
+SHIPPED = {
+    **dict.fromkeys(NAMES, "WindowTimetable"),
+    **{f"{name}.reconcile": "CronTriggerTimetable" for name in NAMES},
+}
 
 
 @pytest.fixture(scope="module")

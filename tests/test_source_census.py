@@ -190,3 +190,23 @@ def test_a_server_that_sends_other_records_than_asked_is_named(server: Simulator
     server.faults.next("repeated_page", 5, path="/data/query")
     with pytest.raises(IncompleteError, match="by id"):
         list(fetching)
+
+
+@pytest.mark.parametrize("counting", [True, False])
+def test_a_comparison_without_counting_sees_every_record_and_with_it_only_where_numbers_differ(
+    server: Simulator, counting: bool
+) -> None:
+    held = census.HeldStamps(stamps(server))
+    buckets = list(census.compare(client_of(server), NAME, ALL_TIME, (), held, counting=counting))
+    seen = {each.id: each.modified_ms for bucket in buckets for each in bucket.seen or ()}
+    assert sum(bucket.held for bucket in buckets) == 3000
+    assert seen == ({} if counting else stamps(server))
+
+
+def test_records_are_fetched_by_id_under_the_filters_too(server: Simulator) -> None:
+    truth = server.tenant.visible(NAME)
+    ids = sorted(truth)[:250]
+    voided = {each for each in ids if truth[each]["life_status"] == "invalid"}
+    pages = census.fetch(client_of(server), NAME, ids, (), [VOIDED])
+    assert voided
+    assert {record["_id"] for page in pages for record in page.records} == voided

@@ -247,6 +247,16 @@ def test_get_gives_a_record_and_none_where_there_is_none(server: Simulator) -> N
         client.get("AccountObj", "f" * 24)
 
 
+def test_get_says_at_once_that_the_acting_user_has_no_right_to_a_record(server: Simulator) -> None:
+    client = client_of(server)
+    record_id = next(iter(server.tenant.visible("AccountObj")))
+    server.tenant.hide("AccountObj", record_id)
+    with pytest.raises(RefusedError, match="50009") as refused:
+        client.get("AccountObj", record_id)
+    assert refused.value.code == 50009
+    assert client.calls["/cgi/crm/v2/data/get"] == 1
+
+
 def test_objects_and_their_descriptions_are_told(server: Simulator) -> None:
     client = client_of(server)
     assert "AccountObj" in {each["describeApiName"] for each in client.objects()}

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from fenxiang_sync.lookback import Lookback
     from fenxiang_sync.mapping import Constant, Field
     from fenxiang_sync.pipeline import Pipeline, Source
-    from fenxiang_sync.rows import IdCheck
+    from fenxiang_sync.reconcile import Reconcile
+    from fenxiang_sync.rows import DeletePolicy, IdCheck
     from fenxiang_sync.source import Bounds, Filter, Operator
     from fenxiang_sync.targets.hub import HubTarget
     from fenxiang_sync.targets.qeasy import QeasyStore
@@ -25,6 +26,7 @@ __all__ = [
     "Bounds",
     "Condition",
     "Constant",
+    "DeletePolicy",
     "Field",
     "Filter",
     "HubTarget",
@@ -34,6 +36,7 @@ __all__ = [
     "Operator",
     "Pipeline",
     "QeasyStore",
+    "Reconcile",
     "Source",
     "WriteApi",
     "as_is",
@@ -54,6 +57,7 @@ _HOMES = {
     "Bounds": "fenxiang_sync.source",
     "Condition": "fenxiang_sync.condition",
     "Constant": "fenxiang_sync.mapping",
+    "DeletePolicy": "fenxiang_sync.rows",
     "Field": "fenxiang_sync.mapping",
     "Filter": "fenxiang_sync.source",
     "HubTarget": "fenxiang_sync.targets.hub",
@@ -63,6 +67,7 @@ _HOMES = {
     "Operator": "fenxiang_sync.source",
     "Pipeline": "fenxiang_sync.pipeline",
     "QeasyStore": "fenxiang_sync.targets.qeasy",
+    "Reconcile": "fenxiang_sync.reconcile",
     "Source": "fenxiang_sync.pipeline",
     "WriteApi": "fenxiang_sync.targets.write",
 }

@@ -6,6 +6,7 @@
     ├── DeclarationError     a DAG file is wrong           fail now; a person mends the declaration
     ├── SetupError           a connection, pool or setting fail now; a person mends the set-up
     │   └── ParamError       a param of a manual run       fail now, before any call
+    ├── QuestionError        a person must say yes     fail now, with nothing done; a person answers
     ├── RefusedError         the other side refuses us     fail now; a person acts there (code, permission, path)
     │   └── QuotaError       day quota spent, or no pack   fail now; more tries only spend more
     ├── TransientError       it may work later             try again, after `retry_after` if it says so
@@ -35,6 +36,10 @@ class SetupError(FenxiangSyncError):
 
 class ParamError(SetupError, ValueError):
     """A param of a manual run cannot be used."""
+
+
+class QuestionError(FenxiangSyncError):
+    """What would be done may be a mistake; the text asks a person, and says how to answer."""
 
 
 class RefusedError(FenxiangSyncError):

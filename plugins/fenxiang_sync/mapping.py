@@ -21,7 +21,7 @@ import msgspec
 
 from fenxiang_sync.convert import Converter, as_is, converter, epoch_ms, integer, is_null, text, written
 from fenxiang_sync.errors import DeclarationError, RecordError
-from fenxiang_sync.rows import Row
+from fenxiang_sync.rows import Row, is_voided
 
 ENGINE_FIELDS = ("_id", "last_modified_time", "version", "life_status", "is_deleted")
 """What every query asks for besides the declared fields: identity, order, and whether the record is voided."""
@@ -236,6 +236,7 @@ class Mapping:
             version=version,
             content=content,
             hash=_digest(content) if _AS_WRITTEN.issuperset(map(type, values)) else content_hash(content),
+            voided=is_voided(record.get("life_status"), record.get("is_deleted")),
         )
 
     def _id(self, content: dict[str, Any], record: Record[str, Any], rejected: list[_Rejected]) -> str:

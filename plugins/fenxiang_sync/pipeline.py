@@ -32,12 +32,14 @@ from fenxiang_sync.convert import SHANGHAI, converter, time_zone, written
 from fenxiang_sync.errors import DeclarationError
 from fenxiang_sync.lookback import Lookback, lookback_problems
 from fenxiang_sync.mapping import Constant, Entry, Mapping
-from fenxiang_sync.rows import IdCheck
+from fenxiang_sync.reconcile import Reconcile
+from fenxiang_sync.rows import DeletePolicy, IdCheck
 from fenxiang_sync.source import Bounds, Filter, is_custom
 from fenxiang_sync.source.query import MAX_LIMIT
-from fenxiang_sync.targets.protocol import Target
+from fenxiang_sync.targets.protocol import Target, removals_of
 
 _WIDEST_CELL = 160
+_DAILY = Reconcile()
 
 
 @names_its_words
@@ -89,6 +91,8 @@ class Pipeline:
     counted as filtered. `key` is the target path of the row's id (by default where ``_id`` goes), `number` the source
     field that people search by. `start` is from when on the target is to be complete; `reach_back` how far a
     scheduled run heals gaps. `lookbacks` are further schedules that read the last hours or days again.
+    `delete_policy` is for rows whose record is voided or gone (by default they are flagged where the target can, else
+    ignored); `reconcile` says when they are looked for, None never.
     """
 
     name: str
@@ -106,6 +110,8 @@ class Pipeline:
     id_check: IdCheck = IdCheck.UPSERT_ON_CHANGE
     reach_back: timedelta = timedelta(days=31)
     lookbacks: Sequence[Lookback] = ()
+    delete_policy: DeletePolicy | None = None
+    reconcile: Reconcile | None = _DAILY
     tags: Sequence[str] = ()
     owner: str = "airflow"
 
@@ -131,6 +137,13 @@ class Pipeline:
         """Whether a record is kept, by the conditions."""
         return keeper(self.conditions)
 
+    @property
+    def removes(self) -> DeletePolicy:
+        """What is done to rows whose record is voided or gone."""
+        if self.delete_policy is not None:
+            return self.delete_policy
+        return DeletePolicy.FLAG if DeletePolicy.FLAG in removals_of(self.target) else DeletePolicy.IGNORE
+
     @functools.cached_property
     def config_hash(self) -> str:
         """16 hex digits over what decides which rows reach the target; equal in every process and on every machine.
@@ -147,6 +160,7 @@ class Pipeline:
             "number": self.number,
             "target": self.target.describe(),
             "id_check": self.id_check,
+            "removes": self.removes,
         }
         return sha256(msgspec.json.encode(says, order="sorted")).hexdigest()[:16]
 
@@ -171,6 +185,8 @@ class Pipeline:
                     f"DAG `{self.name}.{each.id}`"
                     for each in self.lookbacks
                 ),
+                f"- **Rows of voided or deleted records** {_REMOVES[self.removes]}; "
+                f"looked for {_looks(self.reconcile)}",
             ]
         )
         yield "\n".join(
@@ -198,8 +214,21 @@ class Pipeline:
         yield from number_problems(self.number)
         if not isinstance(self.id_check, IdCheck):
             yield f"id_check={self.id_check!r}: give IdCheck.UPSERT_ON_CHANGE, or Qeasy's true as IdCheck.SKIP_EXISTING"
+        yield from self._delete_problems()
         yield from self._time_problems()
         yield from self._word_problems()
+
+    def _delete_problems(self) -> Iterator[str]:
+        policy, can = self.removes, removals_of(self.target)
+        if not isinstance(policy, DeletePolicy):
+            yield f"delete_policy={policy!r}: give DeletePolicy.IGNORE, DeletePolicy.FLAG or DeletePolicy.DELETE"
+        elif policy not in (DeletePolicy.IGNORE, *can):
+            words = ", ".join(f"DeletePolicy.{each.name}" for each in (DeletePolicy.IGNORE, *sorted(can)))
+            yield f"delete_policy=DeletePolicy.{policy.name}: the target cannot do that; it takes {words}"
+        if isinstance(self.reconcile, Reconcile):
+            yield from (f"reconcile: {problem}" for problem in self.reconcile.problems())
+        elif self.reconcile is not None:
+            yield f"reconcile={self.reconcile!r}: give Reconcile(…), or None for none"
 
     def _time_problems(self) -> Iterator[str]:
         if self.schedule is not None:
@@ -246,6 +275,20 @@ def _conditions(filters: Sequence[Filter]) -> str:
 
 def _kept(conditions: Sequence[Sequence[Condition]]) -> str:
     return " or ".join(" and ".join(f"`{_cell(str(condition))}`" for condition in each) for each in conditions)
+
+
+_REMOVES = {
+    DeletePolicy.IGNORE: "are left at the target",
+    DeletePolicy.FLAG: "are flagged at the target",
+    DeletePolicy.DELETE: "are deleted at the target",
+}
+
+
+def _looks(reconcile: Reconcile | None) -> str:
+    """When they are looked for."""
+    if reconcile is None:
+        return "by nobody"
+    return f"`{reconcile.schedule}`" if reconcile.schedule else "by hand"
 
 
 def _rhythm(schedule: str | None, timezone: str) -> str:

@@ -29,13 +29,33 @@ class IdCheck(StrEnum):
     """Qeasy ``idCheck: false``: every reading is sent."""
 
 
+class DeletePolicy(StrEnum):
+    """What becomes of a row whose record is voided (作废) or gone."""
+
+    IGNORE = "ignore"
+    """The row stays as it is."""
+    FLAG = "flag"
+    """The row stays and is marked as removed."""
+    DELETE = "delete"
+    """The row is taken away; a voided record gives none any more."""
+
+
+def is_voided(life_status: object, is_deleted: object) -> bool:
+    """Whether a record is voided: its life status says so (vendor documentation), or it is in the recycle bin.
+
+    >>> is_voided("invalid", None), is_voided("normal", True), is_voided("normal", False)
+    (True, True, False)
+    """
+    return life_status == "invalid" or is_deleted is True or is_deleted == "true"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
     """One row for the target.
 
     `id` is the row's key at the target, `source_id` the Fenxiang ``_id`` it came from. Rows of one id are
     ordered by (`modified_ms`, `version`): Fenxiang's ``last_modified_time`` in epoch milliseconds and its
-    ``version``. `hash` is of `content` alone.
+    ``version``. `hash` is of `content` alone. `voided`: the record is in the recycle bin.
     """
 
     id: str
@@ -45,3 +65,4 @@ class Row:
     version: int
     content: dict[str, Any]
     hash: str
+    voided: bool = False

@@ -3,6 +3,8 @@
 ::
 
     plan ─► segment × n ( extract ─► transform ─► load ) ─► verify
+
+Beside it stands ``<name>.reconcile``, which compares all that is held with the source (`reconcile_dag`).
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from fenxiang_sync.airflow.operators import (
 from fenxiang_sync.airflow.params import lookback_params, run_params
 from fenxiang_sync.airflow.pools import pool_name, target_pool
 from fenxiang_sync.airflow.priority import LOOKBACK_WEIGHT, RunPriority
+from fenxiang_sync.airflow.reconcile import reconcile_dag
 from fenxiang_sync.airflow.retries import retry_arguments
 from fenxiang_sync.airflow.timetable import EVERYTHING, WindowTimetable
 from fenxiang_sync.checks import spoken_span
@@ -32,12 +35,20 @@ from fenxiang_sync.lookback import Lookback
 from fenxiang_sync.pipeline import Pipeline
 
 
+OF_SYNC = (
+    "dag_id", "dag_display_name", "description", "doc_md", "schedule", "start_date", "end_date", "catchup", "params",
+    "max_active_runs",
+)  # fmt: skip
+"""Arguments that are for the pipeline's own DAG alone."""
+
+
 def sync_dag(pipeline: Pipeline, **overrides: Any) -> DAG:
     """The DAG that keeps a pipeline's target up to date; assign it to a name in the DAG file. Each lookback of the
     pipeline becomes a DAG beside it, ``account.lookback-2d``.
 
     `overrides` are arguments of Airflow's ``DAG`` (``owner_links``, ``deadline``, ``max_active_runs`` …) that win over
-    what is made here. `default_args` are merged.
+    what is made here. `default_args` are merged. Those that are not about times and names are for the reconcile DAG
+    too.
     """
     schedule = overrides.pop("schedule", _schedule(pipeline))
     arguments: dict[str, Any] = {
@@ -57,6 +68,8 @@ def sync_dag(pipeline: Pipeline, **overrides: Any) -> DAG:
         _tasks(pipeline)
     for lookback in pipeline.lookbacks:
         _lookback_dag(pipeline, lookback, arguments)
+    # Airflow finds it in the DAG file by itself: it registers every DAG that a ``with`` has ended of.
+    reconcile_dag(pipeline, **{name: value for name, value in overrides.items() if name not in OF_SYNC})
     return dag
 
 

@@ -7,6 +7,8 @@ from typing import Any
 
 from fenxiang_sync.hub import Hub, RunRecord
 from fenxiang_sync.steps import Plan, Run
+from fenxiang_sync.steps.reconcile import Reconciled, Survey
+from fenxiang_sync.steps.reconcile.survey import RECONCILE
 from fenxiang_sync.steps.verify import Report
 from fenxiang_sync.window import Window
 
@@ -20,25 +22,30 @@ class Journal:
         self._dag_run = dag_run
 
     def started(self, plan: Plan) -> None:
-        self._write("running", plan, {"segments": len(plan.segments), "dry_run": plan.dry_run})
+        numbers = {"segments": len(plan.segments), "dry_run": plan.dry_run}
+        self._write("running", _span(plan), numbers, kind=plan.kind.value)
 
     def finished(self, plan: Plan, report: Report) -> None:
-        self._write("success", plan, report.to_json(), requests=report.requests)
+        self._write("success", _span(plan), report.to_json(), requests=report.requests, kind=plan.kind.value)
 
     def failed(self, task: str, error: Exception) -> None:
         planned = Plan.of(self._run) if self._run.folder.load("plan") else None
-        self._write("failed", planned, {"task": task, "error": type(error).__name__, "reason": str(error)})
+        self._fail(task, error, _span(planned) if planned else None, planned.kind.value if planned else "")
 
-    def _write(self, state: str, plan: Plan | None, numbers: dict[str, Any], requests: int = 0) -> None:
+    def _fail(self, task: str, error: Exception, window: Window | None, kind: str = "") -> None:
+        self._write("failed", window, {"task": task, "error": type(error).__name__, "reason": str(error)}, kind=kind)
+
+    def _write(
+        self, state: str, window: Window | None, numbers: dict[str, Any], requests: int = 0, kind: str = ""
+    ) -> None:
         now = datetime.now(UTC)
-        windows = [each for each in (*plan.windows, plan.window) if not each.empty] if plan else []
         self._hub.record_run(
             RunRecord(
                 pipeline=self._run.pipeline.name,
                 run=self._run.id,
-                kind=plan.kind.value if plan else self._kind(),
+                kind=kind or self._kind(),
                 state=state,
-                window=Window(min(windows).since_ms, max(each.until_ms for each in windows)) if windows else None,
+                window=window,
                 started_at=self._dag_run.start_date or now,
                 finished_at=None if state == "running" else now,
                 config_hash=self._run.pipeline.config_hash,
@@ -52,3 +59,23 @@ class Journal:
         companion = self._run.id.removesuffix(self._dag_run.run_id)
         run_type = self._dag_run.run_type
         return companion.split("-")[0].rstrip(".") or str(getattr(run_type, "value", run_type))
+
+
+class ReconcileJournal(Journal):
+    """The same for a reconcile; its kind is in the survey."""
+
+    def surveyed(self, made: Survey) -> None:
+        numbers = {"compared": made.held, "estimated": made.calls, "form": made.form.value, "dry_run": made.dry_run}
+        self._write("running", made.span, numbers, kind=made.kind)
+
+    def reconciled(self, made: Survey, report: Reconciled) -> None:
+        self._write("success", made.span, report.to_json(), requests=report.requests, kind=made.kind)
+
+    def failed(self, task: str, error: Exception) -> None:
+        made = Survey.of(self._run) if self._run.folder.load("survey") else None
+        self._fail(task, error, made.span if made else None, made.kind if made else RECONCILE)
+
+
+def _span(plan: Plan) -> Window | None:
+    windows = [each for each in (*plan.windows, plan.window) if not each.empty]
+    return Window(min(windows).since_ms, max(each.until_ms for each in windows)) if windows else None

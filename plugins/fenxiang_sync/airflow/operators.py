@@ -14,6 +14,7 @@ import pendulum
 from airflow.sdk import Asset, BaseOperator
 
 from fenxiang_sync.airflow.deployment import Deployment
+from fenxiang_sync.airflow.journal import Journal
 from fenxiang_sync.airflow.params import asked, lookback_asked
 from fenxiang_sync.errors import FenxiangSyncError, ParamError
 from fenxiang_sync.lookback import Lookback
@@ -46,16 +47,22 @@ class PipelineOperator(BaseOperator):
     def execute(self, context: Any) -> Any:
         deployment = Deployment()
         try:
-            return self.step(deployment.run(self.pipeline, context), deployment, context)
+            return self.step(self.run_of(deployment, context), deployment, context)
         except FenxiangSyncError as error:
             context["told"] = f" · {type(error).__name__}"
             context["ti"].xcom_push(key=FAILURE, value=f"{type(error).__name__}: {error}")
             with suppress(FenxiangSyncError):  # the reason of the failure may be the hub or the stage itself
-                deployment.journal(deployment.run(self.pipeline, context), context).failed(self.task_id, error)
+                self.journal_of(deployment, context).failed(self.task_id, error)
             log.debug("Where it was raised", exc_info=error)
             raise error.with_traceback(None) from None  # a log that ends with what to do, not with a page of our files
         finally:
             deployment.close()
+
+    def run_of(self, deployment: Deployment, context: Any) -> Run:
+        return deployment.run(self.pipeline, context)
+
+    def journal_of(self, deployment: Deployment, context: Any) -> Journal:
+        return deployment.journal(self.run_of(deployment, context), context)
 
     @abstractmethod
     def step(self, run: Run, deployment: Deployment, context: Any) -> Any:
@@ -90,7 +97,7 @@ class PlanOperator(PipelineOperator):
 
     def _told(self, segment: Segment) -> dict[str, Any]:
         count = "" if segment.count is None else f" · ~{segment.count:,}"
-        label = f"{segment.index:03d} · {_local(segment.window, self.pipeline.timezone)}{count}"
+        label = f"{segment.index:03d} · {span_label(segment.window, self.pipeline.timezone)}{count}"
         return {"index": segment.index, "count": segment.count, "label": label, **segment.window.to_json()}
 
 
@@ -105,10 +112,13 @@ class SegmentOperator(PipelineOperator):
 
     def step(self, run: Run, deployment: Deployment, context: Any) -> dict[str, int]:
         given: Mapping[str, Any] = self.segment
-        numbers = self.segment_step(run, Plan.of(run).segment(given["index"]), deployment)
+        numbers = self.segment_step(run, self.segment_of(run, given["index"]), deployment)
         context["told"] = " · " + ", ".join(f"{value:,} {name}" for name, value in numbers.items() if value)
         log.info("%s%s", given["label"], context["told"])
         return numbers
+
+    def segment_of(self, run: Run, index: int) -> Segment:
+        return Plan.of(run).segment(index)
 
     @abstractmethod
     def segment_step(self, run: Run, segment: Segment, deployment: Deployment) -> dict[str, int]:
@@ -250,7 +260,7 @@ def _moment(value: datetime | str | None, name: str, interval_bound: datetime | 
     return moment
 
 
-def _local(window: Window, timezone: str) -> str:
+def span_label(window: Window, timezone: str) -> str:
     zone = pendulum.timezone(timezone)
     since, until = (moment.astimezone(zone) for moment in (window.since, window.until))
     return f"{since:%Y-%m-%d %H:%M} → {until:{'%H:%M' if until.date() == since.date() else '%Y-%m-%d %H:%M'}}"

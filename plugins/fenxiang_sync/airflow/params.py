@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from difflib import get_close_matches
 from typing import Any
@@ -15,6 +15,7 @@ from airflow.sdk import Param
 from fenxiang_sync.errors import ParamError
 from fenxiang_sync.lookback import Lookback
 from fenxiang_sync.steps.plan import Asked, Kind
+from fenxiang_sync.steps.reconcile import Wanted
 
 log = logging.getLogger(__name__)
 
@@ -96,6 +97,80 @@ def asked(context: Mapping[str, Any], *, timezone: str = "Asia/Shanghai") -> Ask
     return Asked(kind=kind, since=_utc(start), until=_utc(end), dry_run=dry_run)
 
 
+def reconcile_params() -> dict[str, Param]:
+    """The params of a pipeline's reconcile DAG. Left as they are, a run compares all that is certified, by counts."""
+    return {
+        "since": Param(
+            None,
+            type=["null", "string"],
+            format="date-time",
+            title="Since (起始时间)",
+            description="Compare records modified from this moment on. Empty: all. "
+            "对账此时刻起修改的记录；留空则全部。",
+        ),
+        "until": Param(
+            None,
+            type=["null", "string"],
+            format="date-time",
+            title="Until (结束时间)",
+            description="Compare records modified before this moment. Empty: all that is certified. "
+            "对账此时刻之前修改的记录；留空则到已核对的终点。",
+        ),
+        "full": Param(
+            False,
+            type="boolean",
+            title="Full sweep (逐条核对)",
+            description="Compare id by id instead of by counts: one call for 100 records. "
+            "逐条比对，每 100 条一次调用。",
+        ),
+        "deep": Param(
+            None,
+            type=["null", "boolean"],
+            title="Deep (重读内容)",
+            description="Read every content again, to find changes without a new stamp (formulas, labels). Empty: as "
+            "declared. 重读全部内容，发现未更新修改时间的变化；留空则按声明。",
+        ),
+        "dry_run": Param(
+            False,
+            type="boolean",
+            title="Dry run (空跑)",
+            description="Only say what differs: read nothing again, mark and remove nothing. "
+            "只报告差异，不做任何更改。",
+        ),
+        "confirm_drops": Param(
+            None,
+            type=["null", "integer"],
+            minimum=0,
+            title="Confirm drops (确认删除)",
+            description="The answer to a run that stopped with a question: up to so many records may be gone. "
+            "对因大量记录消失而停止的对账的答复：允许消失的记录数上限。",
+        ),
+    }
+
+
+def reconcile_wanted(context: Mapping[str, Any], *, timezone: str = "Asia/Shanghai") -> Wanted:
+    """What a reconcile was asked for; raises `ParamError` for params that cannot be meant."""
+    run = context["dag_run"]
+    given = dict(context.get("params") or {})
+    _check_names(given, tuple(reconcile_params()))
+    if _kind(str(getattr(run.run_type, "value", run.run_type))) is Kind.SCHEDULED:
+        return Wanted(scheduled=True)
+    since, until = _instant(given, "since", timezone), _instant(given, "until", timezone)
+    if since and until and since >= until:
+        raise ParamError(f"Param since ({given['since']!r}) must be before until ({given['until']!r})")
+    confirmed = given.get("confirm_drops")
+    if confirmed is not None and (type(confirmed) is not int or confirmed < 0):
+        raise ParamError(f"Param confirm_drops is {confirmed!r}; give a number of records, from 0 on")
+    return Wanted(
+        since=since,
+        until=until,
+        full=_flag(given, "full"),
+        deep=None if given.get("deep") is None else _flag(given, "deep"),
+        dry_run=_flag(given, "dry_run"),
+        confirmed=confirmed or 0,
+    )
+
+
 def _kind(run_type: str) -> Kind:
     return {"scheduled": Kind.SCHEDULED, "backfill": Kind.BACKFILL}.get(run_type, Kind.MANUAL)
 
@@ -112,8 +187,7 @@ def _asked_by_hand(given: Mapping[str, Any], run_after: datetime, timezone: str)
     return Asked(kind=Kind.MANUAL, since=since, until=until, full=full, dry_run=_flag(given, "dry_run"))
 
 
-def _check_names(given: Mapping[str, Any]) -> None:
-    known = ("since", "until", "full", "dry_run")
+def _check_names(given: Mapping[str, Any], known: Sequence[str] = ("since", "until", "full", "dry_run")) -> None:
     for name in given:
         if name not in known:
             near = get_close_matches(name, known, n=1)

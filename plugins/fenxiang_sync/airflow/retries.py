@@ -11,6 +11,7 @@ from fenxiang_sync.errors import (
     DeclarationError,
     FenxiangSyncError,
     IncompleteError,
+    QuestionError,
     QuotaError,
     RefusedError,
     SetupError,
@@ -27,6 +28,7 @@ LONGEST_DELAY = timedelta(minutes=10)
 TRIES: tuple[tuple[type[FenxiangSyncError], int, str], ...] = (
     (DeclarationError, 1, "the declaration in the DAG file must be mended"),
     (SetupError, 1, "a connection, param, pool or setting must be mended"),
+    (QuestionError, 1, "a person must answer"),
     (QuotaError, 1, "the quota is spent, and another try would spend more"),
     (RefusedError, 1, "the other side refuses, and would refuse again"),
     (IncompleteError, 2, "read and held differ again; the next run reads this span once more"),

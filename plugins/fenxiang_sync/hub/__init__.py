@@ -4,6 +4,8 @@
 `store`             Hub: the one door
 `ledger`            claim, sending, settle: what is sent, and once
 `records`           reading the ledger
+`sources`           the records of the source, as they were last seen
+`removals`          rows whose record is voided or gone
 `letters`           dead letters
 `runs`              runs and their numbers
 `certificates`      proved spans of time
@@ -25,21 +27,28 @@ from fenxiang_sync.hub.late import LateArrival, LateBin
 from fenxiang_sync.hub.ledger import Decision, Settled
 from fenxiang_sync.hub.letters import DeadLetter, StoredLetter
 from fenxiang_sync.hub.records import Record
+from fenxiang_sync.hub.removals import Due
 from fenxiang_sync.hub.runs import RunRecord
+from fenxiang_sync.hub.sources import Entry, Listed, Seen
 from fenxiang_sync.hub.store import Hub
-from fenxiang_sync.hub.tables import Status
+from fenxiang_sync.hub.tables import Presence, Status
 
 __all__ = [
     "Certificate",
     "DayCalls",
     "DeadLetter",
     "Decision",
+    "Due",
+    "Entry",
     "Hub",
     "LateArrival",
     "LateBin",
+    "Listed",
     "Look",
+    "Presence",
     "Record",
     "RunRecord",
+    "Seen",
     "Settled",
     "Status",
     "StoredLetter",

@@ -105,6 +105,7 @@ class Held(NamedTuple):
     claim_version: int | None
     claim_until: int | None
     in_flight_at: int | None
+    removed_at: int | None
 
     @property
     def delivered(self) -> tuple[int, int] | None:
@@ -124,6 +125,10 @@ class Held(NamedTuple):
     def in_doubt(self) -> bool:
         """It may have arrived, and nobody knows."""
         return self.status == Status.IN_DOUBT or (self.open and self.in_flight_at is not None)
+
+    def misses(self, row: Row) -> bool:
+        """Whether the delete policy was done to a row whose record has come back."""
+        return self.removed_at is not None and not row.voided
 
     def is_claim_of(self, row: Row, holder: str) -> bool:
         return (
@@ -161,7 +166,7 @@ def decide(row: Row, held: Held | None, claimant: Claimant, now_ms: int) -> Deci
     elif held.open:
         if stamp < held.claimed:
             return Decision.STALE
-    elif delivered is not None and _is_there(row, held, claimant):
+    elif delivered is not None and not held.misses(row) and _is_there(row, held, claimant):
         return Decision.DELIVERED if _is_by_this_run(row, held, claimant) else Decision.UNCHANGED
     return Decision.NEW if delivered is None else Decision.CHANGED
 
@@ -245,8 +250,8 @@ _SETTLE = Upsert(
 _DELIVER = Upsert(
     record,
     key=("pipeline", "id"),
-    columns=(*_SETTLE.columns, "modified_ms", "version", "content_hash", "content"),
-    update=(*_SETTLE.update, "modified_ms", "version", "content_hash", "content"),
+    columns=(*_SETTLE.columns, "modified_ms", "version", "content_hash", "removed_at", "content"),
+    update=(*_SETTLE.update, "modified_ms", "version", "content_hash", "removed_at", "content"),
 )
 
 
@@ -459,7 +464,7 @@ class _Writer:
         _DELIVER.run(
             self._connection,
             [
-                (*self._settled(one), one.row.modified_ms, one.row.version, one.row.hash, dumps(one.row.content))
+                (*self._settled(one), one.row.modified_ms, one.row.version, one.row.hash, None, dumps(one.row.content))
                 for one in delivered
             ],
         )

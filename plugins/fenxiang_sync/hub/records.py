@@ -23,7 +23,7 @@ _UNFINISHED = text("status <> 2")  # written as in the partial index, which is u
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
     """One id of a pipeline. `modified_ms`, `version`, `hash` and `content` are of what the target holds (None before
-    a delivery); `claim_*` are of what is being sent, or was sent last."""
+    a delivery; content and hash also after a deletion); `claim_*` are of what is being sent, or was sent last."""
 
     id: str
     source_id: str
@@ -47,6 +47,7 @@ class Record:
     claim_version: int | None
     claim_until: datetime | None
     in_flight_at: datetime | None
+    removed_at: datetime | None
     claim_content: dict[str, Any] | None
 
 

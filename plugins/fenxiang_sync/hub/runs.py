@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, select
+from sqlalchemy import Row, Select, select
 
 from fenxiang_sync.hub.bulk import Upsert
 from fenxiang_sync.hub.connect import Database
@@ -17,8 +18,8 @@ from fenxiang_sync.window import Window, to_ms
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRecord:
-    """One run. `kind`: scheduled, manual, backfill, lookback; `state`: running, success, failed; `window` is None for
-    none yet.
+    """One run. `kind`: scheduled, manual, backfill, lookback, reconcile, sweep; `state`: running, success, failed;
+    `window` is None for none yet.
 
     `numbers` is what the run says of itself (counts by outcome, seconds, …), any JSON.
     """
@@ -58,6 +59,23 @@ class Runs:
         query = select(table).where(table.c.pipeline == pipeline).order_by(*newest).limit(limit)
         with self._database.reading() as connection:
             return [_run(found) for found in connection.execute(query)]
+
+    def last(self, pipeline: str, kinds: Sequence[str]) -> RunRecord | None:
+        """The newest of these kinds that succeeded."""
+        return self._one(_of(pipeline, kinds).where(table.c.state == "success").order_by(table.c.started_at.desc()))
+
+    def first(self, pipeline: str, kinds: Sequence[str]) -> RunRecord | None:
+        """The oldest of these kinds."""
+        return self._one(_of(pipeline, kinds).order_by(table.c.started_at))
+
+    def _one(self, query: Select[Any]) -> RunRecord | None:
+        with self._database.reading() as connection:
+            found = connection.execute(query.limit(1)).one_or_none()
+        return None if found is None else _run(found)
+
+
+def _of(pipeline: str, kinds: Sequence[str]) -> Select[Any]:
+    return select(table).where(table.c.pipeline == pipeline, table.c.kind.in_(kinds))
 
 
 def _values(run: RunRecord) -> tuple[Any, ...]:

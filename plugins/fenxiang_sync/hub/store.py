@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from types import TracebackType
@@ -17,9 +17,11 @@ from fenxiang_sync.hub.ledger import Claimant, Decision, Ledger, Settled
 from fenxiang_sync.hub.letters import DeadLetter, Letters, StoredLetter
 from fenxiang_sync.hub.notes import Change, Notes
 from fenxiang_sync.hub.records import Record, Records
+from fenxiang_sync.hub.removals import Removals
 from fenxiang_sync.hub.runs import RunRecord, Runs
 from fenxiang_sync.hub.schema import migrate
-from fenxiang_sync.hub.tables import Status
+from fenxiang_sync.hub.sources import Listed, Seen, Sources
+from fenxiang_sync.hub.tables import Presence, Status
 from fenxiang_sync.rows import IdCheck, Row
 from fenxiang_sync.window import Window
 
@@ -42,6 +44,9 @@ class Hub:
         self._leases = Leases(database)
         self._notes = Notes(database)
         self._records = Records(database)
+        self._sources = Sources(database)
+        self.removals = Removals(database)
+        """Rows whose record is voided or gone."""
 
     @classmethod
     def connect(cls, url: str) -> Self:
@@ -157,6 +162,20 @@ class Hub:
         """How many records stand where; statuses that no record has are left out."""
         return self._records.counts(pipeline)
 
+    # What the source has
+
+    def see(self, pipeline: str, seen: Sequence[Seen], *, run: str, now: datetime) -> None:
+        """Note records of the source that were read and have an outcome, whatever it is."""
+        self._sources.see(pipeline, seen, run, now)
+
+    def mark(self, pipeline: str, ids: Mapping[str, int], presence: Presence, *, run: str, now: datetime) -> int:
+        """Note why queries do not list these records any more, each in the version (epoch ms) that is meant."""
+        return self._sources.mark(pipeline, ids, presence, run, now)
+
+    def listed(self, pipeline: str) -> Listed:
+        """The records of the source that queries list, by what was read."""
+        return Listed(self._database, pipeline)
+
     # Dead letters
 
     def bury(self, letters: Sequence[DeadLetter], now: datetime) -> None:
@@ -189,6 +208,14 @@ class Hub:
     def runs(self, pipeline: str, limit: int = 50) -> list[RunRecord]:
         """The newest runs first."""
         return self._runs.latest(pipeline, limit)
+
+    def last_run(self, pipeline: str, kinds: Sequence[str]) -> RunRecord | None:
+        """The newest run of these kinds that succeeded."""
+        return self._runs.last(pipeline, kinds)
+
+    def first_run(self, pipeline: str, kinds: Sequence[str]) -> RunRecord | None:
+        """The oldest run of these kinds, however it ended."""
+        return self._runs.first(pipeline, kinds)
 
     def certify(self, certificate: Certificate, *, now: datetime) -> None:
         """Store the proof of one window; the same run's proof of the same window is replaced."""

@@ -2,6 +2,7 @@
 
 ==============================  ==========================================================================
 ``fenxiang_record``             one row per pipeline and row id: what the target holds, and who is sending what
+``fenxiang_source``             one row per pipeline and record of the source: what was read of it last
 ``fenxiang_dead_letter``        what could not be mapped or was refused, parked for people
 ``fenxiang_run``                the runs and their numbers
 ``fenxiang_certificate``        spans of `last_modified_time` that a run has proved complete
@@ -59,6 +60,24 @@ class Status(IntEnum):
     """It was sent, and no answer came back."""
 
 
+class Presence(IntEnum):
+    """Where a record of the source was when it was last looked at."""
+
+    PRESENT = 0
+    VOIDED = 1
+    """作废: in the recycle bin; may be recovered."""
+    LEFT = 2
+    """It no longer passes the filters of the pipeline's source."""
+    HIDDEN = 3
+    """It may not be seen: as a rule the acting user has lost the right to it. It is not deleted."""
+    VANISHED = 4
+    """Deleted."""
+
+
+REMOVING = (Presence.VOIDED, Presence.LEFT, Presence.VANISHED)
+"""The delete policy is for the rows of these."""
+
+
 class Instant(TypeDecorator[datetime]):
     """An aware datetime, stored as epoch milliseconds."""
 
@@ -104,6 +123,7 @@ record = Table(
     Column("claim_version", BigInteger),
     Column("claim_until", Instant, comment="NULL: nobody is sending it"),
     Column("in_flight_at", Instant, comment="set before it is sent to a target that cannot upsert"),
+    Column("removed_at", Instant, comment="the delete policy was done to it; NULL: the target holds it"),
     Column("content", Text, comment="JSON of what was delivered"),
     Column("claim_content", Text, comment="JSON of what may have arrived, while that is in doubt"),
     Index("fenxiang_record_source", "pipeline", "source_id"),
@@ -115,6 +135,26 @@ record = Table(
         "id",
         sqlite_where=text("status <> 2"),
         postgresql_where=text("status <> 2"),
+    ),
+)
+
+source = Table(
+    "fenxiang_source",
+    metadata,
+    Column("pipeline", _KEY, primary_key=True),
+    Column("source_id", _KEY, primary_key=True, comment="Fenxiang _id"),
+    Column("modified_ms", BigInteger, nullable=False, comment="of the newest version that has an outcome"),
+    Column("listed_ms", BigInteger, comment="the same, while queries list the record; NULL: they do not"),
+    Column("presence", SmallInteger, nullable=False, comment="0 present, 1 voided, 2 left, 3 hidden, 4 vanished"),
+    Column("run_id", _KEY, nullable=False, comment="the run that wrote this"),
+    Column("changed_at", Instant, nullable=False),
+    Index("fenxiang_source_listed", "pipeline", "listed_ms", "source_id"),
+    Index(
+        "fenxiang_source_absent",
+        "pipeline",
+        "source_id",
+        sqlite_where=text("presence <> 0"),
+        postgresql_where=text("presence <> 0"),
     ),
 )
 
@@ -161,7 +201,7 @@ run = Table(
     metadata,
     Column("pipeline", _KEY, primary_key=True),
     Column("run_id", _KEY, primary_key=True),
-    Column("kind", Text, nullable=False, comment="scheduled, manual, backfill, lookback"),
+    Column("kind", Text, nullable=False, comment="scheduled, manual, backfill, lookback; reconcile, sweep"),
     Column("state", Text, nullable=False, comment="running, success, failed"),
     Column("since_ms", BigInteger),
     Column("until_ms", BigInteger),

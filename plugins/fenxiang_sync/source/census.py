@@ -14,6 +14,7 @@ from itertools import islice
 from typing import NamedTuple, Protocol
 
 from fenxiang_sync.errors import IncompleteError
+from fenxiang_sync.rows import is_voided
 from fenxiang_sync.source.client import FenxiangClient, Page
 from fenxiang_sync.source.paging import pages
 from fenxiang_sync.source.query import MAX_LIMIT, Filter, Operator, SearchQuery
@@ -36,6 +37,11 @@ class Sighting(NamedTuple):
     version: str | None
     life_status: str | None
     is_deleted: bool | None
+
+    @property
+    def voided(self) -> bool:
+        """Whether it is in the recycle bin (作废)."""
+        return is_voided(self.life_status, self.is_deleted)
 
 
 class Held(Protocol):
@@ -112,32 +118,47 @@ def sweep(
 
 
 def compare(
-    client: FenxiangClient, object_name: str, window: Window, filters: Sequence[Filter], held: Held
+    client: FenxiangClient,
+    object_name: str,
+    window: Window,
+    filters: Sequence[Filter],
+    held: Held,
+    *,
+    counting: bool = True,
 ) -> Iterator[Bucket]:
-    """The window in buckets: counted where both numbers agree, swept where not; bounded memory for any number."""
+    """The window in buckets: counted where both numbers agree, swept where not; bounded memory for any number.
+
+    Without `counting` everything is swept, in buckets of half `MEMORY` records at most.
+    """
     here = held.count(window)
-    if here <= SWEPT:
-        yield from _swept(client, object_name, window, filters, held, here)
+    if here <= (SWEPT if counting else MEMORY // 2):
+        yield from _swept(client, object_name, window, filters, held, here, counting)
         return
-    there = count(client, object_name, window, filters)
+    there = count(client, object_name, window, filters) if counting else None
     if there == here < CAP and _halves_agree(client, object_name, window, filters, held):
         yield Bucket(window=window, held=here, server=there, seen=None)
     elif window.length_ms < 2:
-        yield from _swept(client, object_name, window, filters, held, here)
+        yield from _swept(client, object_name, window, filters, held, here, counting)
     else:
         for half in window.halves():
-            yield from compare(client, object_name, half, filters, held)
+            yield from compare(client, object_name, half, filters, held, counting=counting)
 
 
 def _swept(
-    client: FenxiangClient, object_name: str, window: Window, filters: Sequence[Filter], held: Held, here: int
+    client: FenxiangClient,
+    object_name: str,
+    window: Window,
+    filters: Sequence[Filter],
+    held: Held,
+    here: int,
+    counting: bool,
 ) -> Iterator[Bucket]:
     seen: dict[str, Sighting] = {}
     for sighting in sweep(client, object_name, window, filters):
         seen[sighting.id] = sighting
         if len(seen) > MEMORY and window.length_ms >= 2:
             for half in window.halves():
-                yield from compare(client, object_name, half, filters, held)
+                yield from compare(client, object_name, half, filters, held, counting=counting)
             return
     yield Bucket(window=window, held=here, server=len(seen), seen=tuple(seen.values()))
 
@@ -169,20 +190,27 @@ def missing(
 
 
 def fetch(
-    client: FenxiangClient, object_name: str, ids: Iterable[str], projection: Sequence[str] = ()
+    client: FenxiangClient,
+    object_name: str,
+    ids: Iterable[str],
+    projection: Sequence[str] = (),
+    filters: Sequence[Filter] = (),
 ) -> Iterator[Page]:
-    """The records with these ids as they are now, 100 ids a call; one that is gone or may not be seen is left out."""
+    """The records with these ids as they are now, 100 ids a call; one that is gone, may not be seen or does not pass
+    the filters is left out."""
     remaining = iter(dict.fromkeys(ids))
     while batch := list(islice(remaining, MAX_LIMIT)):
-        yield from _fetched(client, object_name, batch, tuple(dict.fromkeys((ID, STAMP, *projection))))
+        yield from _fetched(client, object_name, batch, tuple(dict.fromkeys((ID, STAMP, *projection))), filters)
 
 
-def _fetched(client: FenxiangClient, object_name: str, batch: list[str], projection: Sequence[str]) -> Iterator[Page]:
+def _fetched(
+    client: FenxiangClient, object_name: str, batch: list[str], projection: Sequence[str], filters: Sequence[Filter]
+) -> Iterator[Page]:
     """The records of one batch. Only two empty pages say that the rest is not there."""
     wanted = dict.fromkeys(batch)
     empty = 0
     while wanted and empty < 2:
-        page = _answered(client, object_name, list(wanted), projection)
+        page = _answered(client, object_name, list(wanted), projection, filters)
         empty = 0 if page.records else empty + 1
         for record in page.records:
             del wanted[record[ID]]
@@ -190,12 +218,14 @@ def _fetched(client: FenxiangClient, object_name: str, batch: list[str], project
             yield page
 
 
-def _answered(client: FenxiangClient, object_name: str, ids: list[str], projection: Sequence[str]) -> Page:
+def _answered(
+    client: FenxiangClient, object_name: str, ids: list[str], projection: Sequence[str], filters: Sequence[Filter]
+) -> Page:
     """A page with some of these ids, each once; asked for again where it is another page."""
     search = SearchQuery(
         object_name=object_name,
         projection=projection,
-        filters=(Filter(ID, Operator.IN, ids),),
+        filters=(Filter(ID, Operator.IN, ids), *filters),
         orders=((ID, True),),
     )
     for _ in range(TRIES):

@@ -17,7 +17,7 @@ import requests
 
 from fenxiang_sync.errors import FenxiangSyncError, RefusedError, SetupError, ThrottledError, TokenError, TransientError
 from fenxiang_sync.source.auth import Credentials, Style, Token, Tokens, acting_user_by_mobile, explained
-from fenxiang_sync.source.codes import READ_CODES, Codes, error_for
+from fenxiang_sync.source.codes import GET_CODES, READ_CODES, Codes, error_for
 from fenxiang_sync.source.metering import Meter
 from fenxiang_sync.source.pacing import Pace, Paces
 from fenxiang_sync.source.query import SearchQuery, data_path
@@ -130,7 +130,8 @@ class FenxiangClient:
         return page
 
     def get(self, object_name: str, record_id: str) -> Json | None:
-        """The record, or None where the server answers without one. A refusal of the id is a `RefusedError`."""
+        """The record, or None where the server answers without one. A refusal of the id is a `RefusedError`, also
+        with code 50009: it stands for a time-out and for a record that the acting user has no right to."""
         body = {"data": {"dataObjectApiName": object_name, "objectDataId": record_id}}
         record = self._asked(data_path(object_name, "get"), body, _as_it_is).get("data")
         return record if isinstance(record, dict) and record else None
@@ -204,7 +205,8 @@ class FenxiangClient:
             received = self._wire.post(self._sealed(path, body, user, token))
         if received.date is not None:
             self._seen = received.date, self._now()
-        error = error_for(path, received.payload, self._codes, secrets=(token.value, *self._credentials.secrets))
+        codes = GET_CODES if path.endswith("/data/get") else self._codes
+        error = error_for(path, received.payload, codes, secrets=(token.value, *self._credentials.secrets))
         if error is not None:
             raise explained(error, self._credentials)
         return received.payload

@@ -34,6 +34,9 @@ READ_CODES: Codes = {
 }
 """The codes of reading calls that are not plainly refused."""
 
+GET_CODES: Codes = {code: error for code, error in READ_CODES.items() if code != 50009}
+"""The same for reading one record by id, where 50009 may be a matter of rights."""
+
 _WAY_OUT = {
     10013: "an offset over 10,000, or no token in the body",
     15003: "allow the app this interface in the Fenxiang admin console",

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice, pairwise
+from itertools import count, islice, pairwise
 from typing import Any, NamedTuple
 
 import msgspec
 
-from fenxiang_sync.source import Bounds, FenxiangClient, Filter, Slice, pages
+from fenxiang_sync.hub import Seen
+from fenxiang_sync.rows import is_voided
+from fenxiang_sync.source import Bounds, FenxiangClient, Filter, Slice, census, pages
 from fenxiang_sync.stage import Folder
 from fenxiang_sync.steps.plan import Segment
 from fenxiang_sync.steps.run import Run
@@ -78,6 +80,24 @@ def read(
         "outside": sum(outside for _, outside in counted),
         "calls": client.calls.total() - before,
     }
+    folder.save("extracted", numbers)
+    return numbers
+
+
+def read_ids(run: Run, ids: Iterable[str], folder: Folder, *, client: FenxiangClient) -> dict[str, int]:
+    """Read the records with these ids, as they are now, into ``records-…`` files of the folder; returns
+    {read, outside, calls}. One that is gone meanwhile is left out."""
+    before = client.calls.total()
+    folder.remove("records-", "extracted")
+    asked = census.fetch(client, run.pipeline.source.object, ids, run.pipeline.mapping.projection)
+    held = 0
+    for number in count(1):
+        records = [record for page in islice(asked, PAGES_A_FILE) for record in page.records]
+        if not records:
+            break
+        folder.write_lines(f"records-00-{number:05d}", records)
+        held += len(records)
+    numbers = {"read": held, "outside": 0, "calls": client.calls.total() - before}
     folder.save("extracted", numbers)
     return numbers
 
@@ -149,9 +169,17 @@ def versions(folder: Folder) -> dict[str, Version]:
     return held
 
 
+def sightings(folder: Folder) -> Iterator[Seen]:
+    """Every record of the segment as the hub notes it."""
+    for record in folder.lines_as("records-", _decode_stamp):
+        yield Seen(record._id, record.last_modified_time, is_voided(record.life_status, record.is_deleted))
+
+
 class _Stamp(msgspec.Struct):
     _id: str
     last_modified_time: int
+    life_status: Any = None
+    is_deleted: Any = None
     version: Any = None
 
 

@@ -13,6 +13,7 @@ from fenxiang_sync.errors import IncompleteError, RefusedError, SetupError, Tran
 from fenxiang_sync.hub import DeadLetter, Decision, Hub, Settled
 from fenxiang_sync.rows import Outcome, Row
 from fenxiang_sync.stage import Folder
+from fenxiang_sync.steps.extract import sightings
 from fenxiang_sync.steps.late import Watch
 from fenxiang_sync.steps.plan import Segment
 from fenxiang_sync.steps.run import Run
@@ -24,6 +25,8 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 ROWS_A_CLAIM = 1_000
+RECORDS_SEEN = 5_000
+"""Records that are noted at once."""
 LEASE_S = 900.0
 """How long a claim keeps other runs off a row; longer than sending `ROWS_A_CLAIM` rows takes."""
 BUSY_S = 5.0
@@ -61,6 +64,8 @@ def load(
             delivery.deliver(folder)
             delivery.ask(folder)
             counted = delivery.counted
+        for seen in _groups(sightings(folder), RECORDS_SEEN):  # all of them have an outcome now
+            hub.see(run.pipeline.name, seen, run=run.id, now=clock())
     counted[Outcome.FILTERED] += transformed["filtered"]
     if counted.total() != transformed["read"]:
         raise UnverifiedError(

@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any
 
 from fenxiang_sync.errors import RecordError, UnverifiedError
-from fenxiang_sync.rows import Row
+from fenxiang_sync.rows import DeletePolicy, Row, is_voided
 from fenxiang_sync.stage import Folder
 from fenxiang_sync.steps.plan import Segment
 from fenxiang_sync.steps.run import Run
@@ -51,9 +51,11 @@ class _Mapped:
 def _mapped(run: Run, records: list[dict[str, Any]]) -> _Mapped:
     pipeline = run.pipeline
     mapped = _Mapped()
+    deletes = pipeline.removes is DeletePolicy.DELETE
     for record in records:
         try:
-            if pipeline.keeps(record):
+            gone = deletes and is_voided(record.get("life_status"), record.get("is_deleted"))
+            if pipeline.keeps(record) and not gone:
                 mapped.rows.append(pipeline.mapping.row(record))
             else:
                 mapped.filtered += 1

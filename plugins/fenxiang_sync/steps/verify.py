@@ -15,10 +15,10 @@ import msgspec
 from fenxiang_sync.errors import IncompleteError
 from fenxiang_sync.hub import Certificate, Hub
 from fenxiang_sync.rows import Outcome
-from fenxiang_sync.source import FenxiangClient, census
+from fenxiang_sync.source import FenxiangClient
 from fenxiang_sync.stage import DATA, Folder
 from fenxiang_sync.steps.comparison import Comparison, compare
-from fenxiang_sync.steps.extract import PAGES_A_FILE
+from fenxiang_sync.steps.extract import read_ids
 from fenxiang_sync.steps.late import Watch
 from fenxiang_sync.steps.load import ROWS_A_CLAIM, load
 from fenxiang_sync.steps.plan import Plan, Segment
@@ -135,7 +135,7 @@ def _repaired(
     if not compared.missing:
         return 0, compared
     log.warning("%d records of the window were not held; reading them again", len(compared.missing))
-    repaired = _fetch(run, run.segment(extra.index), sorted(compared.missing), client)
+    repaired = read_ids(run, sorted(compared.missing), run.segment(extra.index), client=client)["read"]
     transform(run, extra)
     watch = Watch(run, planned, extra.window, hub, by_verify=True)
     load(run, extra, hub=hub, reach=reach, clock=clock, dry_run=planned.dry_run, watch=watch)
@@ -187,20 +187,6 @@ def _whole(planned: Plan) -> Window:
     if not planned.reading:
         return planned.window
     return Window(planned.reading[0].since_ms, planned.reading[-1].until_ms)
-
-
-def _fetch(run: Run, folder: Folder, ids: list[str], client: FenxiangClient) -> int:
-    before = client.calls.total()
-    pages = census.fetch(client, run.pipeline.source.object, ids, run.pipeline.mapping.projection)
-    read = 0
-    for number in itertools.count(1):
-        records = [record for page in itertools.islice(pages, PAGES_A_FILE) for record in page.records]
-        if not records:
-            break
-        folder.write_lines(f"records-00-{number:05d}", records)
-        read += len(records)
-    folder.save("extracted", {"read": read, "outside": 0, "calls": client.calls.total() - before})
-    return read
 
 
 def _added_up(folders: Iterable[Folder]) -> tuple[int, Counter[Outcome]]:

@@ -1,7 +1,7 @@
 """Targets: where rows go.
 
 =================  ===================================================================================
-``protocol``       `Target`, `Sender`, `Finder`, `Answer`, `Delivery`, `Reach`: what a target is
+``protocol``       `Target`, `Sender`, `Finder`, `Remover`, `Answer`, `Delivery`, `Reach`: what a target is
 ``hub``            `HubTarget`: rows stay in the hub (写入空操作)
 ``qeasy``          `QeasyStore`: batches into a scheme of Qeasy (轻易云)
 ``write``          `WriteApi`: one object per POST

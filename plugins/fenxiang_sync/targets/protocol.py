@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -10,7 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import requests
 
-from fenxiang_sync.rows import Row
+from fenxiang_sync.rows import DeletePolicy, Row
 
 
 class Delivery(StrEnum):
@@ -83,6 +84,46 @@ class Finder(Protocol):
         None where that cannot be told. False right after a time-out is no proof: the write may still be under way.
         """
         ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Removal:
+    """One row to be removed: the id and number it was sent with, its content then, and the word that says why
+    (``voided``, ``left``, ``vanished``)."""
+
+    id: str
+    source_id: str
+    number: str | None
+    modified_ms: int
+    version: int
+    content: Mapping[str, Any]
+    why: str
+
+
+@runtime_checkable
+class Remover(Protocol):
+    """A sender that can also take rows away."""
+
+    def remove(self, removals: Sequence[Removal], *, policy: DeletePolicy) -> Sequence[Answer]:
+        """Flag or delete one batch (at most `Target.batch_rows`); one answer per row, in order. A row that is not
+        there any more is `Delivery.DELIVERED`: the second time leaves the same state. Raises as `Sender.send` does.
+        """
+        ...
+
+
+@runtime_checkable
+class Removing(Protocol):
+    """A target that can take rows away: what it opens is a `Remover`."""
+
+    @property
+    def removals(self) -> AbstractSet[DeletePolicy]:
+        """What it can do: FLAG, DELETE or both."""
+        ...
+
+
+def removals_of(target: object) -> AbstractSet[DeletePolicy]:
+    """The delete policies that a target can carry out, beside ignoring."""
+    return target.removals if isinstance(target, Removing) else frozenset()
 
 
 @runtime_checkable

@@ -15,6 +15,7 @@ _SERIAL = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
 def upgrade() -> None:
     _record()
+    _source()
     _dead_letter()
     _run()
     _certificate()
@@ -60,6 +61,7 @@ def _record() -> None:
         sa.Column("claim_version", sa.BigInteger),
         sa.Column("claim_until", sa.BigInteger, comment="NULL: nobody is sending it"),
         sa.Column("in_flight_at", sa.BigInteger, comment="set before it is sent to a target that cannot upsert"),
+        sa.Column("removed_at", sa.BigInteger, comment="the delete policy was done to it; NULL: the target holds it"),
         sa.Column("content", sa.Text, comment="JSON of what was delivered"),
         sa.Column("claim_content", sa.Text, comment="JSON of what may have arrived, while that is in doubt"),
     )
@@ -71,6 +73,29 @@ def _record() -> None:
         ["pipeline", "status", "id"],
         sqlite_where=sa.text("status <> 2"),
         postgresql_where=sa.text("status <> 2"),
+    )
+
+
+def _source() -> None:
+    op.create_table(
+        "fenxiang_source",
+        sa.Column("pipeline", _KEY, primary_key=True),
+        sa.Column("source_id", _KEY, primary_key=True, comment="Fenxiang _id"),
+        sa.Column("modified_ms", sa.BigInteger, nullable=False, comment="of the newest version that has an outcome"),
+        sa.Column("listed_ms", sa.BigInteger, comment="the same, while queries list the record; NULL: they do not"),
+        sa.Column(
+            "presence", sa.SmallInteger, nullable=False, comment="0 present, 1 voided, 2 left, 3 hidden, 4 vanished"
+        ),
+        sa.Column("run_id", _KEY, nullable=False, comment="the run that wrote this"),
+        sa.Column("changed_at", sa.BigInteger, nullable=False),
+    )
+    op.create_index("fenxiang_source_listed", "fenxiang_source", ["pipeline", "listed_ms", "source_id"])
+    op.create_index(
+        "fenxiang_source_absent",
+        "fenxiang_source",
+        ["pipeline", "source_id"],
+        sqlite_where=sa.text("presence <> 0"),
+        postgresql_where=sa.text("presence <> 0"),
     )
 
 
@@ -122,7 +147,7 @@ def _run() -> None:
         "fenxiang_run",
         sa.Column("pipeline", _KEY, primary_key=True),
         sa.Column("run_id", _KEY, primary_key=True),
-        sa.Column("kind", sa.Text, nullable=False, comment="scheduled, manual, backfill, lookback"),
+        sa.Column("kind", sa.Text, nullable=False, comment="scheduled, manual, backfill, lookback; reconcile, sweep"),
         sa.Column("state", sa.Text, nullable=False, comment="running, success, failed"),
         sa.Column("since_ms", sa.BigInteger),
         sa.Column("until_ms", sa.BigInteger),

@@ -1,0 +1,163 @@
+"""Removals: rows whose record is voided or gone, and that the delete policy has not been done to yet.
+
+Like a delivery, a removal is claimed before the target is told and settled after, so that a run that delivers the row
+anew and one that removes it do not meet::
+
+    due ──► claim ──► tell the target ──► settle │ release
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from itertools import islice
+from typing import Any
+
+from sqlalchemy import Connection, Row, bindparam, select, text, update
+
+from fenxiang_sync.hub.bulk import LookUp
+from fenxiang_sync.hub.connect import Database
+from fenxiang_sync.hub.content import clean, loads
+from fenxiang_sync.hub.tables import REMOVING, Presence, Status, record, source
+from fenxiang_sync.window import to_ms
+
+_ABSENT = text("presence <> 0")  # written as in the partial index
+_PAGE = 1_000
+_REMOVAL = "removal"
+"""The claim's hash: no row has it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Due:
+    """One row to be removed; `content` is what the target was sent, `presence` why."""
+
+    id: str
+    source_id: str
+    number: str | None
+    modified_ms: int
+    version: int
+    presence: Presence
+    content: dict[str, Any] | None
+
+
+_ROWS = LookUp(
+    record,
+    ("source_id", "id", "number", "modified_ms", "version", "claim_run", "claim_hash", "claim_until", "content"),
+    by="source_id",
+    where=f"removed_at IS NULL AND modified_ms IS NOT NULL AND status <> {Status.IN_DOUBT:d}",
+)
+"""Rows that the target holds, of records: not those in doubt."""
+_ROWS_BY_ID = replace(_ROWS, by="id")
+_PRESENCES = LookUp(source, ("source_id", "presence"), by="source_id")
+
+
+class Removals:
+    """The removals of one hub."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def due(self, pipeline: str, size: int) -> Iterator[list[Due]]:
+        """The rows that are due, in the order of their records' ids, in batches of `size`."""
+        rows = self._due(pipeline)
+        while batch := list(islice(rows, size)):
+            yield batch
+
+    def _due(self, pipeline: str) -> Iterator[Due]:
+        """Records first, by the small index of those that are not there, then their rows: without statistics a
+        database would join them the other way round, over every row."""
+        after = ""
+        while marked := self._marked(pipeline, after):
+            with self._database.reading() as connection:
+                rows = sorted(_ROWS.run(connection, pipeline, list(marked)), key=lambda each: (each.source_id, each.id))
+            yield from (_made(each, marked[each.source_id]) for each in rows)
+            after = max(marked)
+
+    def _marked(self, pipeline: str, after: str) -> dict[str, Presence]:
+        query = select(source.c.source_id, source.c.presence).where(
+            source.c.pipeline == pipeline,
+            _ABSENT,
+            source.c.presence.in_([int(each) for each in REMOVING]),
+            source.c.source_id > after,
+        )
+        with self._database.reading() as connection:
+            found = connection.execute(query.order_by(source.c.source_id).limit(_PAGE)).all()
+        return {each.source_id: Presence(each.presence) for each in found}
+
+    def claim(self, pipeline: str, due: Sequence[Due], *, run: str, lease_s: float, now: datetime) -> list[Due]:
+        """Those of the rows that are still due and that nobody else is sending: they are this run's for `lease_s`."""
+        with self._database.writing(f"records of {pipeline}") as connection:
+            still = _still_due(connection, pipeline, [each.id for each in due], run, now)
+            ours = [each for each in due if each.id in still]
+            claimed = {"claim_run": run, "claim_hash": _REMOVAL, "claim_until": now + timedelta(seconds=lease_s)}
+            _write(
+                connection,
+                _OF_ROW,
+                [
+                    {"row": each.id, "claim_modified_ms": each.modified_ms, "claim_version": each.version}
+                    for each in ours
+                ],
+                pipeline,
+                claimed,
+            )
+        return ours
+
+    def settle(self, pipeline: str, removed: Sequence[Due], *, keeps_content: bool, run: str, now: datetime) -> None:
+        """Note that these claimed rows are removed; `keeps_content` where the target only marked them."""
+        gone = {} if keeps_content else {"content": None, "content_hash": None}
+        done = {"removed_at": now, "settled_at": now, "run_id": run, "code": None, "claim_until": None, **gone}
+        rows = [{"row": each.id, "reason": f"removed: its record is {each.presence.name.lower()}"} for each in removed]
+        with self._database.writing(f"records of {pipeline}") as connection:
+            _write(connection, _claimed_by(run), rows, pipeline, done)
+
+    def release(self, pipeline: str, left: Sequence[tuple[Due, str]], *, run: str) -> None:
+        """Give claimed rows back that the target did not remove, with its reason; they stay due."""
+        rows = [{"row": each.id, "reason": clean(reason, 1_000)} for each, reason in left]
+        with self._database.writing(f"records of {pipeline}") as connection:
+            _write(connection, _claimed_by(run), rows, pipeline, {"claim_until": None})
+
+
+def _still_due(connection: Connection, pipeline: str, ids: Sequence[str], run: str, now: datetime) -> set[str]:
+    rows = [each for each in _ROWS_BY_ID.run(connection, pipeline, ids) if _is_free(each, run, to_ms(now))]
+    presences = dict(map(tuple, _PRESENCES.run(connection, pipeline, [each.source_id for each in rows])))
+    return {each.id for each in rows if presences.get(each.source_id) in REMOVING}
+
+
+def _is_free(row: Row[Any], run: str, now_ms: int) -> bool:
+    """Whether nobody else has claimed it."""
+    ours = row.claim_run == run and row.claim_hash == _REMOVAL
+    return ours or row.claim_until is None or row.claim_until <= now_ms
+
+
+_OF_ROW = (record.c.id == bindparam("row"),)
+
+
+def _claimed_by(run: str) -> tuple[Any, ...]:
+    """The condition of a row that this run was the last to claim, for removal."""
+    return (
+        *_OF_ROW,
+        record.c.claim_run == run,
+        record.c.claim_hash == _REMOVAL,
+    )
+
+
+def _write(
+    connection: Connection, which: Sequence[Any], rows: list[dict[str, Any]], pipeline: str, same: dict[str, Any]
+) -> None:
+    """Set `same`, and what stands in each of `rows`, in those of them that `which` is true of."""
+    if rows:
+        own: dict[str, Any] = {name: bindparam(name) for name in rows[0] if name != "row"}
+        connection.execute(update(record).where(record.c.pipeline == pipeline, *which).values({**own, **same}), rows)
+
+
+def _made(found: Row[Any], presence: Presence) -> Due:
+    return Due(
+        id=found.id,
+        source_id=found.source_id,
+        number=found.number,
+        modified_ms=found.modified_ms,
+        version=found.version or 0,
+        presence=presence,
+        content=loads(found.content),
+    )

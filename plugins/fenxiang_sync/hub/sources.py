@@ -1,0 +1,175 @@
+"""Sources: the records of the source as they were last seen, whatever became of them.
+
+A record that was filtered or rejected has no row in the ledger, and one of several lines has many; here each has one
+entry with the newest version that has an outcome. That is what reconcile compares with the source.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from sqlalchemy import func, select, tuple_
+
+from fenxiang_sync.hub.bulk import LookUp, Upsert, batches
+from fenxiang_sync.hub.connect import Database
+from fenxiang_sync.hub.tables import Presence
+from fenxiang_sync.hub.tables import source as table
+from fenxiang_sync.window import Window, to_ms
+
+BATCH = 5_000
+"""Records that are looked at, and written, in one transaction."""
+
+
+class Seen(NamedTuple):
+    """A record as it was read."""
+
+    id: str
+    modified_ms: int
+    voided: bool = False
+
+
+class Entry(NamedTuple):
+    """What is held of one record; `listed_ms` is None where queries do not list it."""
+
+    id: str
+    modified_ms: int
+    listed_ms: int | None
+    presence: int
+
+
+_ENTRIES = LookUp(table, ("source_id", "modified_ms", "listed_ms", "presence"), by="source_id")
+_STORE = Upsert(
+    table,
+    key=("pipeline", "source_id"),
+    columns=("pipeline", "source_id", "modified_ms", "listed_ms", "presence", "run_id", "changed_at"),
+    update=("modified_ms", "listed_ms", "presence", "run_id", "changed_at"),
+)
+
+
+class Sources:
+    """The source's records of one hub."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def see(self, pipeline: str, seen: Sequence[Seen], run: str, now: datetime) -> None:
+        """Note records that were read and have an outcome: they are there. An older version than is held says nothing.
+
+        Most readings of most runs bring nothing new, so a first look takes no lock.
+        """
+        newest = {each.id: each for each in sorted(seen, key=lambda each: each.modified_ms)}
+        for batch in batches(list(newest.values()), BATCH):
+            held = self._entries(pipeline, batch)
+            news = [each for each in batch if _is_news(each, held.get(each.id))]
+            if news:
+                self._see(pipeline, news, run, now)
+
+    def mark(self, pipeline: str, ids: Mapping[str, int], presence: Presence, run: str, now: datetime) -> int:
+        """Note that queries do not list these records, and why; `ids` has the version that is meant of each.
+
+        One that was read in a newer version meanwhile is left as it is. Returns how many were marked.
+        """
+        marked = 0
+        for batch in batches(list(ids), BATCH):
+            with self._database.writing(f"sources of {pipeline}") as connection:
+                found = (Entry._make(each) for each in _ENTRIES.run(connection, pipeline, batch))
+                meant = [entry for entry in found if entry.modified_ms == ids[entry.id]]
+                values = [
+                    (pipeline, entry.id, entry.modified_ms, None, int(presence), run, to_ms(now)) for entry in meant
+                ]
+                _STORE.run(connection, values)
+                marked += len(meant)
+        return marked
+
+    def _see(self, pipeline: str, seen: Sequence[Seen], run: str, now: datetime) -> None:
+        with self._database.writing(f"sources of {pipeline}") as connection:
+            ids = [each.id for each in seen]
+            held = {found[0]: Entry._make(found) for found in _ENTRIES.run(connection, pipeline, ids)}
+            _STORE.run(
+                connection,
+                [
+                    (pipeline, each.id, each.modified_ms, each.modified_ms, int(_presence(each)), run, to_ms(now))
+                    for each in seen
+                    if _is_news(each, held.get(each.id))
+                ],
+            )
+
+    def _entries(self, pipeline: str, seen: Iterable[Seen]) -> dict[str, Entry]:
+        with self._database.reading() as connection:
+            found = _ENTRIES.run(connection, pipeline, [each.id for each in seen])
+            return {each[0]: Entry._make(each) for each in found}
+
+
+class Listed:
+    """What one pipeline holds of what queries list, as a census compares it; nothing of it is in memory."""
+
+    def __init__(self, database: Database, pipeline: str) -> None:
+        self._database = database
+        self._pipeline = pipeline
+        self._mine = table.c.pipeline == pipeline
+
+    def count(self, window: Window) -> int:
+        """How many records whose listed stamp is in the window."""
+        return int(self._one(select(func.count()).where(self._mine, *_within(window))))
+
+    def stamps(self, ids: Sequence[str]) -> dict[str, int]:
+        """The newest stamp of each of the ids that was ever read."""
+        return {each: entry.modified_ms for each, entry in self.entries(ids).items()}
+
+    def entries(self, ids: Sequence[str]) -> dict[str, Entry]:
+        with self._database.reading() as connection:
+            return {each[0]: Entry._make(each) for each in _ENTRIES.run(connection, self._pipeline, ids)}
+
+    def within(self, window: Window) -> Iterator[tuple[str, int]]:
+        """Id and listed stamp of each record in the window, read page by page."""
+        page = select(table.c.source_id, table.c.listed_ms).where(self._mine, *_within(window))
+        page = page.order_by(table.c.listed_ms, table.c.source_id).limit(BATCH)
+        after: list[Any] = []
+        while True:
+            with self._database.reading() as connection:
+                found = connection.execute(page.where(*after)).all()
+            yield from ((each.source_id, each.listed_ms) for each in found)
+            if len(found) < BATCH:
+                return
+            after = [tuple_(table.c.listed_ms, table.c.source_id) > (found[-1].listed_ms, found[-1].source_id)]
+
+    def slices(self, window: Window, size: int) -> Iterator[Window]:
+        """The window in adjacent slices that hold `size` records each, or one millisecond that holds more; the time
+        before the first record is a slice of its own."""
+        since = window.since_ms
+        first = self._stamp_at(0, window)
+        if first is not None and first > since:
+            yield Window(since, first)
+            since = first
+        while since < window.until_ms:
+            end = self._stamp_at(size, Window(since, window.until_ms))
+            until = window.until_ms if end is None else max(end, since + 1)
+            yield Window(since, until)
+            since = until
+
+    def _stamp_at(self, place: int, window: Window) -> int | None:
+        """The listed stamp of the record at this place of the window."""
+        stamps = select(table.c.listed_ms).where(self._mine, *_within(window))
+        found = self._one(stamps.order_by(table.c.listed_ms, table.c.source_id).offset(place).limit(1))
+        return None if found is None else int(found)
+
+    def _one(self, query: Any) -> Any:
+        with self._database.reading() as connection:
+            return connection.execute(query).scalar()
+
+
+def _within(window: Window) -> list[Any]:
+    return [table.c.listed_ms >= window.since_ms, table.c.listed_ms < window.until_ms]
+
+
+def _presence(seen: Seen) -> Presence:
+    return Presence.VOIDED if seen.voided else Presence.PRESENT
+
+
+def _is_news(seen: Seen, held: Entry | None) -> bool:
+    if held is None or seen.modified_ms > held.modified_ms:
+        return True
+    known = (held.listed_ms, held.presence)
+    return seen.modified_ms == held.modified_ms and known != (seen.modified_ms, _presence(seen))

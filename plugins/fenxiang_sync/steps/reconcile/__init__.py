@@ -1,0 +1,32 @@
+"""Reconcile (对账) as plain functions: survey → compare → confirm → per segment fetch → transform → load → conclude.
+
+=============  =========================================================================================
+``survey``     which time is compared, in which form, and what that costs in calls
+``compare``    the source against the ledger, slice by slice: what is missing, outdated, voided, absent
+``confirm``    each absent record is asked for by its id: deleted, voided, or hidden from the acting user?
+``fetch``      what is missing or outdated is read again, for the ordinary transform and load
+``remove``     rows whose record is voided or gone go to the target's delete policy
+``report``     the numbers, added up
+=============  =========================================================================================
+"""
+
+from fenxiang_sync.steps.reconcile.compare import compare
+from fenxiang_sync.steps.reconcile.confirm import confirm
+from fenxiang_sync.steps.reconcile.fetch import fetch, segments
+from fenxiang_sync.steps.reconcile.remove import remove
+from fenxiang_sync.steps.reconcile.report import Reconciled, report
+from fenxiang_sync.steps.reconcile.survey import Form, Survey, Wanted, survey
+
+__all__ = [
+    "Form",
+    "Reconciled",
+    "Survey",
+    "Wanted",
+    "compare",
+    "confirm",
+    "fetch",
+    "remove",
+    "report",
+    "segments",
+    "survey",
+]
