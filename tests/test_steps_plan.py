@@ -56,7 +56,9 @@ def test_a_first_run_of_a_pipeline_with_a_start_reads_from_there(crm: Bench) -> 
 
 
 def test_the_lookback_is_read_and_not_certified(crm: Bench) -> None:
-    made = crm.plan(crm.run(pipeline(start=at(1, 2), source={"lookback": timedelta(hours=2)})), scheduled(at(1, 2), at(20)))
+    made = crm.plan(
+        crm.run(pipeline(start=at(1, 2), source={"lookback": timedelta(hours=2)})), scheduled(at(1, 2), at(20))
+    )
     assert made.windows == [span(at(1, 2), at(20))]
     assert made.segments[0].window.since == at(1, 0)
 

@@ -34,7 +34,6 @@ from fenxiang_sync.checks import spoken_span
 from fenxiang_sync.lookback import Lookback
 from fenxiang_sync.pipeline import Pipeline
 
-
 OF_SYNC = (
     "dag_id", "dag_display_name", "description", "doc_md", "schedule", "start_date", "end_date", "catchup", "params",
     "max_active_runs",
