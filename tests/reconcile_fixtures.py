@@ -7,13 +7,13 @@ from typing import Any
 
 from fenxiang_sync.pipeline import Pipeline
 from fenxiang_sync.source import FenxiangClient
-from fenxiang_sync.steps import Run, load, transform
+from fenxiang_sync.steps import Run, transform
 from fenxiang_sync.steps.reconcile import (
     Reconciled,
-    Survey,
     Wanted,
     compare,
     confirm,
+    deliver,
     fetch,
     remove,
     report,
@@ -47,5 +47,5 @@ def concluded(crm: Bench, run: Run, *, most_segments: int = 1000) -> Reconciled:
     for segment in segments(run, hub=crm.hub, most_segments=most_segments):
         fetch(run, segment, client=crm.client())
         transform(run, segment)
-        load(run, segment, hub=crm.hub, reach=crm.reach(), clock=crm.now, dry_run=Survey.of(run).dry_run)
+        deliver(run, segment, hub=crm.hub, reach=crm.reach(), clock=crm.now)
     return report(run, remove(run, hub=crm.hub, reach=crm.reach(), clock=crm.now))

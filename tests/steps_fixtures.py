@@ -76,7 +76,7 @@ class Bench:
         for segment in made.segments:
             extract(run, segment, client=self.client())
             transform(run, segment)
-            watch = Watch(run, made, segment.window, self.hub)
+            watch = Watch.of(run, made, segment.window, self.hub)
             load(run, segment, hub=self.hub, reach=self.reach(), clock=self.now, dry_run=made.dry_run, watch=watch)
 
     def verify(self, run: Run) -> Report:

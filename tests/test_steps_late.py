@@ -15,6 +15,7 @@ from fenxiang_sync.pipeline import Pipeline
 from fenxiang_sync.steps import Asked, Kind, Plan
 from fenxiang_sync.steps.plan import Segment
 from fenxiang_sync.window import to_ms
+from tests.reconcile_fixtures import reconciled
 from tests.steps_fixtures import Bench, bench, manual, pipeline, scheduled
 
 MINUTE = timedelta(minutes=1)
@@ -106,6 +107,17 @@ def test_what_verify_finds_in_certified_time_is_told_apart(crm: Bench, end: date
     assert [each.found_by for each in late(crm)] == ["verify"]
 
 
+def test_what_reconcile_finds_is_between_the_last_look_and_now(crm: Bench, end: datetime) -> None:
+    arrived = appears(crm, end - 300 * MINUTE)
+    made = reconciled(crm, pipeline())
+    assert (made.missing, made.delivered, made.late) == (1, 1, 1)
+    [found] = late(crm)
+    assert (found.found_by, found.arrivals, found.record_id) == ("reconcile", 1, arrived)
+    assert found.least_ms == 300 * 60_000
+    assert 420 * 60_000 <= found.most_ms <= made.late_s * 1000
+    assert reconciled(crm, pipeline(), deep=True).late == 0, "the ledger has met it"
+
+
 def test_a_record_that_the_target_refuses_is_late_once_and_not_at_each_reading(crm: Bench, end: datetime) -> None:
     refusing = pipeline(name="refused", target=WriteApi(id_field="nothing"))
     crm.sync(refusing, scheduled(EARLY, end))
@@ -146,7 +158,7 @@ def _load_again(crm: Bench, run_id: str, account: Pipeline, made: Plan, segment:
     from fenxiang_sync.steps.late import Watch
 
     run = crm.run(account, run_id)
-    watch = Watch(run, made, segment.window, crm.hub)
+    watch = Watch.of(run, made, segment.window, crm.hub)
     load(run, segment, hub=crm.hub, reach=crm.reach(), clock=crm.now, watch=watch)
 
 

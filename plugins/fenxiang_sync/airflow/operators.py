@@ -151,7 +151,7 @@ class LoadOperator(SegmentOperator):
             reach=deployment.reach,
             clock=deployment.now,
             dry_run=planned.dry_run,
-            watch=Watch(run, planned, segment.window, deployment.hub),
+            watch=Watch.of(run, planned, segment.window, deployment.hub),
         )
 
 

@@ -29,8 +29,8 @@ from fenxiang_sync.airflow.priority import RunPriority
 from fenxiang_sync.airflow.retries import retry_arguments
 from fenxiang_sync.pipeline import Pipeline
 from fenxiang_sync.reconcile import Reconcile
-from fenxiang_sync.steps import Run, Segment, load
-from fenxiang_sync.steps.reconcile import Survey, compare, confirm, fetch, remove, report, segments, survey
+from fenxiang_sync.steps import Run, Segment
+from fenxiang_sync.steps.reconcile import Survey, compare, confirm, deliver, fetch, remove, report, segments, survey
 from fenxiang_sync.steps.reconcile.fetch import BY_ID, segment
 from fenxiang_sync.steps.reconcile.report import clean
 from fenxiang_sync.steps.reconcile.survey import told
@@ -194,14 +194,7 @@ class ReconcileLoadOperator(ReconcileSegmentOperator, LoadOperator):
     """Delivers the segment's rows."""
 
     def segment_step(self, run: Run, segment: Segment, deployment: Deployment) -> dict[str, int]:
-        return load(
-            run,
-            segment,
-            hub=deployment.hub,
-            reach=deployment.reach,
-            clock=deployment.now,
-            dry_run=Survey.of(run).dry_run,
-        )
+        return deliver(run, segment, hub=deployment.hub, reach=deployment.reach, clock=deployment.now)
 
 
 class ConcludeOperator(Reconciling):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import Self
 
 from fenxiang_sync.hub import Hub, LateArrival
 from fenxiang_sync.rows import Row
@@ -21,21 +22,28 @@ _MILLISECOND = timedelta(milliseconds=1)
 
 
 class Watch:
-    """Watches for late arrivals in one window of one run. `found_by` is ``run``, ``lookback`` or ``verify``."""
+    """Watches for late arrivals in one window of one run. `found_by` is ``run``, ``lookback``, ``verify`` or
+    ``reconcile``; `own` are the windows whose lookback the run reads with."""
 
-    def __init__(self, run: Run, planned: Plan, window: Window, hub: Hub, *, by_verify: bool = False) -> None:
-        self.found_by = "verify" if by_verify else "lookback" if planned.kind is Kind.LOOKBACK else "run"
+    def __init__(self, run: Run, hub: Hub, window: Window, *, found_by: str, own: Sequence[Window] = ()) -> None:
+        pipeline = run.pipeline
+        self.found_by = found_by
         self._run = run
         self._hub = hub
-        # What the windows' own lookback would have caught, by its length; a lookback run has none.
-        self._windows = [] if planned.kind is Kind.LOOKBACK else planned.windows
-        self._reach = run.pipeline.source.lookback // _MILLISECOND
-        self._looks = (
-            hub.looks(run.pipeline.name, window, config_hash=planned.config_hash, besides=run.id)
-            if planned.watches
-            else []
-        )
+        self._own = own
+        self._reach = pipeline.source.lookback // _MILLISECOND
+        self._looks = hub.looks(pipeline.name, window, config_hash=pipeline.config_hash, besides=run.id)
         self._certified = merge(look.window for look in self._looks)
+
+    @classmethod
+    def of(cls, run: Run, planned: Plan, window: Window, hub: Hub, *, by_verify: bool = False) -> Self | None:
+        """Of a planned run; None where it does not count what it finds. What its windows' own lookback would have
+        caught is known by its length; a lookback run has none."""
+        if not planned.watches:
+            return None
+        lookback = planned.kind is Kind.LOOKBACK
+        found_by = "verify" if by_verify else "lookback" if lookback else "run"
+        return cls(run, hub, window, found_by=found_by, own=() if lookback else planned.windows)
 
     def note(self, rows: Sequence[Row], now: datetime) -> list[LateArrival]:
         """Count in the hub which of the rows came late. Before they are claimed: then the ledger has met them."""
@@ -52,7 +60,7 @@ class Watch:
         stamp = row.modified_ms
         missed = max(look.window.until_ms for look in self._looks if look.since_ms <= stamp < look.window.until_ms)
         # The window that reaches back to it was caught up with by exactly so much of its lookback.
-        ahead = [w.since_ms - stamp for w in self._windows if 0 < w.since_ms - stamp <= self._reach]
+        ahead = [w.since_ms - stamp for w in self._own if 0 < w.since_ms - stamp <= self._reach]
         least = missed - stamp
         return LateArrival(
             record_id=row.source_id,

@@ -137,7 +137,7 @@ def _repaired(
     log.warning("%d records of the window were not held; reading them again", len(compared.missing))
     repaired = read_ids(run, sorted(compared.missing), run.segment(extra.index), client=client)["read"]
     transform(run, extra)
-    watch = Watch(run, planned, extra.window, hub, by_verify=True)
+    watch = Watch.of(run, planned, extra.window, hub, by_verify=True)
     load(run, extra, hub=hub, reach=reach, clock=clock, dry_run=planned.dry_run, watch=watch)
     compared = compare(run, planned, client, extra)
     if compared.missing:

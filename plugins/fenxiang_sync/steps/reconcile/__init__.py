@@ -1,10 +1,11 @@
-"""Reconcile (对账) as plain functions: survey → compare → confirm → per segment fetch → transform → load → conclude.
+"""Reconcile (对账) as plain functions: survey → compare → confirm → per segment fetch → transform → deliver → conclude.
 
 =============  =========================================================================================
 ``survey``     which time is compared, in which form, and what that costs in calls
 ``compare``    the source against the ledger, slice by slice: what is missing, outdated, voided, absent
 ``confirm``    each absent record is asked for by its id: deleted, voided, or hidden from the acting user?
-``fetch``      what is missing or outdated is read again, for the ordinary transform and load
+``fetch``      what is missing or outdated is read again, for the ordinary transform
+``deliver``    the ordinary load, which counts what came late
 ``remove``     rows whose record is voided or gone go to the target's delete policy
 ``report``     the numbers, added up
 =============  =========================================================================================
@@ -12,6 +13,7 @@
 
 from fenxiang_sync.steps.reconcile.compare import compare
 from fenxiang_sync.steps.reconcile.confirm import confirm
+from fenxiang_sync.steps.reconcile.deliver import deliver
 from fenxiang_sync.steps.reconcile.fetch import fetch, segments
 from fenxiang_sync.steps.reconcile.remove import remove
 from fenxiang_sync.steps.reconcile.report import Reconciled, report
@@ -24,6 +26,7 @@ __all__ = [
     "Wanted",
     "compare",
     "confirm",
+    "deliver",
     "fetch",
     "remove",
     "report",

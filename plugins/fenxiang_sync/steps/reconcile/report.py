@@ -24,7 +24,8 @@ _HINT = "clear the task survey, with everything after it"
 class Reconciled:
     """What a reconcile compared, found, read again and removed; in records, `removed` and `not_removed` in rows.
 
-    `compared` are the records held in `windows`; `estimated` calls were foreseen, `requests` were made.
+    `compared` are the records held in `windows`; `late` came after their span was certified, and a lookback of
+    `late_s` seconds would have caught them; `estimated` calls were foreseen, `requests` were made.
     """
 
     windows: list[Window]
@@ -42,6 +43,8 @@ class Reconciled:
     hidden: int
     vanished: int
     unclear: int
+    late: int
+    late_s: int
     fetched: int
     delivered: int
     unchanged: int
@@ -68,6 +71,7 @@ def report(run: Run, removed: dict[str, int]) -> Reconciled:
     segments = [msgspec.convert(each, Segment) for each in run.folder.need("segments", _HINT)]
     folders = [run.segment(segment.index) for segment in segments]
     read, outcomes = _added_up(folders)
+    late = [told for folder in folders if (told := folder.load("late")) is not None]
     made = Reconciled(
         windows=surveyed.windows,
         form=surveyed.form,
@@ -84,6 +88,8 @@ def report(run: Run, removed: dict[str, int]) -> Reconciled:
         hidden=confirmed["hidden"],
         vanished=confirmed["vanished"],
         unclear=confirmed["unclear"],
+        late=sum(each["late"] for each in late),
+        late_s=-(-max((each["late_ms"] for each in late), default=0) // 1000),
         fetched=read,
         delivered=outcomes[Outcome.DELIVERED],
         unchanged=outcomes[Outcome.UNCHANGED],
