@@ -13,7 +13,7 @@ from pathlib import Path
 from tests.chaos.chaos import SPOILED, Chaos, Outcome, chaos
 from tests.chaos.scheduler import RunFailedError
 
-COLUMNS = ("records", "missing", "extra", "stale", "duplicated", "deleted", "in_doubt")
+COLUMNS = ("records", "missing", "extra", "stale", "duplicated", "removed", "deleted", "in_doubt")
 
 
 def main() -> int:

@@ -107,6 +107,10 @@ class Scheduler:
                 done.result()
         return dict(self._task(asked | {"step": "verify"}))
 
+    def reconcile(self, pipeline: str, run: str) -> dict[str, Any]:
+        """One reconcile; its numbers."""
+        return dict(self._task({"pipeline": pipeline, "run": run, "step": "reconcile"}))
+
     def kill_one(self, random: Random) -> None:
         """SIGKILL to a worker that is at a task; nothing where all are idle."""
         with self._lock:
@@ -137,7 +141,7 @@ class Scheduler:
 
     def _try(self, task: dict[str, Any]) -> dict[str, Any]:
         """One try on a free worker; what calls the CRM has the one slot of its interface's pool."""
-        calls = task["step"] in ("plan", "extract", "verify")
+        calls = task["step"] in ("plan", "extract", "verify", "reconcile")
         custom = is_custom(PIPELINES[task["pipeline"]].source.object)
         pool = self._pools["custom" if custom else "preset"] if calls else threading.Lock()
         with pool:

@@ -9,6 +9,7 @@ from typing import Any
 from fenxiang_simulator import Simulator
 from fenxiang_simulator.server import Request
 from fenxiang_sync.hub import Hub, Status
+from fenxiang_sync.rows import is_voided
 from tests.chaos.worker import PIPELINES
 
 Row = dict[str, Any]
@@ -34,10 +35,11 @@ class Arrivals:
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
-    """One pipeline's rows against the CRM's records. All but `records`, `deleted` and `in_doubt` must be 0.
+    """One pipeline's rows against the CRM's records. `missing`, `extra`, `stale`, `duplicated` must be 0.
 
-    `deleted`: rows of records that the CRM has deleted since. `in_doubt`: records whose row was on its way to a
-    target that cannot be asked when its worker died; they are left to people, and count as nothing else.
+    `removed`: rows whose record is voided or deleted, and that are flagged as such. `deleted`: rows of deleted records
+    at a target that can remove none. `in_doubt`: records whose row was on its way to a target that cannot be asked when
+    its worker died; they are left to people, and count as nothing else.
     """
 
     pipeline: str
@@ -46,6 +48,7 @@ class Score:
     extra: int
     stale: int
     duplicated: int
+    removed: int
     deleted: int
     in_doubt: int
 
@@ -67,26 +70,33 @@ class Deletions:
 
 
 def scores(simulator: Simulator, hub: Hub, deleted: set[str]) -> list[Score]:
-    hub_rows = [{**one.content, "id": one.id} for one in hub.records("account") if one.content is not None]
+    held = [one for one in hub.records("account") if one.content is not None]
+    hub_rows = [{**one.content, "id": one.id} for one in held if one.content is not None]
+    flagged = {one.id for one in held if one.removed_at is not None}
     return [
-        _score(simulator, hub, deleted, "account", hub_rows),
-        _score(simulator, hub, deleted, "warehouse", list(simulator.targets.write.rows)),
+        _score(simulator, hub, "account", hub_rows, flagged, set()),
+        _score(simulator, hub, "warehouse", list(simulator.targets.write.rows), set(), deleted),
     ]
 
 
-def _score(simulator: Simulator, hub: Hub, deleted: set[str], pipeline: str, rows: list[Row]) -> Score:
+def _score(
+    simulator: Simulator, hub: Hub, pipeline: str, rows: list[Row], flagged: set[str], deleted: set[str]
+) -> Score:
     name = PIPELINES[pipeline].source.object
-    wanted = {key: _told(record) for key, record in simulator.tenant.visible(name).items()}
+    there = simulator.tenant.visible(name)
+    wanted = {key: _told(record) for key, record in there.items()}
+    ordinary = {key for key, record in there.items() if not is_voided(record["life_status"], record["is_deleted"])}
     in_doubt = {one.id for one in hub.records(pipeline) if one.status is Status.IN_DOUBT}
     newest = {row["id"]: _told(row) for row in rows}  # in order of arrival: what comes last counts
     gone = newest.keys() - wanted.keys()
     return Score(
         pipeline=pipeline,
         records=len(wanted),
-        missing=len(wanted.keys() - newest.keys() - in_doubt),
-        extra=len(gone - deleted),
+        missing=len(wanted.keys() - newest.keys() - in_doubt) + len(ordinary & flagged),
+        extra=len(gone - deleted - flagged),
         stale=sum(newest[key] != told for key, told in wanted.items() if key in newest and key not in in_doubt),
         duplicated=len(rows) - len({(row["id"], _told(row)) for row in rows}),
+        removed=len(flagged),
         deleted=len(gone & deleted),
         in_doubt=len(in_doubt),
     )

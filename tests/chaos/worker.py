@@ -15,10 +15,10 @@ import requests
 from fenxiang_sync import Field, HubTarget, Pipeline, Source, WriteApi
 from fenxiang_sync.errors import FenxiangSyncError, IncompleteError, TransientError
 from fenxiang_sync.hub import Hub
-from fenxiang_sync.source import FenxiangClient, Pace, Paces, Tokens
+from fenxiang_sync.source import FenxiangClient, Paces, SharedPace, Tokens
 from fenxiang_sync.source.retries import Retries
 from fenxiang_sync.stage import Stage
-from fenxiang_sync.steps import Asked, Kind, Plan, Run, extract, load, plan, transform, verify
+from fenxiang_sync.steps import Asked, Kind, Plan, Run, extract, load, plan, reconcile, transform, verify
 from fenxiang_sync.targets.protocol import Endpoint, Reach
 from tests.steps_fixtures import CREDENTIALS
 from tests.token_fixtures import FileTokenStore
@@ -88,10 +88,13 @@ class Worker:
             base_url=url,
             tokens=tokens,
             credentials=CREDENTIALS,
-            pace=Paces(lambda: Pace(setting.calls, 20)),
+            pace=Paces(shared=self._shared_pace),
             timeout=setting.timeout,
             retries=Retries(first=0.1, longest=2.0),
         )
+
+    def _shared_pace(self, path: str) -> SharedPace:
+        return SharedPace(self._setting.calls, 20, path=path, revise=lambda change: self._hub.revise("calls", change))
 
     def reach(self) -> Reach:
         return Reach(
@@ -106,6 +109,8 @@ class Worker:
         pipeline = PIPELINES[task["pipeline"]]
         run = Run(pipeline=pipeline, id=task["run"], folder=self._stage.run(pipeline.name, task["run"]))
         step = task["step"]
+        if step == "reconcile":
+            return self._reconcile(run)
         if step == "plan":
             bounds = {name: datetime.fromtimestamp(task[name], UTC) for name in ("since", "until")}
             made = plan(
@@ -121,6 +126,18 @@ class Worker:
         if step == "transform":
             return transform(run, segment)
         return load(run, segment, hub=self._hub, reach=self.reach(), clock=_now)
+
+    def _reconcile(self, run: Run) -> dict[str, Any]:
+        """All of a reconcile in one task: nothing goes wrong any more when it runs."""
+        hub, reach = self._hub, self.reach()
+        reconcile.survey(run, reconcile.Wanted(full=True), hub=hub, now=_now())
+        reconcile.compare(run, client=self.client(), hub=hub, clock=_now)
+        reconcile.confirm(run, client=self.client(), hub=hub, clock=_now)
+        for segment in reconcile.segments(run, hub=hub):
+            reconcile.fetch(run, segment, client=self.client())
+            transform(run, segment)
+            reconcile.deliver(run, segment, hub=hub, reach=reach, clock=_now)
+        return reconcile.report(run, reconcile.remove(run, hub=hub, reach=reach, clock=_now)).to_json()
 
 
 def _now() -> datetime:
