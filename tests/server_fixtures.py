@@ -24,6 +24,7 @@ from fenxiang_simulator.crm import QueryCall
 from fenxiang_sync.airflow.pools import pool_name
 from fenxiang_sync.hub import Hub
 from fenxiang_sync.window import Window, to_ms
+from tests.sharing import ONE_AIRFLOW
 
 ROOT = Path(__file__).resolve().parent.parent
 ORDER = "order__c"
@@ -211,7 +212,20 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         port = int(simulator.url.rsplit(":", 1)[1])
         airflow = LocalAirflow(home, dags=dags, connections=connections_to(port), pools=POOLS, env=QUICK)
         with airflow:
+            _running.append(airflow)
             yield Server(airflow.rest, simulator, home, dags)
+
+
+_running: list[LocalAirflow] = []
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """An idle Airflow takes a third of a core: it ends with the last test that needs it, not with the session."""
+    needed = nextitem is not None and nextitem.nodeid.startswith(ONE_AIRFLOW)
+    if item.nodeid.startswith(ONE_AIRFLOW) and not needed:
+        for airflow in _running:
+            airflow.stop()
 
 
 QUICK = {

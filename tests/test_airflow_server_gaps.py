@@ -37,7 +37,8 @@ def told(crm: Crm, name: str) -> tuple[int, dict[str, Any]]:
 
 def test_the_command_that_is_shown_closes_the_gap(crm: Crm) -> None:
     now = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
-    crm.declare("gappy", "reach_back=timedelta(0)")
+    start = f"start=datetime.fromisoformat('{(now - 5 * HOUR).isoformat()}')"
+    crm.declare("gappy", start, "reach_back=timedelta(0)")
     for since, until in ((now - 5 * HOUR, now - 4 * HOUR), (now - 2 * HOUR, now - HOUR)):
         conf = {"since": since.isoformat(), "until": until.isoformat()}
         assert crm.run("gappy", conf)["state"] == "success"

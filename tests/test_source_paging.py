@@ -217,8 +217,11 @@ def test_ids_of_two_lengths_are_read_whatever_their_order(
 def test_no_single_page_that_is_empty_or_of_another_question_is_believed_wherever_it_comes(
     knobs: dict[str, Any], filters: Sequence[Filter], fault: str
 ) -> None:
-    with simulator({"AccountObj": 60}, **knobs) as server:
+    with simulator({"AccountObj": 24}, **knobs) as server:
+        server.tenant.invalid("AccountObj", sorted(server.tenant.visible("AccountObj"))[::5])
+        server.clock.advance(5)
         wanted = true_ids(server, voided_only=bool(filters))
+        assert wanted
         read(client := client_of(server), filters=filters, page_size=10)
         for skip in range(client.calls.total()):
             server.faults.next(fault, path="/data/query", skip=skip)
@@ -266,19 +269,20 @@ WAREHOUSES = st.dictionaries(
     order=st.sampled_from(["same", "sort_shorter_first", "compare_shorter_first"]),
     late=st.booleans(),
     page_size=st.integers(1, 5),
-    cuts=st.sets(st.tuples(st.integers(0, 2**12 - 1), st.booleans()), max_size=2),
+    cuts=st.sets(st.integers(0, 19), max_size=2),
     filtered=st.booleans(),
 )
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_filtered_or_in_slices_any_mixture_of_ids_is_read_whatever_comes_first_filter_or_limit(
     warehouses: Simulator,
     there: dict[tuple[int, bool], str],
     order: str,
     late: bool,
     page_size: int,
-    cuts: set[tuple[int, bool]],
+    cuts: set[int],
     filtered: bool,
 ) -> None:
+    """Cuts are ids that the object has: a cut at a long one says that its ids were compared as text."""
     name = "object_warehouse__c"
     warehouses.knobs.set({"id_order": order, "filter_after_limit": late})
     if old := list(warehouses.tenant.records(name)):
@@ -288,7 +292,8 @@ def test_filtered_or_in_slices_any_mixture_of_ids_is_read_whatever_comes_first_f
         warehouses.tenant.create(name, {"_id": spelled(*key), "name": named})
     filters = [Filter("name", Operator.EQ, "仓")] if filtered else []
     wanted = {spelled(*key) for key, named in there.items() if named == "仓" or not filtered}
-    bounds = [None, *sorted(spelled(*cut) for cut in cuts), None]
+    held = sorted(spelled(*key) for key in there)
+    bounds = [None, *sorted({held[cut % len(held)] for cut in cuts}), None]
     for above, upto in pairwise(bounds):
         found = ids(
             read(client_of(warehouses), object_name=name, page_size=page_size, filters=filters, above=above, upto=upto)
