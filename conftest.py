@@ -2,7 +2,7 @@
 
 from hypothesis import settings
 
-pytest_plugins = ["tests.airflow_fixtures", "tests.server_fixtures", "tests.sharing"]
+pytest_plugins = ["tests.sharing", "tests.airflow_fixtures", "tests.server_fixtures"]
 
 settings.register_profile("machines are noisy", deadline=None)
 settings.load_profile("machines are noisy")
