@@ -57,17 +57,26 @@ class Held(Protocol):
 
 
 class HeldStamps:
-    """A mapping of id to stamp, as `Held`."""
+    """A mapping of id to stamp, as `Held`; sorted by stamp."""
 
     def __init__(self, stamps: Mapping[str, int]) -> None:
         self._stamps = stamps
-        self._sorted = sorted(stamps.values())
+        self._order = sorted(stamps, key=stamps.__getitem__)
+        self._sorted = [stamps[record_id] for record_id in self._order]
 
     def count(self, window: Window) -> int:
-        return bisect_left(self._sorted, window.until_ms) - bisect_left(self._sorted, window.since_ms)
+        ends = self._ends(window)
+        return int(ends.stop - ends.start)
 
     def stamps(self, ids: Sequence[str]) -> Mapping[str, int]:
         return {each: self._stamps[each] for each in ids if each in self._stamps}
+
+    def within(self, window: Window) -> list[str]:
+        """The ids whose held stamp is in the window."""
+        return self._order[self._ends(window)]
+
+    def _ends(self, window: Window) -> slice:
+        return slice(bisect_left(self._sorted, window.since_ms), bisect_left(self._sorted, window.until_ms))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,23 +179,6 @@ def _halves_agree(
     if window.length_ms < 2:
         return True
     return all(count(client, object_name, half, filters) == held.count(half) for half in window.halves())
-
-
-def missing(
-    client: FenxiangClient,
-    object_name: str,
-    window: Window,
-    filters: Sequence[Filter],
-    held: Held | Mapping[str, int],
-) -> dict[str, int]:
-    """Id and stamp of each record that is in the window now and not held with that stamp or a newer one."""
-    known: Held = HeldStamps(held) if isinstance(held, Mapping) else held
-    found: dict[str, int] = {}
-    for bucket in compare(client, object_name, window, filters, known):
-        seen = bucket.seen or ()
-        stamps = known.stamps([each.id for each in seen])
-        found |= {each.id: each.modified_ms for each in seen if stamps.get(each.id, -1) < each.modified_ms}
-    return found
 
 
 def fetch(

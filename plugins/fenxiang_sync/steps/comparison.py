@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -54,28 +53,12 @@ class Comparison:
         return f"{self.digest % _SPAN:032x}"
 
 
-class _Held:
-    """What one folder holds, as `census.Held`; sorted by stamp."""
+class _Held(census.HeldStamps):
+    """What one folder holds."""
 
     def __init__(self, found: Mapping[str, Version]) -> None:
+        super().__init__({record_id: version.modified_ms for record_id, version in found.items()})
         self.versions = found
-        self._stamps = {record_id: version.modified_ms for record_id, version in found.items()}
-        self._order = sorted(self._stamps, key=self._stamps.__getitem__)
-        self._sorted = [self._stamps[record_id] for record_id in self._order]
-
-    def count(self, window: Window) -> int:
-        first, last = self._ends(window)
-        return last - first
-
-    def stamps(self, ids: Sequence[str]) -> Mapping[str, int]:
-        return {each: self._stamps[each] for each in ids if each in self._stamps}
-
-    def within(self, window: Window) -> list[str]:
-        first, last = self._ends(window)
-        return self._order[first:last]
-
-    def _ends(self, window: Window) -> tuple[int, int]:
-        return bisect_left(self._sorted, window.since_ms), bisect_left(self._sorted, window.until_ms)
 
 
 def compare(run: Run, planned: Plan, client: FenxiangClient, extra: Segment) -> Comparison:
