@@ -54,6 +54,7 @@ def test_a_window_is_counted(server: Simulator) -> None:
         ({"total_switch_winner": "need_return_count_num"}, "right or none"),
         ({"same_field_filters": "first"}, 11_000),
         ({"same_field_filters": "last"}, 11_000),
+        ({"same_field_filters": "error"}, 11_000),
         ({"between": "half-open"}, 11_000),
     ],
 )

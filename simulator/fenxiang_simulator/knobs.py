@@ -57,8 +57,8 @@ class Knobs:
     """Whether a query without `filters` is answered."""
     between: str = _one_of("inclusive", "half-open")
     """Whether BETWEEN includes its upper end."""
-    same_field_filters: str = _one_of("both", "first", "last")
-    """Which of several filters on one field are honoured."""
+    same_field_filters: str = _one_of("both", "first", "last", "error")
+    """Which of several filters on one field are honoured, or that they are refused."""
     wrong_path_kind: str = _one_of("accept", "error")
     """A preset object on the custom path, or the reverse."""
 

@@ -142,6 +142,12 @@ def page(
 def _honoured(filters: tuple[Filter, ...], knobs: Knobs) -> Iterable[Filter]:
     if knobs.same_field_filters == "both":
         return filters
+    fields = [each.field for each in filters]
+    if knobs.same_field_filters == "error":
+        twice = next((field for field in fields if fields.count(field) > 1), None)
+        if twice is not None:
+            raise ApiError(32000, "参数错误", f"字段不能有多个过滤条件: {twice}")
+        return filters
     ordered = filters if knobs.same_field_filters == "last" else tuple(reversed(filters))
     return {each.field: each for each in ordered}.values()
 

@@ -80,13 +80,7 @@ class Reader:
     ) -> Page:
         """The page beyond the cursor, as it came, its records checked."""
         search = partial(self._search, cursor, ascending, filtered, limit=limit or self.page_size)
-        try:
-            page = self._asked(search)
-        except QuotaError:
-            raise
-        except RefusedError as refusal:
-            page = self._otherwise(refusal, search)
-        self._first = False
+        page = self._or_between(search, self._asked)
         self._watch(page)
         return page
 
@@ -134,7 +128,8 @@ class Reader:
 
     def total(self, cursor: str | None, *, limit: int = 1) -> Page:
         """The first `limit` records beyond the cursor with the server's count of all of them."""
-        return self._checked(self.client.query(self._search(cursor, True, True, limit=limit, count=True)))
+        search = partial(self._search, cursor, True, True, limit=limit, count=True)
+        return self._or_between(search, lambda search: self._checked(self.client.query(search())))
 
     def at_rank(self, rank: int, *, by: str, above: str | None = None, filtered: bool = True) -> Page:
         """The record that has `rank` others before it in the order of `by`, with the server's count of all of them.
@@ -209,6 +204,16 @@ class Reader:
             # Which ends BETWEEN includes is not documented: 1 ms more on each side, dropped on ours.
             return (Filter(STAMP, Operator.BETWEEN, (max(0, self.window.since_ms - 1), self.window.until_ms)),)
         return Filter(STAMP, Operator.GTE, self.window.since_ms), Filter(STAMP, Operator.LT, self.window.until_ms)
+
+    def _or_between(self, search: Callable[[], SearchQuery], ask: Callable[[Callable[[], SearchQuery]], Page]) -> Page:
+        try:
+            page = ask(search)
+        except QuotaError:
+            raise
+        except RefusedError as refusal:
+            page = self._otherwise(refusal, search)
+        self._first = False
+        return page
 
     def _otherwise(self, refusal: RefusedError, search: Callable[[], SearchQuery]) -> Page:
         """The first refused question once more with BETWEEN; its refusal where that is refused too."""
