@@ -626,10 +626,7 @@ class Sync(RuleBasedStateMachine):
         self._everything_is_right_after_one_undisturbed_reconcile(certified)
 
     def _everything_is_right_after_one_undisturbed_reconcile(self, certified: list[Window]) -> None:
-        for record_id in sorted(self._seen())[:2]:
-            if self.tenant.records(OBJECT)[record_id]["life_status"] == "normal":
-                self.tenant.invalid(OBJECT, record_id)
-                self.tenant.delete(OBJECT, record_id)
+        self._delete_some()
         self.time.sleep(2 * LEASE_S)
         run = self.world.run(self.pipeline, "reconcile.last")
         wanted = Wanted(full=self.full, deep=self.deep, confirmed=10**6)
@@ -654,6 +651,12 @@ class Sync(RuleBasedStateMachine):
                 stamps = [entries[row_id].modified_ms] if row_id in entries else stamps
             if all(any(stamp in one for one in certified) for stamp in stamps):
                 self._is_removed(row_id, gone=found is None or found["life_status"] == "invalid")
+
+    def _delete_some(self) -> None:
+        for record_id in sorted(self._seen())[:2]:
+            if self.tenant.records(OBJECT)[record_id]["life_status"] == "normal":
+                self.tenant.invalid(OBJECT, record_id)
+                self.tenant.delete(OBJECT, record_id)
 
     def _is_removed(self, row_id: str, *, gone: bool) -> None:
         if (row_id in self.store.removed) == gone:
