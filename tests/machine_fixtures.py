@@ -1,12 +1,15 @@
-"""A CRM with a clock of its own, the tasks of runs that end anywhere, and a target that remembers what it was sent."""
+"""A CRM with a clock of its own, the tasks of runs and reconciles that end anywhere, and a target that remembers what
+it was sent and told to remove."""
 
 from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path, PosixPath
 from typing import Any, ClassVar
 
@@ -16,12 +19,14 @@ from fenxiang_simulator import Simulator
 from fenxiang_sync.errors import TransientError
 from fenxiang_sync.hub import Hub
 from fenxiang_sync.pipeline import Pipeline
-from fenxiang_sync.rows import Row
+from fenxiang_sync.rows import DeletePolicy, Row
 from fenxiang_sync.source import FenxiangClient, MemoryTokenStore, Pace, Tokens
 from fenxiang_sync.stage import Stage
 from fenxiang_sync.steps import Asked, Plan, Run, Segment, extract, load, plan, transform, verify
 from fenxiang_sync.steps.extract import RANGES
-from fenxiang_sync.targets.protocol import Answer, Delivery, Endpoint, Reach, Sender
+from fenxiang_sync.steps.reconcile import Survey, Wanted, compare, confirm, fetch, remove, report, segments, survey
+from fenxiang_sync.steps.reconcile.report import clean
+from fenxiang_sync.targets.protocol import Answer, Delivery, Endpoint, Reach, Removal, Sender
 from tests.steps_fixtures import CREDENTIALS, quiet
 
 OBJECT = "AccountObj"
@@ -115,10 +120,12 @@ class Store:
 
     history: dict[str, list[Row]] = field(default_factory=lambda: defaultdict(list))
     troubles: deque[str] = field(default_factory=deque)
+    removed: dict[str, DeletePolicy] = field(default_factory=dict)
+    """The rows that are flagged, or deleted; one that is sent again is ordinary."""
 
     def content(self, row_id: str) -> dict[str, Any] | None:
         taken = self.history.get(row_id)
-        return taken[-1].content if taken else None
+        return taken[-1].content if taken and self.removed.get(row_id) is not DeletePolicy.DELETE else None
 
     def taken(self) -> int:
         return sum(map(len, self.history.values()))
@@ -136,6 +143,7 @@ class Remembering:
     upserts: bool = True
     batch_rows: int = 3
     connections: ClassVar[Sequence[str]] = ()
+    removals: ClassVar[AbstractSet[DeletePolicy]] = frozenset((DeletePolicy.FLAG, DeletePolicy.DELETE))
 
     def describe(self) -> str:
         return f"remembers rows in {self.store}"
@@ -149,23 +157,37 @@ class _Remembering:
         self._store = store
 
     def send(self, rows: Sequence[Row]) -> Sequence[Answer]:
+        return self._through([partial(self._take, row) for row in rows])
+
+    def remove(self, removals: Sequence[Removal], *, policy: DeletePolicy) -> Sequence[Answer]:
+        return self._through([partial(self._drop, each.id, policy) for each in removals])
+
+    def _take(self, row: Row) -> None:
+        self._store.history[row.id].append(row)
+        self._store.removed.pop(row.id, None)
+
+    def _drop(self, row_id: str, policy: DeletePolicy) -> None:
+        self._store.removed[row_id] = policy
+
+    def _through(self, does: Sequence[Callable[[], None]]) -> Sequence[Answer]:
+        """Do each, with the trouble that is next."""
         trouble = self._store.troubles.popleft() if self._store.troubles else ""
         if trouble == "unreachable":
             raise TransientError("the target cannot be reached")
         if trouble == "dies_before":
             raise Killed
-        answers = [self._answer(row, trouble, first=at == 0) for at, row in enumerate(rows)]
+        answers = [self._answer(do, trouble, first=at == 0) for at, do in enumerate(does)]
         if trouble == "dies_after":
             raise Killed
         return answers
 
-    def _answer(self, row: Row, trouble: str, *, first: bool) -> Answer:
+    def _answer(self, do: Callable[[], None], trouble: str, *, first: bool) -> Answer:
         if trouble == "refused" and first:
             return Answer(delivery=Delivery.REFUSED, reason="not this one")
         if trouble == "again" and not first:
             return Answer(delivery=Delivery.AGAIN, reason="too many rows")
         if trouble != "lost_unknown":
-            self._store.history[row.id].append(row)
+            do()
         unknown = trouble in ("taken_unknown", "lost_unknown")
         return Answer(delivery=Delivery.UNKNOWN if unknown else Delivery.DELIVERED)
 
@@ -225,6 +247,27 @@ class World:
         if name == "transform":
             return transform(run, segment)
         return load(run, segment, hub=hub, reach=self.reach(), clock=clock, dry_run=Plan.of(run).dry_run)
+
+    def compare(self, run: Run, name: str, wanted: Wanted, segment: Segment | None) -> Any:
+        """Do one task of a reconcile, with the steps that its operator calls."""
+        hub, clock = self.hub, self.clock
+        if name == "survey":
+            return survey(run, wanted, hub=hub, now=self.time.utc())
+        if name == "compare":
+            client = self.client()
+            compare(run, client=client, hub=hub, clock=clock)
+            confirm(run, client=client, hub=hub, clock=clock)
+            return segments(run, hub=hub)
+        if name == "conclude":
+            made = report(run, remove(run, hub=hub, reach=self.reach(), clock=clock))
+            clean(run)
+            return made
+        assert segment is not None
+        if name == "fetch":
+            return fetch(run, segment, client=self.client())
+        if name == "transform":
+            return transform(run, segment)
+        return load(run, segment, hub=hub, reach=self.reach(), clock=clock, dry_run=Survey.of(run).dry_run)
 
     def seen(self, condition: Callable[[dict[str, Any]], bool]) -> dict[str, dict[str, Any]]:
         """The records that a query of the acting user finds now, as they are found."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -18,14 +19,27 @@ from hypothesis import HealthCheck, note, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
-from fenxiang_sync import Condition, Field, Filter, IdCheck, Logic, Operator, Pipeline, Source
+from fenxiang_sync import (
+    Condition,
+    DeletePolicy,
+    Field,
+    Filter,
+    IdCheck,
+    Logic,
+    Operator,
+    Pipeline,
+    Reconcile,
+    Source,
+)
 from fenxiang_sync.errors import FenxiangSyncError
 from fenxiang_sync.hub import Hub, Status
 from fenxiang_sync.steps import Asked, Kind, Plan, Run, Segment
+from fenxiang_sync.steps.load import LEASE_S
+from fenxiang_sync.steps.reconcile import Wanted
 from fenxiang_sync.steps.verify import Report, clean
 from fenxiang_sync.window import Window, from_ms, gaps, to_ms
 from tests.machine_fixtures import BEGUN, OBJECT, STORES, TROUBLES, Killed, Remembering, Store, World, world
-from tests.steps_fixtures import Bench, bench, manual, pipeline
+from tests.steps_fixtures import CREDENTIALS, Bench, bench, manual, pipeline
 
 EXAMPLES = int(os.environ.get("FENXIANG_MACHINE_EXAMPLES", "0"))
 """So many examples, others each time; without it the same few."""
@@ -39,12 +53,13 @@ FAULTS = (
 )
 PAGE_FAULTS = ("repeated_page", "empty_page", "short_page")
 ORDER = ("extract", "transform", "load")
+RECONCILE_ORDER = ("fetch", "transform", "load")
 MOST_OPEN = 2
 LAGS_MS = (0, 50, 3_000, 20_000)
 ACTIONS = (
     *("people", "people", "people", "wait", "wait", "server", "fault", "calm", "target", "death"),
     *("start", "start", "start", "step", "step", "step", "finish", "finish", "finish", "clear", "repeat", "abandon"),
-    *("meanwhile", "meanwhile"),
+    *("meanwhile", "meanwhile", "reconcile", "reconcile_step"),
 )
 FIRST_AGES = (1, 60, 60, 3_599, 3_600, 3_601, 7_200, 90_000, 300_000)
 PEOPLE = ("add", "add", "tie", "pile", "edit", "edit", "edit", "void", "recover", "delete", "revive", "hide", "show")
@@ -88,6 +103,35 @@ class Going:
         return [one for one in (self.made.segments if self.made else []) if self.done.get(one.index, 0)]
 
 
+@dataclass(kw_only=True)
+class Comparing:
+    """A reconcile that has begun."""
+
+    run: Run = field(repr=False)
+    wanted: Wanted
+    surveyed: bool = False
+    left: list[tuple[str, Segment | None]] | None = field(default=None, repr=False)
+    """The tasks after compare; None before it has succeeded."""
+
+    @property
+    def done(self) -> bool:
+        return self.left == []
+
+    def next(self) -> tuple[str, Segment | None]:
+        if self.left is None:
+            return ("compare" if self.surveyed else "survey", None)
+        return self.left[0]
+
+    def succeeded(self, name: str, outcome: Any) -> None:
+        if name == "survey":
+            self.surveyed, self.left = True, None
+        elif name == "compare":
+            self.left = [(each, segment) for segment in outcome for each in RECONCILE_ORDER] + [("conclude", None)]
+        else:
+            assert self.left is not None
+            self.left.pop(0)
+
+
 class Sync(RuleBasedStateMachine):
     """People, faults, tasks and deaths in any order. Everything is checked after each task."""
 
@@ -123,12 +167,18 @@ class Sync(RuleBasedStateMachine):
         self.ids = Random(7)
         self.gone: list[str] = []
         """Deleted for good. No window shows that: the target holds them until they are reconciled."""
+        self.doomed: set[str] = set()
+        """Voided or deleted at some time: no other may be flagged."""
+        self.stamps: dict[str, list[int]] = defaultdict(list)
+        """Every stamp that a record had, deleted ones too."""
         self.unstamped: set[str] = set()
         """Changed without a stamp: they too are put right by reconciling alone."""
         self.shown: set[str] = set()
         """Visible again without a stamp: the same, unless a run over their stamp is open."""
         self.tenant.listeners.append(self._told)
         self.going: list[Going] = []
+        self.comparing: Comparing | None = None
+        self.full, self.deep = draw(st.booleans()), draw(st.sampled_from([False, False, True]))
         self.runs = itertools.count(1)
         first = to_ms(self.pipeline.start) if self.pipeline.start else 0
         self.tick = first
@@ -157,6 +207,8 @@ class Sync(RuleBasedStateMachine):
             start=draw(st.sampled_from([None, datetime.fromtimestamp(BEGUN - 86_400, UTC)])),
             id_check=draw(st.sampled_from([IdCheck.UPSERT_ON_CHANGE, IdCheck.OVERWRITE])),
             reach_back=timedelta(days=2),
+            delete_policy=draw(st.sampled_from([DeletePolicy.FLAG, DeletePolicy.DELETE])),
+            reconcile=Reconcile(most_vanished=draw(st.sampled_from([1, 1_000]))),
         )
 
     def _create(self, how: int, modified_ms: int | None, record_id: str | None = None) -> None:
@@ -223,8 +275,12 @@ class Sync(RuleBasedStateMachine):
             changes = {"name": NAMES[deed.how % 3], "remark": ("a", "b", "c", None)[deed.how // 3 % 4]}
             self.tenant.update(OBJECT, before["_id"], changes, modified_ms=stamp)
 
-    def _told(self, _object: str, record_id: str, event: str, _stamp: int) -> None:
+    def _told(self, _object: str, record_id: str, event: str, stamp: int) -> None:
         """After each write, the server's own edits too."""
+        if event in ("invalid", "delete"):
+            self.doomed.add(record_id)
+        if event != "delete":
+            self.stamps[record_id].append(stamp)
         if event == "invalid" and not self.simulator.knobs.void_bumps_lmt:
             self.unstamped.add(record_id)
             return
@@ -378,6 +434,61 @@ class Sync(RuleBasedStateMachine):
         if self.going:
             self.going.remove(self._one(draw))
 
+    # Reconciles, one at a time
+
+    def _reconcile(self, draw: Any) -> None:
+        """All tasks of one, or what is left of it, unless one fails; people go on meanwhile."""
+        self._reconcile_step(draw)
+        while self.comparing:
+            if draw(st.integers(0, 2)) == 2:
+                self._people(draw)
+            if not self._compare(self.comparing):
+                return
+
+    def _reconcile_step(self, draw: Any) -> None:
+        """The next task, or the first of a new one."""
+        if self.comparing is None or draw(st.integers(0, 9)) == 9:
+            self.comparing = Comparing(
+                run=self.world.run(self.pipeline, f"reconcile.{next(self.runs)}"), wanted=self._wanted(draw)
+            )
+        self._compare(self.comparing)
+
+    def _wanted(self, draw: Any) -> Wanted:
+        ago = draw(st.sampled_from([None, None, None, 600, 100_000]))
+        return Wanted(
+            since=None if ago is None else self.time.utc() - timedelta(seconds=ago),
+            full=draw(st.booleans()),
+            deep=draw(st.sampled_from([None, None, True])),
+            dry_run=draw(st.sampled_from([False, False, False, True])),
+            confirmed=draw(st.sampled_from([0, 1_000])),
+        )
+
+    def _compare(self, one: Comparing) -> bool:
+        """Do the next task of a reconcile; False where it failed. It certifies nothing and removes no ordinary row."""
+        certified, target = self.hub.certified(self.pipeline.name), self._target_now()
+        name, segment = one.next()
+        outcome: Any = None
+        try:
+            outcome = self.world.compare(one.run, name, one.wanted, segment)
+        except (FenxiangSyncError, Killed) as error:
+            outcome = error
+        failed = isinstance(outcome, BaseException)
+        of = f" of segment {segment.index}" if segment else ""
+        note(f"{self.time.utc():%H:%M:%S} {one.run.id} {one.wanted}, {name}{of}: {outcome!r}")
+        if not failed:
+            one.succeeded(name, outcome)
+        if one.done:
+            self.comparing = None
+        assert self.hub.certified(self.pipeline.name) == certified, f"{name} of a reconcile certified something"
+        if one.wanted.dry_run or name not in ("load", "conclude"):
+            assert self._target_now() == target, f"{name} of a reconcile sent or removed something"
+        assert self.store.removed.keys() <= self.doomed, f"{name} removed rows of ordinary records"
+        self._no_version_overwrote_a_newer_one()
+        return not failed
+
+    def _target_now(self) -> tuple[int, dict[str, DeletePolicy]]:
+        return self.store.taken(), dict(self.store.removed)
+
     def _one(self, draw: Any) -> Going:
         return self._some_of(self.going, draw)
 
@@ -457,14 +568,18 @@ class Sync(RuleBasedStateMachine):
                 self._is_there(record)
 
     def _is_there(self, record: Record) -> None:
-        if not self.pipeline.keeps(record):
+        voided = record["life_status"] == "invalid"
+        if not self.pipeline.keeps(record) or (voided and self.pipeline.removes is DeletePolicy.DELETE):
             return
         expected = {name: record.get(name) for name in ("_id", "name", "life_status", "remark")}
-        if self.store.content(record["_id"]) == expected or self._excused(record):
+        flagged = record["_id"] in self.store.removed and not voided
+        if (self.store.content(record["_id"]) == expected and not flagged) or self._excused(record):
             return
         stamp = from_ms(record["last_modified_time"]).isoformat(timespec="milliseconds")
         held = [row.content | {"at": row.modified_ms} for row in self.store.history.get(record["_id"], [])]
-        raise AssertionError(f"{expected} of {stamp}, version {record['version']} is not at the target: {held}")
+        raise AssertionError(
+            f"{expected} of {stamp}, version {record['version']} is not at the target: {held}{', removed' * flagged}"
+        )
 
     def _excused(self, record: Record) -> bool:
         """A dead letter of this very version, or in doubt."""
@@ -504,11 +619,54 @@ class Sync(RuleBasedStateMachine):
         too_old = to_ms(report.window.since - self.pipeline.reach_back)
         assert all(hole.until_ms <= too_old for hole in holes), f"{holes} are open"
         self._no_version_overwrote_a_newer_one()
-        # Reconciling goes here: after it `gone`, `unstamped` and `shown` must be right at the target as well.
         for_reconcile = self.unstamped | self.shown
         for record in self._seen().values():
             if record["_id"] not in for_reconcile and any(record["last_modified_time"] in one for one in certified):
                 self._is_there(record)
+        self._everything_is_right_after_one_undisturbed_reconcile(certified)
+
+    def _everything_is_right_after_one_undisturbed_reconcile(self, certified: list[Window]) -> None:
+        self._delete_some()
+        self.time.sleep(2 * LEASE_S)
+        run = self.world.run(self.pipeline, "reconcile.last")
+        wanted = Wanted(full=self.full, deep=self.deep, confirmed=10**6)
+        last = Comparing(run=run, wanted=wanted)
+        while not last.done:
+            assert self._compare(last), "an undisturbed reconcile failed"
+        seen = self._seen()
+        for record in seen.values():
+            if any(record["last_modified_time"] in one for one in certified):
+                self._is_there(record)
+        truth = self.tenant.records(OBJECT)
+        may_be_seen = self.tenant.permission(OBJECT, CREDENTIALS.acting_user)
+        for row_id, taken in self.store.history.items():
+            found = truth.get(row_id)
+            if found is None and not seen:
+                continue  # where queries list nothing, nothing can be said of deleted records
+            if found is not None and may_be_seen is not None and not may_be_seen(found):
+                continue
+            stamps = [stamp for stamp in self.stamps[row_id] if stamp >= taken[-1].modified_ms]
+            if found is None:  # it was voided first, perhaps after the last run: what counts is what was read
+                entries = self.hub.listed(self.pipeline.name).entries([row_id])
+                stamps = [entries[row_id].modified_ms] if row_id in entries else stamps
+            if all(any(stamp in one for one in certified) for stamp in stamps):
+                self._is_removed(row_id, gone=found is None or found["life_status"] == "invalid")
+
+    def _delete_some(self) -> None:
+        for record_id in sorted(self._seen())[:2]:
+            if self.tenant.records(OBJECT)[record_id]["life_status"] == "normal":
+                self.tenant.invalid(OBJECT, record_id)
+                self.tenant.delete(OBJECT, record_id)
+
+    def _is_removed(self, row_id: str, *, gone: bool) -> None:
+        if (row_id in self.store.removed) == gone:
+            return
+        held = next(iter(self.hub.records(self.pipeline.name, ids=[row_id])), None)
+        # In doubt whether it came, or the load that sent it first died and its run was given up: nobody knows the row.
+        if gone and held and (held.status is Status.IN_DOUBT or held.modified_ms is None):
+            return
+        entry = self.hub.listed(self.pipeline.name).entries([row_id]).get(row_id)
+        raise AssertionError(f"{row_id} is {'gone' if gone else 'there'}, its row is not so: {held}, {entry}")
 
 
 @pytest.fixture(scope="module")

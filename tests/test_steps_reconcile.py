@@ -26,8 +26,8 @@ from fenxiang_sync import (
     label,
 )
 from fenxiang_sync.errors import QuestionError, RefusedError, TransientError
-from fenxiang_sync.hub import Certificate, Hub, Presence, Record, RunRecord, Seen
-from fenxiang_sync.rows import Row
+from fenxiang_sync.hub import Certificate, Hub, Presence, Record, RunRecord, Seen, Settled
+from fenxiang_sync.rows import Outcome, Row
 from fenxiang_sync.stage import Stage
 from fenxiang_sync.steps import Run
 from fenxiang_sync.steps.reconcile import Form, Survey, Wanted, survey
@@ -243,6 +243,41 @@ def test_a_record_that_the_acting_user_lost_sight_of_is_not_deleted(tmp_path: Pa
         crm.simulator.tenant.show(NAME, hidden)
         assert found(reconciled(crm, account)) == {"returned": 1}
         assert presence(crm, account, hidden) is Presence.PRESENT
+
+
+def test_a_hidden_record_that_was_deleted_since_is_found_by_a_sweep(crm: Bench) -> None:
+    account = pipeline()
+    hidden, gone, voided, *_ = synced(crm, account)
+    for record_id in (hidden, gone, voided):
+        crm.simulator.tenant.hide(NAME, record_id)
+    assert found(reconciled(crm, account)) == {"hidden": 3}
+    delete(crm.simulator, gone)
+    crm.simulator.tenant.invalid(NAME, voided)
+    assert found(reconciled(crm, account)) == {}
+    report = reconciled(crm, account, full=True)
+    assert (found(report), report.removed) == ({"hidden": 2, "vanished": 1}, 1)
+    assert presence(crm, account, hidden) is Presence.HIDDEN
+    assert presence(crm, account, gone) is Presence.VANISHED
+
+
+def test_a_deleted_record_that_was_taken_for_hidden_by_time_outs_is_found_by_a_sweep(crm: Bench) -> None:
+    account = pipeline()
+    gone, *_ = synced(crm, account)
+    delete(crm.simulator, gone)
+    crm.simulator.faults.next("timeout_code", 3, path="/data/get", skip=4)
+    assert found(reconciled(crm, account)) == {"hidden": 1}
+    assert found(reconciled(crm, account, full=True)) == {"vanished": 1}
+
+
+def test_hidden_records_are_asked_for_again_in_turn_and_no_more_at_once_than_may_vanish(crm: Bench) -> None:
+    account = pipeline(reconcile=Reconcile(most_vanished=4))
+    ids = synced(crm, account)[:8]
+    for record_id in ids:
+        crm.simulator.tenant.hide(NAME, record_id)
+    assert found(reconciled(crm, account, confirmed=8)) == {"hidden": 8}
+    delete(crm.simulator, *ids)
+    assert found(reconciled(crm, account, full=True, dry_run=True)) == {"vanished": 4}
+    assert [found(reconciled(crm, account, full=True)) for _ in range(3)] == [{"vanished": 4}, {"vanished": 4}, {}]
 
 
 def test_time_outs_of_get_never_make_a_record_deleted(crm: Bench) -> None:
@@ -706,6 +741,40 @@ def test_a_removal_whose_answer_was_lost_is_done_again_by_the_next_reconcile(crm
     assert (report.removed, report.not_removed) == (4, 1)
     there.troubles.clear()
     assert reconciled(crm, account).removed == 1
+
+
+def test_a_record_that_comes_back_is_sent_where_the_answer_to_its_removal_was_lost(crm: Bench, shop: Any) -> None:
+    """The shop may have deleted it; its content is as it was delivered, which is no reason to leave it out."""
+    there, account, gone = shop
+    there.troubles |= {gone[1]: Delivery.UNKNOWN, gone[2]: Delivery.REFUSED}
+    names = {each: (row(crm, account, each).content or {})["name"] for each in gone}
+    with pytest.raises(RefusedError):
+        reconciled(crm, account)
+    for each in gone[1:3]:
+        crm.simulator.tenant.create(NAME, {"_id": each, "name": names[each]})
+    crm.later()
+    report = crm.sync(account)
+    assert (report.delivered, report.unchanged) == (1, 1), "the one that was refused is still there"
+    crm.later()
+    assert crm.sync(account, manual(full=True)).delivered == 0
+
+
+def test_a_row_that_was_sent_anew_is_not_removed_before_its_record_is_noted(crm: Bench, shop: Any) -> None:
+    """A load delivers first and notes then what it read; a removal may come in between."""
+    there, account, gone = shop
+    run = surveyed(crm, account)
+    compared(crm, run)
+    held = row(crm, account, gone[0])
+    newer = Row(
+        id=gone[0], source_id=gone[0], number=None, modified_ms=(held.modified_ms or 0) + 1, version=1,
+        content={"name": "back"}, hash="new",
+    )  # fmt: skip
+    crm.hub.claim(account.name, [newer], run="r", id_check=IdCheck.UPSERT_ON_CHANGE, lease_s=600, now=datetime.now(UTC))
+    delivered = [Settled(row=newer, outcome=Outcome.DELIVERED)]
+    crm.hub.settle(account.name, delivered, run="r", now=datetime.now(UTC))
+    assert concluded(crm, run).removed == 4
+    assert gone[0] not in {removal.id for removal, _ in there.told}
+    assert row(crm, account, gone[0]).removed_at is None
 
 
 def test_a_removal_that_was_cut_off_goes_on_in_its_next_try(crm: Bench, shop: Any) -> None:

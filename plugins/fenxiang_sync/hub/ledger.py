@@ -173,6 +173,8 @@ def decide(row: Row, held: Held | None, claimant: Claimant, now_ms: int) -> Deci
 
 def _is_there(row: Row, held: Held, claimant: Claimant) -> bool:
     """Whether the settled content of `held` will do for `row`, by the claimant's id check."""
+    if held.content_hash is None:  # deleted there, or it may be: the answer to its removal was lost
+        return False
     if claimant.id_check is IdCheck.SKIP_EXISTING:
         return True
     if row.hash != held.content_hash:

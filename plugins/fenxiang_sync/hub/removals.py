@@ -43,13 +43,24 @@ class Due:
 
 _ROWS = LookUp(
     record,
-    ("source_id", "id", "number", "modified_ms", "version", "claim_run", "claim_hash", "claim_until", "content"),
+    (
+        "source_id",
+        "id",
+        "number",
+        "modified_ms",
+        "version",
+        "settled_at",
+        "claim_run",
+        "claim_hash",
+        "claim_until",
+        "content",
+    ),
     by="source_id",
     where=f"removed_at IS NULL AND modified_ms IS NOT NULL AND status <> {Status.IN_DOUBT:d}",
 )
 """Rows that the target holds, of records: not those in doubt."""
 _ROWS_BY_ID = replace(_ROWS, by="id")
-_PRESENCES = LookUp(source, ("source_id", "presence"), by="source_id")
+_MARKS = LookUp(source, ("source_id", "presence", "modified_ms", "changed_at"), by="source_id")
 
 
 class Removals:
@@ -111,17 +122,28 @@ class Removals:
         with self._database.writing(f"records of {pipeline}") as connection:
             _write(connection, _claimed_by(run), rows, pipeline, done)
 
-    def release(self, pipeline: str, left: Sequence[tuple[Due, str]], *, run: str) -> None:
-        """Give claimed rows back that the target did not remove, with its reason; they stay due."""
+    def release(self, pipeline: str, left: Sequence[tuple[Due, str]], *, run: str, in_doubt: bool = False) -> None:
+        """Give claimed rows back that the target did not remove, with its reason; they stay due.
+
+        `in_doubt`: it may have removed them. Then whoever reads such a record again is to send its row, changed or not.
+        """
         rows = [{"row": each.id, "reason": clean(reason, 1_000)} for each, reason in left]
+        doubt = {"content_hash": None} if in_doubt else {}
         with self._database.writing(f"records of {pipeline}") as connection:
-            _write(connection, _claimed_by(run), rows, pipeline, {"claim_until": None})
+            _write(connection, _claimed_by(run), rows, pipeline, {"claim_until": None, **doubt})
 
 
 def _still_due(connection: Connection, pipeline: str, ids: Sequence[str], run: str, now: datetime) -> set[str]:
     rows = [each for each in _ROWS_BY_ID.run(connection, pipeline, ids) if _is_free(each, run, to_ms(now))]
-    presences = dict(map(tuple, _PRESENCES.run(connection, pipeline, [each.source_id for each in rows])))
-    return {each.id for each in rows if presences.get(each.source_id) in REMOVING}
+    marks = {each[0]: each for each in _MARKS.run(connection, pipeline, [each.source_id for each in rows])}
+    return {each.id for each in rows if each.source_id in marks and _is_meant(each, marks[each.source_id])}
+
+
+def _is_meant(row: Row[Any], mark: Row[Any]) -> bool:
+    """Whether the record is still marked, and no newer version of it was delivered since: a load notes what it read
+    when it has delivered it."""
+    came_back = row.modified_ms > mark.modified_ms and (row.settled_at or 0) > mark.changed_at
+    return mark.presence in REMOVING and not came_back
 
 
 def _is_free(row: Row[Any], run: str, now_ms: int) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import func, select, tuple_
+from sqlalchemy import func, select, text, tuple_
 
 from fenxiang_sync.hub.bulk import LookUp, Upsert, batches
 from fenxiang_sync.hub.connect import Database
@@ -134,6 +134,16 @@ class Listed:
             if len(found) < BATCH:
                 return
             after = [tuple_(table.c.listed_ms, table.c.source_id) > (found[-1].listed_ms, found[-1].source_id)]
+
+    def hidden(self, window: Window, most: int) -> dict[str, int]:
+        """Id and stamp of at most so many records that may not be seen and have a stamp in the window, those that were
+        looked for longest ago."""
+        mine = (self._mine, text("presence <> 0"), table.c.presence == int(Presence.HIDDEN))
+        inside = (table.c.modified_ms >= window.since_ms, table.c.modified_ms < window.until_ms)
+        query = select(table.c.source_id, table.c.modified_ms).where(*mine, *inside)
+        with self._database.reading() as connection:
+            found = connection.execute(query.order_by(table.c.changed_at, table.c.source_id).limit(most)).all()
+        return {each.source_id: each.modified_ms for each in found}
 
     def slices(self, window: Window, size: int) -> Iterator[Window]:
         """The window in adjacent slices that hold `size` records each, or one millisecond that holds more; the time

@@ -20,8 +20,8 @@ from fenxiang_sync.rows import is_voided
 from fenxiang_sync.source import FenxiangClient, census
 from fenxiang_sync.source.auth import CREDENTIAL_CODES
 from fenxiang_sync.source.reader import ID
-from fenxiang_sync.steps.reconcile.compare import ABSENT, LEFT, UNLISTED, Difference, differences
-from fenxiang_sync.steps.reconcile.survey import Survey
+from fenxiang_sync.steps.reconcile.compare import ABSENT, FETCHED, LEFT, UNLISTED, Difference, differences
+from fenxiang_sync.steps.reconcile.survey import Form, Survey
 from fenxiang_sync.steps.run import Run
 
 log = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ def confirm(run: Run, *, client: FenxiangClient, hub: Hub, clock: Callable[[], d
     before = client.calls.total()
     run.folder.remove("confirmed-", "confirmed")
     counted: Counter[str] = Counter()
-    for number, found in enumerate(_groups(_found(run, surveyed, client)), start=1):
+    for number, found in enumerate(_groups(_found(run, surveyed, client, hub)), start=1):
         run.folder.write_lines(f"confirmed-{number:05d}", found)
         counted.update(each["found"] for each in found)
         if not surveyed.dry_run:
@@ -69,8 +69,8 @@ def confirm(run: Run, *, client: FenxiangClient, hub: Hub, clock: Callable[[], d
 _MARKS = (Presence.VOIDED, Presence.LEFT, Presence.HIDDEN, Presence.VANISHED)
 
 
-def _found(run: Run, surveyed: Survey, client: FenxiangClient) -> Iterator[dict[str, Any]]:
-    """Every unlisted record with what it was found to be."""
+def _found(run: Run, surveyed: Survey, client: FenxiangClient, hub: Hub) -> Iterator[dict[str, Any]]:
+    """Every unlisted record, and in a sweep the hidden ones, with what it was found to be."""
     known = {UNLISTED: Presence.VOIDED, LEFT: Presence.LEFT}
     for each in differences(run, tuple(known)):
         yield _finding(each, known[each["kind"]].name.lower())
@@ -79,6 +79,22 @@ def _found(run: Run, surveyed: Survey, client: FenxiangClient) -> Iterator[dict[
         asker = asker or _Asker(run, surveyed, client)
         asked = number <= surveyed.most or not surveyed.dry_run
         yield _finding(each, *(asker.finds(each["id"]) if asked else (UNCLEAR, "not asked")))
+    for each in _hidden(run, surveyed, hub):
+        asker = asker or _Asker(run, surveyed, client)
+        yield _finding(each, *asker.finds(each["id"]))
+
+
+def _hidden(run: Run, surveyed: Survey, hub: Hub) -> list[Difference]:
+    """The records that a sweep asks for again because they were hidden: they may have been deleted since, which no
+    query tells. With those that are gone now they are no more than may vanish at once; the others' turn comes."""
+    span = surveyed.span
+    if surveyed.form is not Form.SWEEP or span is None:
+        return []
+    gone = sum(1 for _ in differences(run, (ABSENT, LEFT)))
+    hidden = hub.listed(run.pipeline.name).hidden(span, max(0, surveyed.most - gone))
+    for each in differences(run, FETCHED):
+        hidden.pop(each["id"], None)  # queries list it again
+    return [{"id": each, "held_ms": held} for each, held in hidden.items()]
 
 
 def _finding(difference: Difference, found: str, answer: int | str = "query") -> dict[str, Any]:

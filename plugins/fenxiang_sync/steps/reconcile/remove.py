@@ -76,9 +76,10 @@ def _tell(sender: Remover, claimed: list[Due], policy: DeletePolicy) -> Told:
 def _settle(run: Run, hub: Hub, told: Told, policy: DeletePolicy, now: datetime) -> Counter[Delivery]:
     name = run.pipeline.name
     done = [row for row, answer in told if answer.delivery is Delivery.DELIVERED]
-    left = [(row, answer.reason) for row, answer in told if answer.delivery is not Delivery.DELIVERED]
+    lost = [(row, answer.reason) for row, answer in told if answer.delivery is Delivery.UNKNOWN]
+    left = [(row, answer.reason) for row, answer in told if answer.delivery in (Delivery.REFUSED, Delivery.AGAIN)]
     if done:
         hub.removals.settle(name, done, keeps_content=policy is DeletePolicy.FLAG, run=run.id, now=now)
-    if left:
-        hub.removals.release(name, left, run=run.id)
+    hub.removals.release(name, left, run=run.id)
+    hub.removals.release(name, lost, run=run.id, in_doubt=True)
     return Counter(answer.delivery for _, answer in told)
