@@ -14,7 +14,10 @@ LONGEST_FIRST = (
     ONE_AIRFLOW,
     "tests/test_demo_demo",
     "tests/test_secrets",
-    "tests/test_steps_machine",
+    "tests/test_steps_",
+    "tests/test_chaos",
+    "tests/test_faults",
+    "tests/test_source_",
     "tests/test_hub_",
 )
 
