@@ -14,8 +14,8 @@ from urllib3.util import Retry
 
 Json = dict[str, Any]
 ENDED = frozenset({"success", "failed"})
-SECONDS = 60.0
-"""How long one answer may take."""
+SECONDS = 150.0
+"""How long one answer may take: on a busy machine it may wait behind another writer of SQLite, for a minute at most."""
 
 
 class AirflowApiError(RuntimeError):

@@ -43,7 +43,7 @@ from tests.steps_fixtures import CREDENTIALS, Bench, bench, manual, pipeline
 
 EXAMPLES = int(os.environ.get("FENXIANG_MACHINE_EXAMPLES", "0"))
 """So many examples, others each time; without it the same few."""
-FEW = 40
+FEW = 32
 STEPS = 40
 HOUR_MS = 3_600_000
 NAMES = ("甲", "乙", "丙")
