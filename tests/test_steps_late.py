@@ -52,6 +52,7 @@ def test_what_the_lookback_of_an_ordinary_run_finds_needs_just_so_much_of_it(crm
     arrived = appears(crm, end - 7 * MINUTE)
     report = crm.sync(pipeline(), scheduled(end, end + 30 * MINUTE))
     assert (report.delivered, report.late, report.late_s) == (1, 1, 420)
+    assert (report.late_ever, report.late_ever_s) == (1, 420)
     [found] = late(crm)
     assert (found.found_by, found.arrivals, found.record_id) == ("run", 1, arrived)
     assert found.least_ms == found.most_ms == 7 * 60_000
@@ -116,6 +117,8 @@ def test_what_reconcile_finds_is_between_the_last_look_and_now(crm: Bench, end: 
     assert found.least_ms == 300 * 60_000
     assert 420 * 60_000 <= found.most_ms <= made.late_s * 1000
     assert reconciled(crm, pipeline(), deep=True).late == 0, "the ledger has met it"
+    after = crm.sync(pipeline(), scheduled(end, end + 30 * MINUTE))
+    assert (after.late, after.late_ever, after.late_ever_s) == (0, 1, made.late_s), "the next run tells of it, too"
 
 
 def test_a_record_that_the_target_refuses_is_late_once_and_not_at_each_reading(crm: Bench, end: datetime) -> None:

@@ -50,6 +50,8 @@ class Report:
     left: int
     late: int
     late_s: int
+    late_ever: int
+    late_ever_s: int
     asked: int
     sent_again: int
     digest: str
@@ -74,6 +76,7 @@ def verify(run: Run, *, client: FenxiangClient, hub: Hub, reach: Reach, clock: C
     asked, sent_again = (0, 0) if planned.dry_run else _in_ledger(run, planned, hub, reach, clock)
     folders = [run.segment(index) for index in range(1, len(planned.segments) + 2)]
     read, outcomes = _added_up(folders)
+    ever = hub.late(run.pipeline.name)
     report = Report(
         window=planned.window,
         certified=[] if planned.dry_run else planned.windows,
@@ -88,7 +91,9 @@ def verify(run: Run, *, client: FenxiangClient, hub: Hub, reach: Reach, clock: C
         repaired=repaired,
         left=compared.left,
         late=_total(folders, "late", "late"),
-        late_s=-(-max(_values(folders, "late", "late_ms"), default=0) // 1000),
+        late_s=_seconds(_values(folders, "late", "late_ms")),
+        late_ever=sum(each.arrivals for each in ever),
+        late_ever_s=_seconds(each.most_ms for each in ever),
         asked=_total(folders, "asked", "asked") + asked,
         sent_again=_total(folders, "asked", "sent_again") + sent_again,
         digest=compared.hex(),
@@ -105,6 +110,11 @@ def verify(run: Run, *, client: FenxiangClient, hub: Hub, reach: Reach, clock: C
         _certify(run, planned, compared, report, hub, clock())
     run.folder.save("report", report.to_json())
     return report
+
+
+def _seconds(spans_ms: Iterable[int]) -> int:
+    """The longest of some spans, rounded up; 0 where there is none."""
+    return -(-max(spans_ms, default=0) // 1000)
 
 
 def clean(run: Run) -> None:
