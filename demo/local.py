@@ -105,7 +105,8 @@ class LocalAirflow:
             "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "5",
             "AIRFLOW__DATABASE__LOAD_DEFAULT_CONNECTIONS": "False",
             # SQLite has one writer at a time and by itself waits 5 s for it: on a busy machine components would end.
-            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self._database}?timeout=60",
+            # Longer is no better: a request that waits for it keeps the API server from ending the one that holds it.
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self._database}?timeout=20",
             "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
             # After a kill -9 the tasks that ran are started again within half a minute, not after five.
             "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "10",

@@ -14,8 +14,12 @@ from urllib3.util import Retry
 
 Json = dict[str, Any]
 ENDED = frozenset({"success", "failed"})
-SECONDS = 150.0
-"""How long one answer may take: on a busy machine it may wait behind another writer of SQLite, for a minute at most."""
+SECONDS = 60.0
+"""How long one answer may take."""
+
+
+LOCKED_TRIES = 5
+"""On SQLite, Airflow takes back what it was about to do, and says so, where another of its parts writes meanwhile."""
 
 
 class AirflowApiError(RuntimeError):
@@ -46,6 +50,11 @@ class Rest:
         answer = self._send(method, path, **request)
         if answer.status_code == requests.codes.unauthorized:
             self._log_in()
+            answer = self._send(method, path, **request)
+        for _ in range(LOCKED_TRIES):
+            if not _is_locked(answer):
+                break
+            time.sleep(0.5)
             answer = self._send(method, path, **request)
         if not answer.ok:
             raise AirflowApiError(f"{method} {path}: {answer.status_code} {answer.text}", status=answer.status_code)
@@ -165,15 +174,7 @@ class Rest:
     def backfill(self, dag_id: str, since: datetime, until: datetime, **settings: object) -> int:
         """Start a backfill of the intervals that begin from `since` to `until`, both included; returns its id."""
         body = {"dag_id": dag_id, "from_date": since.isoformat(), "to_date": until.isoformat(), **settings}
-        deadline = time.monotonic() + SECONDS
-        while True:
-            try:
-                return int(self.call("POST", "/api/v2/backfills", json=body)["id"])
-            except AirflowApiError as error:
-                # On SQLite, Airflow takes a backfill back and says so when another of its parts writes meanwhile.
-                if error.status != requests.codes.service_unavailable or time.monotonic() > deadline:
-                    raise
-            time.sleep(0.25)
+        return int(self.call("POST", "/api/v2/backfills", json=body)["id"])
 
     def wait_backfill(self, backfill_id: int, *, timeout: float = 420) -> None:
         self._wait(
@@ -229,6 +230,12 @@ class Rest:
             if time.monotonic() > deadline:
                 raise AirflowApiError(complaint())
             time.sleep(0.25)
+
+
+def _is_locked(answer: requests.Response) -> bool:
+    if answer.status_code == requests.codes.service_unavailable:
+        return "locked" in answer.text
+    return answer.status_code == requests.codes.server_error and '"Database error"' in answer.text
 
 
 def _run_path(dag_id: str, run_id: str) -> str:

@@ -89,14 +89,20 @@ class Bucket:
     seen: tuple[Sighting, ...] | None
 
 
-def count(client: FenxiangClient, object_name: str, window: Window, filters: Sequence[Filter] = ()) -> int | None:
+def count(
+    client: FenxiangClient,
+    object_name: str,
+    window: Window,
+    filters: Sequence[Filter] = (),
+    bounds: Bounds = Bounds.AUTO,
+) -> int | None:
     """The server's number of records in the window: a hint; None where it says none or contradicts itself.
 
     0 only where two pages came empty too: one may be a mistake.
     """
     if window.empty:
         return 0
-    reader = Reader(client, object_name, window, (), filters, MAX_LIMIT)
+    reader = Reader(client, object_name, window, (), filters, MAX_LIMIT, bounds)
     page = reader.total(None, limit=MAX_LIMIT)
     if reader.inside(page).outside and reader.bounds is not Bounds.BETWEEN:
         reader = Reader(client, object_name, window, (), filters, MAX_LIMIT, Bounds.BETWEEN)

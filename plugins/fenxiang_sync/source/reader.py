@@ -22,6 +22,8 @@ TRAITS = ("version", "life_status", "is_deleted")
 """What is asked besides where only what there is, and which version of it, is looked at."""
 SPARSE = 5
 """After so many pages in which the fields were truly empty, no other one is asked for again because of that."""
+QUESTION_CODES = frozenset((15002, 32000))
+"""参数不合法, 参数错误: what is refused is how it was asked (vendor documentation)."""
 TRIES = 4
 """How often a question is asked whose page does not answer it, before that counts as the server's answer."""
 
@@ -217,7 +219,7 @@ class Reader:
 
     def _otherwise(self, refusal: RefusedError, search: Callable[[], SearchQuery]) -> Page:
         """The first refused question once more with BETWEEN; its refusal where that is refused too."""
-        if self.bounds is not Bounds.AUTO or not self._first:
+        if self.bounds is not Bounds.AUTO or not self._first or refusal.code not in QUESTION_CODES:
             raise refusal
         self.bounds = Bounds.BETWEEN
         try:

@@ -70,7 +70,7 @@ def cut(
     where the server says a rank is beyond the end though it is not, and where it orders ids by their length.
     """
     most = min(most, STEP)
-    counted = count(client, object_name, window, filters)
+    counted = count(client, object_name, window, filters, bounds)
     if counted is not None and counted <= most:
         yield from [Piece(Slice(window), counted)] if counted else []
         return
