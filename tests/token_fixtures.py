@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,9 +57,9 @@ class RemoteClock:
         requests.post(f"{self.url}/_simulator/clock", json={"advance": seconds}, timeout=30).raise_for_status()
 
 
-def until(condition: object, *, seconds: float = 60) -> None:
-    """Wait until the condition (a callable) holds."""
+def until(condition: Callable[[], object], *, seconds: float = 60) -> None:
+    """Wait until the condition holds."""
     give_up = time.monotonic() + seconds
-    while not condition():  # type: ignore[operator]
+    while not condition():
         assert time.monotonic() < give_up, "it did not come about"
         time.sleep(0.02)

@@ -6,7 +6,7 @@ import itertools
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -181,9 +181,9 @@ class _Disturbed:
             simulator.faults.clear()
             simulator.knobs.set({"edits_per_request": 0})
 
-    def _again(self, job: object, pause: tuple[float, float], random: Random) -> None:
+    def _again(self, job: Callable[[], object], pause: tuple[float, float], random: Random) -> None:
         while not self._over.wait(random.uniform(*pause)):
-            job()  # type: ignore[operator]
+            job()
 
     def _edit(self) -> None:
         for pipeline in PIPELINES.values():

@@ -26,20 +26,14 @@ _NAIVE = re.compile(r"(?P<day>\d{4}-\d\d-\d\d)([T ](?P<time>\d\d:\d\d(:\d\d(\.\d
 def run_params() -> dict[str, Param]:
     """The params of a pipeline's DAG. Left as they are, a manual run reads from the last certified moment to now."""
     return {
-        "since": Param(
-            None,
-            type=["null", "string"],
-            format="date-time",
-            title="Since (起始时间)",
-            description="Read changes from this moment on. Empty: from the end of the last certified span. "
+        "since": _moment(
+            "Since (起始时间)",
+            "Read changes from this moment on. Empty: from the end of the last certified span. "
             "从此时刻起读取变更；留空则从上次已核对的终点开始。",
         ),
-        "until": Param(
-            None,
-            type=["null", "string"],
-            format="date-time",
-            title="Until (结束时间)",
-            description="Read changes before this moment. Empty: up to now. 读到此时刻之前；留空则读到现在。",
+        "until": _moment(
+            "Until (结束时间)",
+            "Read changes before this moment. Empty: up to now. 读到此时刻之前；留空则读到现在。",
         ),
         "full": Param(
             False,
@@ -56,6 +50,10 @@ def run_params() -> dict[str, Param]:
             "只读取和转换并报告将写入的内容，不写入目标；若为此打开暂停的 DAG，其调度也会开始。",
         ),
     }
+
+
+def _moment(title: str, description: str) -> Param:
+    return Param(None, type=["null", "string"], format="date-time", title=title, description=description)
 
 
 def lookback_params() -> dict[str, Param]:
@@ -100,20 +98,13 @@ def asked(context: Mapping[str, Any], *, timezone: str = "Asia/Shanghai") -> Ask
 def reconcile_params() -> dict[str, Param]:
     """The params of a pipeline's reconcile DAG. Left as they are, a run compares all that is certified, by counts."""
     return {
-        "since": Param(
-            None,
-            type=["null", "string"],
-            format="date-time",
-            title="Since (起始时间)",
-            description="Compare records modified from this moment on. Empty: all. "
-            "对账此时刻起修改的记录；留空则全部。",
+        "since": _moment(
+            "Since (起始时间)",
+            "Compare records modified from this moment on. Empty: all. 对账此时刻起修改的记录；留空则全部。",
         ),
-        "until": Param(
-            None,
-            type=["null", "string"],
-            format="date-time",
-            title="Until (结束时间)",
-            description="Compare records modified before this moment. Empty: all that is certified. "
+        "until": _moment(
+            "Until (结束时间)",
+            "Compare records modified before this moment. Empty: all that is certified. "
             "对账此时刻之前修改的记录；留空则到已核对的终点。",
         ),
         "full": Param(
