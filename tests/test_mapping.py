@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fenxiang_sync import mapping
-from fenxiang_sync.convert import as_is, boolean, choice, decimal, first, instant, integer, label, text
+from fenxiang_sync.convert import as_is, boolean, choice, day, decimal, first, instant, integer, label, text
 from fenxiang_sync.errors import DeclarationError, RecordError
 from fenxiang_sync.mapping import Constant, Field, Mapping, content_hash
 
@@ -371,3 +371,35 @@ class TestChecks:
             "a": [1, {"x": Decimal("0.5")}],
             "b": Decimal("1.50"),
         }
+
+
+def test_a_mapping_tells_what_every_row_has_in_the_order_of_the_declaration() -> None:
+    made = Mapping(
+        [
+            Field("_id", convert=text, required=True),
+            Field("amount", "money.amount", convert=decimal(scale=2)),
+            Field("owner", convert=first(integer)),
+            Field("closed", convert=boolean, default=False),
+            Field("signed_at", convert=instant("Asia/Shanghai")),
+            Field("shown_at", convert=instant("Asia/Shanghai", "YYYY-MM-DD HH:mm")),
+            Field("due", convert=day()),
+            Field("level", convert=choice({"a": 1, "b": 2})),
+            Field("owner", "owner_name", convert=label),
+            Field("anything"),
+            Constant("origin", "fenxiang"),
+        ]
+    )
+
+    assert [(each.path, each.kind.value, each.scale, each.required) for each in made.columns] == [
+        ("_id", "text", None, True),
+        ("money.amount", "decimal", 2, False),
+        ("owner", "integer", None, False),
+        ("closed", "boolean", None, True),
+        ("signed_at", "instant", None, False),
+        ("shown_at", "text", None, False),
+        ("due", "day", None, False),
+        ("level", "integer", None, False),
+        ("owner_name", "text", None, False),
+        ("anything", "json", None, False),
+        ("origin", "text", None, True),
+    ]

@@ -24,6 +24,7 @@ from typing import Any, cast
 
 import pendulum
 
+from fenxiang_sync.columns import Kind, kind_of
 from fenxiang_sync.errors import DeclarationError
 
 SHANGHAI = "Asia/Shanghai"
@@ -42,12 +43,15 @@ _EPOCH_MS = re.compile(r"-?[0-9]{11,15}", re.ASCII)
 class Converter:
     """A converter with settings. `written` is how a declaration writes it, and what makes two of them equal.
 
-    `companion` is the suffix of the field that is read in place of the declared one (``__r`` for a label).
+    `companion` is the suffix of the field that is read in place of the declared one (``__r`` for a label). `kind` is of
+    what it gives, `scale` the number of decimals where that is fixed.
     """
 
     written: str
     function: Callable[[Any], Any] = field(compare=False, repr=False)
     companion: str = ""
+    kind: Kind = Kind.JSON
+    scale: int | None = None
 
     def __call__(self, value: Any) -> Any:
         return self.function(value)
@@ -115,7 +119,7 @@ def decimal(scale: int | None = None) -> Converter:
     ValueError: has more than 2 decimals; raise the scale or round it in a function of your own
     """
     if scale is None:
-        return Converter("decimal()", _number)
+        return Converter("decimal()", _number, kind=Kind.DECIMAL)
     if type(scale) is not int or not 0 <= scale <= _LARGEST_EXPONENT:
         raise DeclarationError(f"decimal(scale={scale!r}): give the number of decimals, 0 to {_LARGEST_EXPONENT}")
     step = Decimal(1).scaleb(-scale)
@@ -127,7 +131,7 @@ def decimal(scale: int | None = None) -> Converter:
             raise ValueError(f"has more than {scale} decimals; raise the scale or round it in a function of your own")
         return fixed
 
-    return Converter(f"decimal(scale={scale})", scaled)
+    return Converter(f"decimal(scale={scale})", scaled, kind=Kind.DECIMAL, scale=scale)
 
 
 def boolean(value: Any) -> bool:
@@ -163,7 +167,7 @@ def instant(zone: str = "UTC", format: str | None = None) -> Converter:
         return write(_moment(value, place))
 
     settings = f'"{zone}"' if format is None else f'"{zone}", "{format}"'
-    return Converter(f"instant({settings})", written)
+    return Converter(f"instant({settings})", written, kind=Kind.INSTANT if format is None else Kind.TEXT)
 
 
 def day(format: str = "YYYY-MM-DD") -> Converter:
@@ -180,7 +184,9 @@ def day(format: str = "YYYY-MM-DD") -> Converter:
             return write(datetime.combine(_calendar_day(value), datetime.min.time(), place))
         return write(_moment(value, place))
 
-    return Converter("day()" if format == "YYYY-MM-DD" else f'day("{format}")', written)
+    if format == "YYYY-MM-DD":
+        return Converter("day()", written, kind=Kind.DAY)
+    return Converter(f'day("{format}")', written, kind=Kind.TEXT)
 
 
 def choice(options: Iterable[Any] | Mapping[Any, Any] | type[Enum]) -> Converter:
@@ -209,7 +215,7 @@ def choice(options: Iterable[Any] | Mapping[Any, Any] | type[Enum]) -> Converter
             raise ValueError(_not_an_option(value, list(becomes))) from None
 
     shown = list(becomes) if all(key == value for key, value in becomes.items()) else becomes
-    return Converter(f"choice({shown})", chosen)
+    return Converter(f"choice({shown})", chosen, kind=kind_of(becomes.values()))
 
 
 def first(convert: Callable[[Any], Any] = as_is) -> Converter:
@@ -227,7 +233,8 @@ def first(convert: Callable[[Any], Any] = as_is) -> Converter:
 
     if getattr(inner, "companion", ""):
         raise DeclarationError(f"first({written(inner)}): {written(inner)} reads another field; write it alone")
-    return Converter("first()" if inner is as_is else f"first({written(inner)})", taken)
+    kind, scale = given_by(inner)
+    return Converter("first()" if inner is as_is else f"first({written(inner)})", taken, kind=kind, scale=scale)
 
 
 def _label(value: Any) -> str | None:
@@ -249,7 +256,7 @@ def _label_of_object(companion: Mapping[str, Any]) -> str | None:
     raise ValueError("an object without name or deptName is no label; read a part of it with a dotted path")
 
 
-label = Converter("label", _label, companion="__r")
+label = Converter("label", _label, companion="__r", kind=Kind.TEXT)
 """What people read for an option, a reference, an employee or a department: its ``__r`` companion.
 
 >>> label("正常"), label({"id": "1000", "name": "Demo User"}), label({"deptId": "1003", "deptName": "Sales"})
@@ -294,6 +301,20 @@ def written(convert: Callable[[Any], Any]) -> str:
     ('integer', 'first(decimal(scale=2))')
     """
     return convert.written if isinstance(convert, Converter) else convert.__name__
+
+
+def given_by(convert: Callable[[Any], Any]) -> tuple[Kind, int | None]:
+    """The kind of what a converter gives, and its number of decimals where that is fixed.
+
+    >>> given_by(integer), given_by(decimal(scale=2)), given_by(as_is)
+    ((<Kind.INTEGER: 'integer'>, None), (<Kind.DECIMAL: 'decimal'>, 2), (<Kind.JSON: 'json'>, None))
+    """
+    if isinstance(convert, Converter):
+        return convert.kind, convert.scale
+    return _PLAIN.get(convert, Kind.JSON), None
+
+
+_PLAIN: dict[Any, Kind] = {text: Kind.TEXT, integer: Kind.INTEGER, boolean: Kind.BOOLEAN}
 
 
 def time_zone(name: str) -> zoneinfo.ZoneInfo:

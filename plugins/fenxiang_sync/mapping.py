@@ -19,7 +19,8 @@ from typing import Any
 
 import msgspec
 
-from fenxiang_sync.convert import Converter, as_is, converter, epoch_ms, integer, is_null, text, written
+from fenxiang_sync.columns import Column, kind_of
+from fenxiang_sync.convert import Converter, as_is, converter, epoch_ms, given_by, integer, is_null, text, written
 from fenxiang_sync.errors import DeclarationError, RecordError
 from fenxiang_sync.rows import Row, is_voided
 
@@ -59,6 +60,12 @@ class Field:
         top = self.source.partition(".")[0]
         companion = _companion(self.convert)
         return (top, top + companion) if companion else (top,)
+
+    @property
+    def column(self) -> Column:
+        """What every row has at the target path. A default is taken to be of the converter's kind."""
+        kind, scale = given_by(converter(self.convert))
+        return Column(path=self.target, kind=kind, scale=scale, required=self.required or self.default is not None)
 
     @property
     def rule(self) -> str:
@@ -141,6 +148,11 @@ class Constant:
     def reads(self) -> tuple[str, ...]:
         return ()
 
+    @property
+    def column(self) -> Column:
+        """What every row has at the target path."""
+        return Column(path=self.to, kind=kind_of([self.value]), required=self.value is not None)
+
     def problems(self) -> Iterator[str]:
         yield from _path_problems(self.to, "to")
         yield from _value_problems(self.value, "value")
@@ -198,6 +210,8 @@ class Mapping:
             )
         )
         """The top-level fields to ask Fenxiang for; companions are asked for by name."""
+        self.columns = tuple(entry.column for entry in entries)
+        """What every row has, in the order of the declaration."""
         self._reads = _compiled(entries)
         self._form = _Form([entry.target for entry in entries])
         self._order = _compiled(

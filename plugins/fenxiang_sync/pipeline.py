@@ -36,7 +36,7 @@ from fenxiang_sync.reconcile import Reconcile
 from fenxiang_sync.rows import DeletePolicy, IdCheck
 from fenxiang_sync.source import Bounds, Filter, is_custom
 from fenxiang_sync.source.query import MAX_LIMIT
-from fenxiang_sync.targets.protocol import Target, removals_of
+from fenxiang_sync.targets.protocol import Fitting, Target, removals_of
 
 _WIDEST_CELL = 160
 _DAILY = Reconcile()
@@ -125,6 +125,14 @@ class Pipeline:
             raise DeclarationError(f"pipeline {self.name!r}: {found[0]}")
         if found:
             raise DeclarationError(f"pipeline {self.name!r}:\n" + "\n".join(f"- {problem}" for problem in found))
+        if isinstance(self.target, Fitting):
+            object.__setattr__(self, "target", self._fitted(self.target))
+
+    def _fitted(self, target: Fitting) -> Target:
+        try:
+            return target.fit(self.mapping.columns, key=self.mapping.key)
+        except DeclarationError as error:
+            raise DeclarationError(f"pipeline {self.name!r}: {error}") from None
 
     @functools.cached_property
     def mapping(self) -> Mapping:

@@ -11,6 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import requests
 
+from fenxiang_sync.columns import Column
 from fenxiang_sync.rows import DeletePolicy, Row
 
 
@@ -168,4 +169,14 @@ class Target(Protocol):
 
     def open(self, reach: Reach) -> AbstractContextManager[Sender]:
         """Open it; raises `SetupError` where a connection lacks something, naming it."""
+        ...
+
+
+@runtime_checkable
+class Fitting(Protocol):
+    """A target that needs to know what rows it will take: a table has columns."""
+
+    def fit(self, columns: Sequence[Column], *, key: str) -> Target:
+        """The same target for rows of these columns, whose id is at the path `key`; asked once, when the pipeline is
+        declared. Raises `DeclarationError` where it cannot take them."""
         ...
