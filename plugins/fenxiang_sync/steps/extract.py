@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 PAGES_A_FILE = 10
 """A killed task reads at most this many pages of each range again."""
-RANGES = 4
+RANGES = 8
 """How many ranges are read at once, to hide the latency of the calls."""
 
 
