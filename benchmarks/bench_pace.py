@@ -97,7 +97,7 @@ def main() -> None:
     words = argparse.ArgumentParser(description=__doc__)
     words.add_argument("--latency", type=int, action="append", help="milliseconds; may be given more than once")
     words.add_argument("--records", type=int, default=RECORDS, help="of each of the two loads")
-    words.add_argument("--segment-records", type=int, default=20_000, help="20000 by default, as in a pipeline")
+    words.add_argument("--segment-records", type=int, default=40_000, help="40000 by default, as in a pipeline")
     given = words.parse_args()
     knobs = Knobs(calls=CALLS, per_seconds=PER_SECONDS, day_quota=10_000_000)
     with (

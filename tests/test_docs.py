@@ -398,7 +398,7 @@ def test_the_words_are_those_of_the_class(declared: type, name: str) -> None:
 
 
 def test_defaults_that_the_page_names_are_the_defaults() -> None:
-    assert (Source(object="AccountObj").page_size, Source(object="AccountObj").segment_records) == (100, 20_000)
+    assert (Source(object="AccountObj").page_size, Source(object="AccountObj").segment_records) == (100, 40_000)
     assert str(Source(object="AccountObj").lookback) == "0:10:00"
     assert str(Source(object="AccountObj").settle) == "0:00:05"
     assert pipeline().reach_back.days == 31

@@ -44,7 +44,7 @@ def account() -> Pipeline:
 def test_many_records_are_planned_with_a_call_for_each_50_pages(crm: Bench, account: Pipeline) -> None:
     made = crm.plan(crm.run(account), manual(full=True))
     assert made.calls <= MANY / 5_000 + 5
-    assert [segment.count for segment in made.segments] == [20_000] * (MANY // 20_000)
+    assert [segment.count for segment in made.segments] == [40_000, 20_000]
     assert made.segments[0].window.since_ms == 0
     for one, other in pairwise(segment.window for segment in made.segments):
         assert one.until_ms == other.since_ms
@@ -57,13 +57,13 @@ def test_a_segment_is_read_in_ranges_of_one_size_however_its_records_lie_in_time
     folder = run.segment(1)
     read = [sum(1 for _ in folder.lines(f"records-{at:02d}-")) for at in range(RANGES)]
     assert read == [5_000] * RANGES
-    assert {record["_id"] for record in folder.lines("records-")} == {id_at(number) for number in range(20_000)}
+    assert {record["_id"] for record in folder.lines("records-")} == {id_at(number) for number in range(40_000)}
 
 
 # What a killed worker reads again
 
 PAGES = 50
-"""Of each of the four ranges of a segment."""
+"""Of each of the eight ranges of a segment."""
 ANYWAY = 6
 """Calls of each range that tell how the server orders ids, and that the end is the end."""
 
@@ -102,18 +102,18 @@ def mortal(crm: Bench, account: Pipeline, tmp_path: Path) -> Mortal:
     return Mortal(crm, account, tmp_path / "mortal")
 
 
-@pytest.mark.parametrize("files", [1, 22, 41])
+@pytest.mark.parametrize("files", [1, 42, 81])
 def test_a_worker_that_is_killed_at_a_file_reads_only_unfinished_pages_again(mortal: Mortal, files: int) -> None:
-    """20 files of ten pages, each with a death before and behind it; then the manifest, as the last."""
+    """40 files of ten pages, each with a death before and behind it; then the manifest, as the last."""
     mortal.deaths.files = files
     with pytest.raises(Killed):
         mortal.extract()
     complete = len(mortal.run.segment(1).names("records-"))
-    assert complete < 20 or files == 41
+    assert complete < 40 or files == 81
     mortal.deaths.files = None
     calls = mortal.extract()
     assert calls <= RANGES * (PAGES + ANYWAY) - complete * PAGES_A_FILE
-    assert sorted(mortal.read()) == [id_at(number) for number in range(20_000)]
+    assert sorted(mortal.read()) == [id_at(number) for number in range(40_000)]
 
 
 # One millisecond
@@ -126,7 +126,7 @@ def test_25000_records_on_one_millisecond_are_delivered_by_segments_of_20000(tmp
     with bench(tmp_path, knobs, **{NAME: 40}) as crm:
         for number in range(25_000):
             crm.simulator.tenant.create(NAME, {"name": f"客户{number}"}, modified_ms=BEGIN)
-        account = pipeline(source={"check_fields": False})
+        account = pipeline(source={"check_fields": False, "segment_records": 20_000})
         run = crm.run(account)
         made = crm.plan(run, manual(full=True))
         assert len([part for segment in made.segments for part in segment.ranges if not part.whole]) == 5

@@ -58,7 +58,7 @@ class Source:
     lookback: timedelta = timedelta(minutes=10)
     settle: timedelta = timedelta(seconds=5)
     page_size: int = MAX_LIMIT
-    segment_records: int = 20_000
+    segment_records: int = 40_000
     bounds: Bounds = Bounds.AUTO
     check_fields: bool = True
 
