@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from fenxiang_sync.airflow import reports
+from fenxiang_sync.airflow import discovery, reports
 from fenxiang_sync.errors import FenxiangSyncError
 
 app = typer.Typer(
@@ -82,6 +82,9 @@ def check(
     typer.echo(f"{len(needs.pipelines)} pipelines, nothing wrong: {', '.join(sorted(needs.pipelines))}")
 
 
+app.command()(discovery.objects)
+app.command()(discovery.describe)
+app.command()(discovery.new)
 app.command()(reports.gaps)
 app.command()(reports.late)
 app.command()(reports.calls)

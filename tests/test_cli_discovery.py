@@ -1,0 +1,98 @@
+"""`fenxiang objects`, `describe` and `new`: from nothing to a DAG file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fenxiang_simulator import Simulator
+from tests.airflow_fixtures import ConnectionSetter
+from tests.cli_fixtures import fenxiang as command
+from tests.cli_fixtures import quiet_settings  # noqa: F401 - a fixture
+
+pytestmark = pytest.mark.usefixtures("quiet_settings", "fenxiang")
+
+
+@pytest.fixture
+def simulator() -> Iterator[Simulator]:
+    with Simulator(seed=7, records={"AccountObj": 5}) as running:
+        yield running
+
+
+def test_objects_are_listed_and_found_by_a_part_of_their_name_or_label() -> None:
+    listed = command("objects")
+    assert listed.exit_code == 0
+    assert "AccountObj" in listed.stdout
+    found = command("objects", "仓库")
+    assert {line.split()[0] for line in found.stdout.splitlines()[1:]} >= {"WarehouseObj", "object_warehouse__c"}
+    assert "AccountObj" not in found.stdout
+    as_json = json.loads(command("objects", "account", "--json").stdout)
+    assert {"object": "AccountObj", "label": "客户"} in as_json
+    nothing = command("objects", "nowhere")
+    assert (nothing.exit_code, nothing.stdout) == (1, "")
+    assert "no object has 'nowhere' in its name" in nothing.stderr
+
+
+def test_an_object_is_described_field_by_field() -> None:
+    told = command("describe", "AccountObj")
+    assert told.exit_code == 0
+    (level,) = [line for line in told.stdout.splitlines() if line.startswith("account_level ")]
+    assert "客户级别" in level
+    assert "1 重点客户, 2 普通客户, 3 一般客户" in level
+    (left,) = [line for line in told.stdout.splitlines() if line.startswith("field_credit_left__c ")]
+    assert "no stamp" in left
+    document = json.loads(command("describe", "AccountObj", "--json").stdout)
+    assert document["fields"]["name"]["is_required"] is True
+
+
+def test_a_description_is_kept_as_the_crm_tells_it(tmp_path: Path) -> None:
+    kept = tmp_path / "describe" / "AccountObj.json"
+    told = command("describe", "AccountObj", "--save", kept)
+    assert told.exit_code == 0
+    assert json.loads(kept.read_text(encoding="utf-8")) == json.loads(
+        command("describe", "AccountObj", "--json").stdout
+    )
+
+
+def test_a_misspelt_object_is_told_with_the_nearest_ones() -> None:
+    told = command("describe", "AcountObj")
+    assert told.exit_code == 1
+    assert "does not describe 'AcountObj'" in told.stderr
+    assert "Did you mean AccountObj" in told.stderr
+
+
+def test_a_new_file_is_a_pipeline_that_the_check_takes_and_is_never_written_over(tmp_path: Path) -> None:
+    made = command("new", "SalesOrderObj", "--dags", tmp_path / "dags")
+    assert made.exit_code == 0, made.stderr
+    path = tmp_path / "dags" / "sales_order.py"
+    assert f"{path}: 销售订单 (SalesOrderObj)" in made.stdout
+    checked = command("check", path, "--offline")
+    assert (checked.exit_code, checked.stdout) == (0, "1 pipelines, nothing wrong: sales_order\n")
+    before = path.read_text(encoding="utf-8")
+    again = command("new", "SalesOrderObj", "--dags", tmp_path / "dags")
+    assert (again.exit_code, path.read_text(encoding="utf-8")) == (1, before)
+    assert "is there already, and is not written over" in again.stderr
+
+
+def test_a_name_that_cannot_be_a_dag_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    made = command("new", "AccountObj", "--name", "a/b", "--dags", tmp_path)
+    assert made.exit_code == 1
+    assert "choose another --name" in made.stderr
+    assert list(tmp_path.glob("**/*.py")) == []
+
+
+def test_a_connection_that_is_missing_or_refused_is_told_without_its_secrets(
+    fenxiang: Mapping[str, Any], connection: ConnectionSetter
+) -> None:
+    missing = command("objects", "--connection", "crm")
+    assert missing.exit_code == 2
+    assert "Connection 'crm' does not exist" in missing.stderr
+    connection("fenxiang", **{**fenxiang, "password": "canary-secret"})
+    refused = command("objects")
+    assert refused.exit_code == 2
+    assert refused.stderr.strip()
+    assert "canary-secret" not in refused.stdout + refused.stderr
