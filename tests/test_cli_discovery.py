@@ -96,3 +96,37 @@ def test_a_connection_that_is_missing_or_refused_is_told_without_its_secrets(
     assert refused.exit_code == 2
     assert refused.stderr.strip()
     assert "canary-secret" not in refused.stdout + refused.stderr
+
+
+PIPELINE = """
+from fenxiang_sync import Field, HubTarget, Pipeline, Source, integer
+from fenxiang_sync.airflow import sync_dag
+
+dag = sync_dag(Pipeline(
+    name="account", source=Source(object="AccountObj"), target=HubTarget(),
+    fields=[Field("_id"), Field("field_credit_limit__c", convert=integer), Field("field_credit_left__c")],
+))
+"""
+
+
+def test_a_kept_description_lets_the_check_find_mistakes_with_no_crm(tmp_path: Path) -> None:
+    dags = tmp_path / "dags"
+    dags.mkdir()
+    (dags / "account.py").write_text(PIPELINE, encoding="utf-8")
+    assert command("check", dags, "--offline").exit_code == 0
+    assert command("describe", "AccountObj", "--save", dags / "describe" / "AccountObj.json").exit_code == 0
+    checked = command("check", dags, "--offline")
+    assert checked.exit_code == 1
+    assert "pipeline account: 'field_credit_limit__c': has 2 decimals" in checked.stderr
+    assert "pipeline account: 'field_credit_left__c': is worked out when it is read (formula)" in checked.stdout
+
+
+@pytest.mark.parametrize("content", ["", "[]", "[" * 100_000, '{"fields": 1}', '"\ud800"'])
+def test_a_kept_description_that_is_damaged_is_told(tmp_path: Path, content: str) -> None:
+    (tmp_path / "account.py").write_text(PIPELINE, encoding="utf-8")
+    kept = tmp_path / "describe" / "AccountObj.json"
+    kept.parent.mkdir()
+    kept.write_text(content, encoding="utf-8", errors="surrogatepass")
+    checked = command("check", tmp_path, "--offline")
+    assert checked.exit_code == 1
+    assert f"make it anew: fenxiang describe AccountObj --save {kept}" in checked.stderr

@@ -44,7 +44,8 @@ class Converter:
     """A converter with settings. `written` is how a declaration writes it, and what makes two of them equal.
 
     `companion` is the suffix of the field that is read in place of the declared one (``__r`` for a label). `kind` is of
-    what it gives, `scale` the number of decimals where that is fixed.
+    what it gives, `scale` the number of decimals where that is fixed. `options` are the values that it takes, where it
+    takes no others.
     """
 
     written: str
@@ -52,6 +53,7 @@ class Converter:
     companion: str = ""
     kind: Kind = Kind.JSON
     scale: int | None = None
+    options: tuple[Any, ...] = field(default=(), compare=False, repr=False)
 
     def __call__(self, value: Any) -> Any:
         return self.function(value)
@@ -215,7 +217,7 @@ def choice(options: Iterable[Any] | Mapping[Any, Any] | type[Enum]) -> Converter
             raise ValueError(_not_an_option(value, list(becomes))) from None
 
     shown = list(becomes) if all(key == value for key, value in becomes.items()) else becomes
-    return Converter(f"choice({shown})", chosen, kind=kind_of(becomes.values()))
+    return Converter(f"choice({shown})", chosen, kind=kind_of(becomes.values()), options=tuple(becomes))
 
 
 def first(convert: Callable[[Any], Any] = as_is) -> Converter:
@@ -234,7 +236,13 @@ def first(convert: Callable[[Any], Any] = as_is) -> Converter:
     if getattr(inner, "companion", ""):
         raise DeclarationError(f"first({written(inner)}): {written(inner)} reads another field; write it alone")
     kind, scale = given_by(inner)
-    return Converter("first()" if inner is as_is else f"first({written(inner)})", taken, kind=kind, scale=scale)
+    return Converter(
+        "first()" if inner is as_is else f"first({written(inner)})",
+        taken,
+        kind=kind,
+        scale=scale,
+        options=getattr(inner, "options", ()),
+    )
 
 
 def _label(value: Any) -> str | None:

@@ -8,12 +8,16 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fenxiang_sync.airflow import discovery, reports
+from fenxiang_sync.airflow.fitness import Fitness
 from fenxiang_sync.errors import FenxiangSyncError
+
+if TYPE_CHECKING:
+    from fenxiang_sync.pipeline import Pipeline
 
 app = typer.Typer(
     help="Sync Fenxiang CRM (纷享销客) objects with Airflow: set up and check a deployment.",
@@ -40,7 +44,7 @@ class Needs:
     pools: set[str] = field(default_factory=set)
     sources: set[str] = field(default_factory=set)
     targets: set[str] = field(default_factory=set)
-    pipelines: list[str] = field(default_factory=list)
+    pipelines: dict[str, Pipeline] = field(default_factory=dict)
     errors: dict[str, str] = field(default_factory=dict)
 
 
@@ -72,13 +76,19 @@ def check(
     ] = False,
 ) -> None:
     """Say what is wrong with the DAG files, the hub, the stage, the pools and the connections; exit code 1 if anything
-    is."""
+    is. Declarations are held against the descriptions of their objects: the CRM's, or with --offline those that
+    `fenxiang describe OBJECT --save DAGS/describe/OBJECT.json` has kept."""
     needs = _needs(dags)
     problems = list(_file_problems(needs))
+    fitness = Fitness(Path(needs.place))
     if not offline:
         with _airflow_database(problems):
-            problems += _deployment_problems(needs)
-    _fail(problems)
+            problems += _deployment_problems(needs, fitness)
+    for pipeline in needs.pipelines.values():
+        fitness.hold(pipeline)
+    for note in fitness.notes:
+        typer.echo(note)
+    _fail([*problems, *fitness.problems])
     typer.echo(f"{len(needs.pipelines)} pipelines, nothing wrong: {', '.join(sorted(needs.pipelines))}")
 
 
@@ -126,7 +136,7 @@ def _needs(dags: Path | None) -> Needs:
         pipelines = [task.pipeline for task in dag.tasks if isinstance(task, PipelineOperator)]
         for pipeline in pipelines[:1]:
             if pipeline.name not in needs.pipelines:  # its companion DAGs are no pipelines of their own
-                needs.pipelines.append(pipeline.name)
+                needs.pipelines[pipeline.name] = pipeline
             needs.sources.add(pipeline.source.connection)
             needs.targets.update(pipeline.target.connections)
     return needs
@@ -155,11 +165,14 @@ def _said(file: str, trace: str) -> str:
     return "\n".join([f"{where}: {first.removeprefix('fenxiang_sync.errors.')}", *more])
 
 
-def _deployment_problems(needs: Needs) -> list[str]:
+def _deployment_problems(needs: Needs, fitness: Fitness) -> list[str]:
     hub = list(_hub_problems())
     problems = [*hub, *_pool_problems(needs)]
     if not hub:  # where it is, and the settings can be read: without them no connection can be asked
-        problems += [*_stage_problems(), *_connection_problems(needs)]
+        connections = list(_connection_problems(needs))
+        problems += [*_stage_problems(), *connections]
+        if not connections:
+            fitness.ask(needs.pipelines.values())
     return problems
 
 

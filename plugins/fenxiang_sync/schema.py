@@ -1,0 +1,189 @@
+"""Schema: what of a declaration does not fit the description of its object, each finding a sentence.
+
+A serious finding is a mistake: the run would empty a column, reject records or read the wrong ones. The others are
+worth knowing.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from fenxiang_sync.columns import Kind
+from fenxiang_sync.condition import Condition
+from fenxiang_sync.convert import converter, given_by, text, written
+from fenxiang_sync.mapping import Field
+from fenxiang_sync.pipeline import Pipeline
+from fenxiang_sync.source.description import FieldDescription, ObjectDescription
+
+ALWAYS = frozenset((
+    "_id", "name", "version", "is_deleted", "create_time", "last_modified_time", "created_by", "last_modified_by",
+    "owner", "record_type", "life_status", "life_status_before_invalid", "lock_status", "relevant_team",
+    "owner_department", "owner_department_id", "data_own_department", "object_describe_api_name", "extend_obj_data_id",
+))  # fmt: skip
+"""System fields of every object, which a describe may leave out."""
+
+COMPANIONS = ("__r", "__l", "__o", "__v", "__p", "__e", "__relation_ids")
+"""What Fenxiang adds to a field's name for its label, its list, its other text … (vendor documentation)."""
+
+_LABELLED = frozenset((
+    "select_one", "select_many", "record_type", "object_reference", "object_reference_many", "master_detail",
+    "employee", "employee_many", "department", "department_many", "quote",
+))  # fmt: skip
+_LISTS = frozenset((
+    "select_many", "tag", "array", "employee", "employee_many", "department", "department_many",
+    "object_reference_many", "image", "file_attachment",
+))  # fmt: skip
+_NO_NUMBERS = _LISTS | {"text", "long_text", "true_or_false"}
+_NUMBERS = frozenset(("number", "currency", "percentile"))
+_MOMENTS = frozenset(("date", "date_time"))
+_COMPUTED = frozenset(("formula", "count", "quote"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing that does not fit; `field` is the source field that it is about."""
+
+    field: str
+    said: str
+    serious: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.field!r}: {self.said}"
+
+
+def findings(pipeline: Pipeline, described: ObjectDescription) -> Iterator[Finding]:
+    """Everything of a pipeline that does not fit the description of its object, serious or not."""
+    yield from unknown(pipeline, described)
+    for entry in pipeline.fields:
+        if isinstance(entry, Field) and (field := described.fields.get(entry.source)):
+            yield from _of_entry(entry, field)
+    for name, values in _compared(pipeline):
+        if field := described.fields.get(name):
+            yield from _of_values(field, values)
+
+
+def unknown(pipeline: Pipeline, described: ObjectDescription) -> Iterator[Finding]:
+    """The fields that are read and that the object does not have: they come as null in every record."""
+    known = ALWAYS | set(described.fields)
+    compared = [name for name, _ in _compared(pipeline)]
+    for name in dict.fromkeys([*pipeline.mapping.projection, *compared]):
+        if name not in known and base(name) not in known:
+            near = difflib.get_close_matches(name, sorted(known), n=1)
+            hint = f", did you mean {near[0]!r}?" if near else ""
+            yield Finding(field=name, said=f"is none of its fields{hint}")
+
+
+def base(name: str) -> str:
+    """The field that a companion belongs to.
+
+    >>> base("owner__r"), base("field_a__c"), base("field_a__c__r")
+    ('owner', 'field_a__c', 'field_a__c')
+    """
+    for suffix in COMPANIONS:
+        if name.endswith(suffix):
+            return name.removesuffix(suffix)
+    return name
+
+
+def _of_entry(entry: Field, field: FieldDescription) -> Iterator[Finding]:
+    convert = converter(entry.convert)
+    if not field.active:
+        yield _finding(field, "is switched off in the CRM, so that no record has it any more")
+    yield from _of_type(field, convert)
+    yield from _of_options(field, convert)
+    if not field.stamped:
+        yield _finding(
+            field,
+            f"is worked out when it is read ({field.type}): a change of it gives the record no new stamp, and only a "
+            "deep reconcile finds it",
+            serious=False,
+        )
+
+
+def _of_type(field: FieldDescription, convert: Any) -> Iterator[Finding]:
+    if getattr(convert, "companion", ""):
+        if field.type not in _LABELLED:
+            yield _finding(field, f"has no label ({field.type}); map the value itself")
+    elif field.type not in _COMPUTED:
+        yield from _of_kind(field, *given_by(convert), written(convert))
+        if convert is text and field.type in _LISTS:
+            said = f"is a list ({field.type}), which text rejects; use first(text), or as_is for all of it"
+            yield _finding(field, said)
+
+
+def _of_kind(field: FieldDescription, kind: Kind, scale: int | None, shown: str) -> Iterator[Finding]:
+    decimals = field.decimals or 0
+    if kind is Kind.BOOLEAN and field.type != "true_or_false":
+        yield _finding(field, f"is {field.type}, not true or false; {shown} would reject every record")
+    if kind in (Kind.INSTANT, Kind.DAY) and field.type not in _MOMENTS:
+        yield _finding(field, f"is {field.type}, no moment and no day; {shown} would reject it, or make up a time")
+    if kind is Kind.INTEGER and shown == "integer" and field.type in _NO_NUMBERS:
+        yield _finding(field, f"is {field.type}, no number")
+    too_few = kind is Kind.INTEGER or (kind is Kind.DECIMAL and scale is not None and scale < decimals)
+    if field.type in _NUMBERS and decimals and too_few:
+        yield _finding(field, f"has {decimals} decimals, which {shown} rejects; use decimal(scale={decimals})")
+
+
+def _of_options(field: FieldDescription, convert: Any) -> Iterator[Finding]:
+    """What a `choice` says of options that there are not, and does not say of those that there are."""
+    chosen = getattr(convert, "options", None)
+    if not chosen or not field.options:
+        return
+    for option in chosen:
+        if str(option) not in field.options:
+            yield _finding(field, f"has no option {option!r}{_option_hint(str(option), field)}")
+    left = [option for option in field.options if option not in set(map(str, chosen))]
+    if left:
+        told = ", ".join(f"{option!r} ({field.options[option]})" for option in left[:5])
+        yield _finding(
+            field, f"may be {told}, which {written(convert)[:60]} has no value for: such records are rejected"
+        )
+
+
+def _of_values(field: FieldDescription, values: Iterable[Any]) -> Iterator[Finding]:
+    """Conditions and filters on options that there are not, and on moments in seconds."""
+    for value in values:
+        if field.options and isinstance(value, str) and value not in field.options:
+            yield _finding(
+                field, f"is compared with {value!r}, which is none of its options{_option_hint(value, field)}"
+            )
+        if field.type in _MOMENTS and _in_seconds(value):
+            yield _finding(
+                field,
+                f"is compared with {value}, which looks like epoch seconds; Fenxiang has milliseconds: {value}000",
+            )
+
+
+def _option_hint(value: str, field: FieldDescription) -> str:
+    labels = {label: option for option, label in field.options.items()}
+    if value in labels:
+        return f"; {value!r} is a label, its option is {labels[value]!r}"
+    near = difflib.get_close_matches(value, field.options, n=1)
+    return f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(map(repr, list(field.options)[:6]))}"
+
+
+def _in_seconds(value: Any) -> bool:
+    """Whether a number is a moment of 2001 to 2100 in seconds: in milliseconds it would be one of January 1970."""
+    said = str(value)
+    return not isinstance(value, bool) and said.isascii() and said.isdecimal() and 10**9 <= int(said) < 4_102_444_800
+
+
+def _compared(pipeline: Pipeline) -> Iterator[tuple[str, list[Any]]]:
+    """The fields that conditions and filters are about, each with the values that it is compared with."""
+    for each in pipeline.source.filters:
+        yield each.field, list(each.wire()["field_values"])
+    for condition in (condition for group in pipeline.conditions for condition in group):
+        yield condition.field, _values(condition)
+
+
+def _values(condition: Condition) -> list[Any]:
+    value = condition.value
+    return list(value) if isinstance(value, list | tuple) else [] if value is None else [value]
+
+
+def _finding(field: FieldDescription, said: str, *, serious: bool = True) -> Finding:
+    label = f" ({field.label})" if field.label != field.name else ""
+    return Finding(field=field.name, said=f"{said}{label}", serious=serious)

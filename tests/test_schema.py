@@ -1,0 +1,126 @@
+"""Schema: a declaration is held against the description of its object, and what does not fit is a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from fenxiang_simulator import catalog
+from fenxiang_sync import (
+    Condition,
+    Field,
+    Filter,
+    HubTarget,
+    Logic,
+    Operator,
+    Pipeline,
+    Source,
+    as_is,
+    boolean,
+    choice,
+    day,
+    decimal,
+    first,
+    instant,
+    integer,
+    label,
+    text,
+)
+from fenxiang_sync.schema import Finding, findings
+from fenxiang_sync.source.description import ObjectDescription
+
+LIFE_STATUS = ["ineffective", "under_review", "normal", "in_change", "invalid"]
+
+
+def found(*fields: Field, filters: Any = (), conditions: Any = ()) -> list[Finding]:
+    account = Pipeline(
+        name="account",
+        source=Source(object="AccountObj", filters=filters),
+        fields=[Field("_id", convert=text), *fields],
+        target=HubTarget(),
+        conditions=conditions,
+    )
+    return list(findings(account, ObjectDescription.read(catalog.demo()["AccountObj"].describe())))
+
+
+@pytest.mark.parametrize(
+    ("field", "said"),
+    [
+        (Field("acount_no"), "is none of its fields, did you mean 'account_no'?"),
+        (
+            Field("field_credit_limit__c", convert=integer),
+            "has 2 decimals, which integer rejects; use decimal(scale=2)",
+        ),
+        (Field("field_credit_limit__c", convert=decimal(scale=1)), "which decimal(scale=1) rejects"),
+        (Field("field_credit_limit__c", convert=instant()), "is currency, no moment and no day"),
+        (Field("name", convert=boolean), "is text, not true or false"),
+        (Field("name", convert=integer), "is text, no number"),
+        (Field("name", convert=day()), "is text, no moment and no day"),
+        (Field("name", convert=label), "has no label (text); map the value itself"),
+        (Field("owner", convert=text), "is a list (employee), which text rejects; use first(text)"),
+        (Field("field_tags__c", convert=text), "is a list (select_many)"),
+        (Field("life_status", convert=choice([*LIFE_STATUS, "作废"])), "'作废' is a label, its option is 'invalid'"),
+        (Field("life_status", convert=choice([*LIFE_STATUS, "normall"])), "did you mean 'normal'?"),
+        (Field("life_status", convert=choice(LIFE_STATUS[:4])), "may be 'invalid' (作废), which choice("),
+    ],
+)
+def test_a_field_that_does_not_fit_is_told_with_the_way_out(field: Field, said: str) -> None:
+    (one,) = found(field)
+    assert one.serious
+    assert one.field == field.source
+    assert said in one.said
+
+
+@pytest.mark.parametrize("convert", [text, as_is])
+def test_a_field_whose_changes_carry_no_stamp_is_told_and_no_mistake(convert: Callable[[Any], Any]) -> None:
+    (one,) = found(Field("field_credit_left__c", convert=convert))
+    assert not one.serious
+    assert "only a deep reconcile finds it" in one.said
+
+
+def test_filters_and_conditions_are_held_against_options_and_moments() -> None:
+    """Once 57 voided rows came into a target, since somebody filtered by the label."""
+    said = [
+        str(each)
+        for each in found(
+            filters=[Filter("life_status", Operator.N, "作废"), Filter("create_time", Operator.GTE, 1696161600)],
+            conditions=[
+                [Condition("last_deal_closed_time", Logic.GT, 1696161600)],
+                [Condition("nname", Logic.NOTNULL)],
+            ],
+        )
+    ]
+    assert len(said) == 4
+    assert "'nname': is none of its fields, did you mean 'name'?" in said
+    assert any("compared with '作废', which is none of its options; '作废' is a label" in each for each in said)
+    assert sum("looks like epoch seconds; Fenxiang has milliseconds: 1696161600000" in each for each in said) == 2
+
+
+def test_what_fits_is_not_told() -> None:
+    assert not found(
+        Field("name", convert=text, required=True),
+        Field("life_status", "status", convert=choice(LIFE_STATUS)),
+        Field("life_status", "status_label", convert=label),
+        Field("owner", convert=first(text)),
+        Field("owner", "owner_name", convert=label),
+        Field("owner__r", "owner_object"),
+        Field("field_credit_limit__c", convert=decimal(scale=2)),
+        Field("field_registered_on__c", convert=day()),
+        Field("field_vip__c", convert=boolean),
+        Field("create_time", convert=instant("Asia/Shanghai")),
+        filters=[Filter("life_status", Operator.IN, ["normal", "in_change"])],
+        conditions=[[Condition("create_time", Logic.EGT, datetime(2026, 1, 1, tzinfo=UTC))]],
+    )
+
+
+def test_a_field_that_was_switched_off_is_told() -> None:
+    described = catalog.demo()["AccountObj"].describe()
+    described["fields"]["tel"]["is_active"] = False
+    account = Pipeline(
+        name="account", source=Source(object="AccountObj"), fields=[Field("_id"), Field("tel")], target=HubTarget()
+    )
+    (one,) = findings(account, ObjectDescription.read(described))
+    assert "is switched off in the CRM" in one.said
