@@ -42,6 +42,7 @@ from fenxiang_sync import (
     Source,
     WriteApi,
     errors,
+    formats,
     instant,
 )
 from fenxiang_sync.airflow import cli
@@ -411,6 +412,12 @@ def test_defaults_that_the_page_names_are_the_defaults() -> None:
 def test_the_converters_are_all_there() -> None:
     (rows,) = tables(section(ADDING, "Converters"))
     assert {re.findall(r"\w+", cell[0])[0] for cell in rows} == set(WORDS)
+
+
+def test_the_formats_are_all_there() -> None:
+    (rows,) = tables(section(ADDING, "Formats"))
+    told = {re.findall(r"\w+", cell[0])[0] for cell in rows}
+    assert told == {name for name in vars(formats) if name in fenxiang_sync.__all__} - {"Unmatched"} - set(WORDS)
 
 
 def test_operators_and_logic_are_all_there() -> None:

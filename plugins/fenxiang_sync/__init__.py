@@ -12,6 +12,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fenxiang_sync.condition import Condition, Logic
     from fenxiang_sync.convert import as_is, boolean, choice, day, decimal, first, instant, integer, label, text
+    from fenxiang_sync.formats import (
+        Unmatched,
+        chain,
+        cut,
+        joined,
+        key_values,
+        money,
+        rounded,
+        split,
+        truncated,
+        value_map,
+        wrapped,
+    )
     from fenxiang_sync.lookback import Lookback
     from fenxiang_sync.mapping import Constant, Field
     from fenxiang_sync.pipeline import Pipeline, Source
@@ -38,21 +51,37 @@ __all__ = [
     "QeasyStore",
     "Reconcile",
     "Source",
+    "Unmatched",
     "WriteApi",
     "as_is",
     "boolean",
+    "chain",
     "choice",
+    "cut",
     "day",
     "decimal",
     "first",
     "instant",
     "integer",
+    "joined",
+    "key_values",
     "label",
+    "money",
+    "rounded",
+    "split",
     "text",
+    "truncated",
+    "value_map",
+    "wrapped",
 ]
 
 _CONVERTERS = ("as_is", "boolean", "choice", "day", "decimal", "first", "instant", "integer", "label", "text")
+_FORMATS = (
+    "Unmatched", "chain", "cut", "joined", "key_values", "money", "rounded", "split", "truncated", "value_map",
+    "wrapped",
+)  # fmt: skip
 _HOMES = {
+    **dict.fromkeys(_FORMATS, "fenxiang_sync.formats"),
     **dict.fromkeys(_CONVERTERS, "fenxiang_sync.convert"),
     "Bounds": "fenxiang_sync.source",
     "Condition": "fenxiang_sync.condition",

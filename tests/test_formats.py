@@ -1,0 +1,112 @@
+"""Formats: converters of Qeasy's parsers and formats; what does not fit is rejected, never changed silently."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fenxiang_sync import (
+    Field,
+    Unmatched,
+    chain,
+    choice,
+    cut,
+    decimal,
+    first,
+    integer,
+    joined,
+    key_values,
+    label,
+    money,
+    rounded,
+    split,
+    text,
+    truncated,
+    value_map,
+    wrapped,
+)
+from fenxiang_sync.columns import Kind
+from fenxiang_sync.errors import DeclarationError, RecordError
+from fenxiang_sync.mapping import Mapping
+
+
+def content(field: Field, **record: Any) -> Any:
+    mapping = Mapping([Field("_id", "the_id"), field])
+    return mapping.content({"_id": "1", "last_modified_time": 1790000001456, **record})[field.target]
+
+
+def test_a_value_that_the_map_lacks_is_rejected_kept_or_replaced_as_declared() -> None:
+    table = {"KHLB001_SYS": 1, "KHLB002_SYS": 2}
+    assert content(Field("a", convert=value_map(table)), a="KHLB002_SYS") == 2
+    with pytest.raises(RecordError, match="not in the value map of 'KHLB001_SYS', 'KHLB002_SYS'"):
+        content(Field("a", convert=value_map(table)), a="KHLB003_SYS")
+    assert content(Field("a", convert=value_map(table, unmatched=Unmatched.KEEP)), a="KHLB003_SYS") == "KHLB003_SYS"
+    assert content(Field("a", convert=value_map(table, unmatched=Unmatched.NULL)), a="KHLB003_SYS") is None
+    assert content(Field("a", convert=value_map(table, default=0)), a="KHLB003_SYS") == 0
+    assert content(Field("a", convert=value_map(table, default=0))) is None, "null is no value that is missing"
+
+
+def test_a_value_map_takes_rows_as_qeasys_table_has_them_and_compares_as_text() -> None:
+    made = value_map([(1, "甲"), ("2", "乙"), (True, "是")])
+    assert [made(each) for each in ("1", 2, Decimal(1), True)] == ["甲", "乙", "甲", "是"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (lambda: value_map({}), "maps nothing"),
+        (lambda: value_map([("1", "a"), (1, "b")]), "1 is there twice"),
+        (lambda: value_map({"1": "a"}, unmatched="keep"), "unmatched='keep'; give Unmatched.REJECT, KEEP or NULL"),
+        (lambda: value_map({"1": "a"}, unmatched=Unmatched.KEEP, default=1), "are two answers; keep one"),
+        (lambda: value_map({"1": object()}), "'1' becomes"),
+        (lambda: split(""), "give the text between the parts"),
+        (lambda: rounded(-1), "give the number of decimals"),
+        (lambda: cut(0), "how many characters"),
+        (lambda: wrapped(), "name the properties"),
+        (lambda: chain(text), "two converters or more"),
+        (lambda: chain(text, label), "reads another field"),
+    ],
+)
+def test_a_format_that_cannot_be_meant_is_refused_when_it_is_declared(wrong: Any, said: str) -> None:
+    with pytest.raises(DeclarationError, match=said):
+        wrong()
+
+
+def test_lists_become_text_and_text_becomes_lists() -> None:
+    assert content(Field("a", convert=joined("|")), a=["optA", "optB"]) == "optA|optB"
+    assert content(Field("a", convert=split()), a="FNumber, FName") == ["FNumber", "FName"]
+    assert content(Field("a", convert=split()), a="  ") == []
+    assert content(Field("a", convert=key_values), a={"1033": "x", "name": 2}) == [
+        {"Key": 1033, "Value": "x"},
+        {"Key": "name", "Value": 2},
+    ]
+
+
+@given(st.decimals(allow_nan=False, allow_infinity=False, min_value=-(10**12), max_value=10**12, places=6))
+def test_rounding_is_half_up_and_never_off_by_more_than_half(number: Decimal) -> None:
+    found = rounded(2)(str(number))
+    assert abs(found - number) <= Decimal("0.005")
+    assert found.as_tuple().exponent == -2
+    assert abs(truncated(str(number))) <= abs(number)
+
+
+def test_numbers_for_people_keep_their_sign() -> None:
+    assert [money()(each) for each in ("1000000", "-0.004", "-12.345")] == ["￥1,000,000.00", "￥0.00", "-￥12.35"]
+
+
+def test_a_chain_ends_with_null_and_is_of_the_kind_of_its_last_link() -> None:
+    made = chain(first(), value_map({"1000": "王芳"}, unmatched=Unmatched.NULL), cut(1))
+    assert [made(["1000"]), made(["1001"]), made([])] == ["王…", None, None]
+    assert (made.kind, chain(text, decimal(scale=2)).scale) == (Kind.TEXT, 2)
+    assert content(Field("a", convert=chain(label, wrapped("FName"))), a="1", a__r="正常") == {"FName": "正常"}
+
+
+def test_a_format_is_written_as_it_is_declared() -> None:
+    assert str(chain(first(integer), wrapped("FNumber"))) == "chain(first(integer), wrapped('FNumber'))"
+    assert str(value_map({"1": 2}, unmatched=Unmatched.KEEP)) == "value_map({'1': 2}, unmatched=Unmatched.KEEP)"
+    assert value_map({"1": 2}) == value_map({"1": 2})
+    assert value_map({"1": 2}) != choice({"1": 2})
