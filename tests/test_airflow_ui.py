@@ -10,6 +10,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,10 @@ import httpx
 import pytest
 from starlette.testclient import TestClient
 
+from fenxiang_sync import Source
 from fenxiang_sync.airflow.ui import shown
+from fenxiang_sync.airflow.ui.pages import Guarded, make_app
+from fenxiang_sync.declared import Declared
 from fenxiang_sync.hub import Hub
 from tests.airflow_fixtures import ROOT, ConnectionSetter
 from tests.ui_fixtures import ACCOUNT, CONTACT, SECRET, account, fill, served, token_of
@@ -73,16 +77,20 @@ class TestThePageOfAPipeline:
     def test_each_gap_comes_with_the_command_that_closes_it_and_what_to_fill_in(self, get: Get, hub: Hub) -> None:
         fill(hub)
         page = get(PAGE)
-        commands = [shlex.split(html.unescape(each)) for each in re.findall(r'<pre class="command">(.*?)</pre>', page.text)]
+        commands = [
+            shlex.split(html.unescape(each)) for each in re.findall(r'<pre class="command">(.*?)</pre>', page.text)
+        ]
         assert [command[:5] for command in commands] == [["airflow", "dags", "trigger", ACCOUNT, "--conf"]] * 2
         assert [json.loads(command[5])["since"] for command in commands] == [
             "2026-11-12T09:00:00.000+00:00",
             "2026-10-01T00:00:00.000+00:00",
         ]
         said = words(page)
-        assert "2026-11-12 17:00 → 2026-11-12 22:00 5 h The next run closes it" in said
+        assert "2026-11-12 17:00 → 22:00 5 h The next run closes it" in said
         assert "Older than reach_back (31 days): no run closes it by itself" in said
-        assert "Since (起始时间) 2026-11-12T17:00:00.000+08:00 and Until (结束时间) 2026-11-12T22:00:00.000+08:00" in said
+        assert (
+            "Since (起始时间) 2026-11-12T17:00:00.000+08:00 and Until (结束时间) 2026-11-12T22:00:00.000+08:00" in said
+        )
 
     def test_it_says_what_lookback_would_have_caught_all_late_records(self, get: Get, hub: Hub) -> None:
         fill(hub)
@@ -93,11 +101,6 @@ class TestThePageOfAPipeline:
         assert "1 h 37 of 37 lookback 2 68ef47 31 min to 47 min late" in page
 
     def test_where_the_lookback_is_enough_it_says_so(self, get: Get, hub: Hub) -> None:
-        from datetime import timedelta
-
-        from fenxiang_sync import Source
-        from fenxiang_sync.declared import Declared
-
         fill(hub)
         Declared.of(account(source=Source(object="AccountObj", lookback=timedelta(hours=1))), ACCOUNT).note(hub)
         assert "Your lookback of 1 h would have caught all late records so far: 37." in words(get(PAGE))
@@ -117,7 +120,7 @@ class TestThePageOfAPipeline:
         assert "5 RejectedError in transform" in said
         assert "The newest 3 of 5." in said
         assert "1 RefusedError in load" in said
-        assert "POST /write: name too long" in said
+        assert "/write: name too long" in said
         assert "payload-of-it" not in page.text
         assert "2 rows are in doubt" in said
 
@@ -194,8 +197,6 @@ class TestWhoMaySeeIt:
         assert ACCOUNT not in answer.text
 
     def test_every_route_that_there_is_was_tried(self) -> None:
-        from fenxiang_sync.airflow.ui.pages import Guarded, make_app
-
         made = make_app()
         assert isinstance(made, Guarded)
         paths = {route.path for route in made._app.routes}  # type: ignore[attr-defined]
@@ -266,7 +267,8 @@ def test_a_process_that_serves_no_page_imports_nothing_for_them(tmp_path: Path) 
     program = (
         "import sys; from airflow.sdk import plugins_manager as p; found, errors = p._get_plugins(); "
         "assert [each.name for each in found] == ['fenxiang'] and not errors, errors; "
-        "print(sorted({'fastapi', 'starlette', 'fenxiang_sync.hub', 'fenxiang_sync.airflow.ui.pages'} & {*sys.modules}))"
+        "heavy = {'fastapi', 'starlette', 'fenxiang_sync.hub', 'fenxiang_sync.airflow.ui.pages'}; "
+        "print(sorted(heavy & {*sys.modules}))"
     )
     environment = {
         "AIRFLOW_HOME": str(tmp_path),

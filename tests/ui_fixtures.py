@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity, DagDetails
@@ -96,25 +97,26 @@ def fill(hub: Hub) -> None:
     ]  # fmt: skip
     hub.bury(letters, NOW)
     refused = DeadLetter(
-        pipeline=ACCOUNT, run="r", stage="load", error="RefusedError", record_id="68cd", reason="POST /write: name too long"
-    )  # fmt: skip
+        pipeline=ACCOUNT, run="r", stage="load", error="RefusedError", record_id="68cd", reason="/write: name too long"
+    )
     hub.bury([refused], NOW)
     lost = [row("lost-1"), row("lost-2")]
     told: dict[str, Any] = {"run": "r", "now": NOW}
     hub.claim(ACCOUNT, lost, id_check=IdCheck.UPSERT_ON_CHANGE, lease_s=60, **told)
     hub.sending(ACCOUNT, lost, lease_s=60, upserts=False, **told)
     hub.settle(ACCOUNT, [Settled(row=each, outcome=Outcome.IN_DOUBT) for each in lost], **told)
-    today = datetime.now(UTC).astimezone(_zone()).date().isoformat()
+    today = datetime.now(ZoneInfo(SHANGHAI)).date().isoformat()
     for connection, calls in (("fenxiang", 1_800), ("second", 6_700)):
         hub.add_calls(DayCalls(app="host/app", day=today, connection=connection, calls=calls), now=NOW)
 
 
 def _late(hub: Hub) -> None:
+    stamp = to_ms(at(20))
     for found_by, minutes in (("run", [(3, 3)] * 20 + [(8, 8)] * 15), ("lookback", [(31, 47), (20, 47)])):
         arrivals = [
-            LateArrival(record_id=f"68ef{most}", modified_ms=to_ms(at(20)), least_ms=least * 60_000, most_ms=most * 60_000)
+            LateArrival(record_id=f"68ef{most}", modified_ms=stamp, least_ms=least * 60_000, most_ms=most * 60_000)
             for least, most in minutes
-        ]  # fmt: skip
+        ]
         hub.note_late(ACCOUNT, arrivals, found_by=found_by, run=f"{found_by}-1", now=at(21))
 
 
@@ -141,12 +143,6 @@ def _runs(hub: Hub) -> None:
                 window=Window.between(began - timedelta(hours=1), began), started_at=began, finished_at=ended,
             )
         )  # fmt: skip
-
-
-def _zone() -> Any:
-    from zoneinfo import ZoneInfo
-
-    return ZoneInfo(SHANGHAI)
 
 
 @pytest.fixture(scope="module")

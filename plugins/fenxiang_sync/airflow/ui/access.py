@@ -10,7 +10,7 @@ from airflow.api_fastapi.auth.managers.models.base_user import BaseUser
 from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity, DagDetails
 from airflow.models.dag import DagModel, DagTag
 from airflow.utils.session import create_session
-from sqlalchemy import and_, or_, select
+from sqlalchemy import and_, exists, label, or_, select
 
 TAG = "fenxiang"
 """The tag that `sync_dag` gives to its DAGs."""
@@ -54,10 +54,10 @@ def readable(user: BaseUser, dag_ids: Collection[str]) -> list[KnownDag]:
     return [KnownDag(**each._asdict()) for each in found if each.dag_id in may]
 
 
-_TAGGED = DagModel.tags.any(DagTag.name == TAG)
+_TAGGED = exists().where(DagTag.dag_id == DagModel.dag_id, DagTag.name == TAG)
 _DAGS = select(
     DagModel.dag_id,
-    DagModel.dag_display_name.label("title"),
+    label("title", DagModel.dag_display_name),
     DagModel.is_paused.label("paused"),
     _TAGGED.label("tagged"),
 )

@@ -33,15 +33,15 @@ KINDS = {
 }
 STATES = {"running": "running 运行中", "success": "success 成功", "failed": "failed 失败"}
 NUMBERS = {
-    "read": "read 读取",
-    "delivered": "delivered 已写入",
-    "unchanged": "unchanged 未变化",
-    "stale": "stale 旧版本",
-    "filtered": "filtered 已过滤",
-    "in_doubt": "in doubt 存疑",
-    "dead_letters": "dead letters 死信",
-    "repaired": "repaired 补读",
-    "late": "late 迟到",
+    "read": ("read", "读取"),
+    "delivered": ("delivered", "已写入"),
+    "unchanged": ("unchanged", "未变化"),
+    "stale": ("stale", "旧版本"),
+    "filtered": ("filtered", "已过滤"),
+    "in_doubt": ("in doubt", "存疑"),
+    "dead_letters": ("dead letters", "死信"),
+    "repaired": ("repaired", "补读"),
+    "late": ("late", "迟到"),
 }
 _IN_A_RECONCILE = {"read": "fetched", "stale": "superseded"}
 """Where a reconcile says the same under another name: its own `stale` is another thing."""
@@ -114,7 +114,14 @@ def _environment() -> Environment:
         style=STYLE, kinds=KINDS, states=STATES, numbers=NUMBERS, number=_number, found_by=_found, nearly=NEARLY
     )
     environment.filters.update(
-        moment=_moment, zone=ZoneInfo, iso=_iso, ms=_ms, spoken=spoken, ago=_ago, whole=lambda value: f"{value:,}"
+        moment=_moment,
+        span=_span,
+        zone=ZoneInfo,
+        iso=_iso,
+        ms=_ms,
+        spoken=spoken,
+        ago=_ago,
+        whole=lambda value: f"{value:,}",
     )
     return environment
 
@@ -171,6 +178,17 @@ def _moment(moment: datetime, zone: ZoneInfo) -> str:
     if there.microsecond:
         return f"{there:%Y-%m-%d %H:%M:%S}.{there.microsecond // 1000:03d}"
     return f"{there:%Y-%m-%d %H:%M:%S}" if there.second else f"{there:%Y-%m-%d %H:%M}"
+
+
+def _span(window: Window, zone: ZoneInfo) -> str:
+    """
+    >>> shanghai = ZoneInfo("Asia/Shanghai")
+    >>> _span(Window.between(datetime(2026, 10, 1, tzinfo=UTC), datetime(2026, 10, 1, 1, tzinfo=UTC)), shanghai)
+    '2026-10-01 08:00 → 09:00'
+    """
+    since, until = _moment(window.since, zone), _moment(window.until, zone)
+    day = since[:10]
+    return f"{since} → {until.removeprefix(day).lstrip()}"
 
 
 def _iso(moment: datetime, zone: ZoneInfo) -> str:
