@@ -7,8 +7,6 @@ import html
 import json
 import re
 import shlex
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -23,7 +21,7 @@ from fenxiang_sync.airflow.ui import shown
 from fenxiang_sync.airflow.ui.pages import Guarded, make_app
 from fenxiang_sync.declared import Declared
 from fenxiang_sync.hub import Hub
-from tests.airflow_fixtures import ROOT, ConnectionSetter
+from tests.airflow_fixtures import ConnectionSetter
 from tests.ui_fixtures import ACCOUNT, CONTACT, SECRET, account, fill, served, token_of
 
 __all__ = ["served"]
@@ -137,6 +135,15 @@ class TestThePageOfAPipeline:
         fill(hub)
         assert "客户 shown_account" in words(get(f"{PAGE}.{companion}"))
 
+    def test_a_dag_of_another_name_shows_its_pipeline_and_is_what_the_command_triggers(
+        self, get: Get, hub: Hub
+    ) -> None:
+        fill(hub)
+        Declared.of(account(), "shown_other").note(hub)
+        page = words(get(f"{LIST}/shown_other"))
+        assert "客户 shown_account" in page
+        assert "airflow dags trigger shown_other --conf" in page
+
     def test_before_the_first_run_it_says_how_to_load_everything(self, get: Get) -> None:
         page = words(get(f"{LIST}/{CONTACT}"))
         assert "联系人 · shown_contact" in page
@@ -223,6 +230,7 @@ class TestWhoMaySeeIt:
     def test_nobody_without_a_role(self, get: Get, hub: Hub) -> None:
         fill(hub)
         assert get(PAGE, role=None).status_code == 403
+        assert get(f"{LIST}/nobody", role=None).status_code == 403, "what there is not is not told either"
         assert get("/fenxiang/api/pipelines", role=None).json() == []
 
     def test_the_list_has_what_the_user_may_see(self, get: Get, hub: Hub) -> None:
@@ -261,20 +269,3 @@ class TestTheAnswer:
         assert "127.0.0.1:9 cannot be used now" in html.unescape(answer.text)
         assert "Traceback" not in answer.text
         assert "hush-hush" not in answer.text
-
-
-def test_a_process_that_serves_no_page_imports_nothing_for_them(tmp_path: Path) -> None:
-    program = (
-        "import sys; from airflow.sdk import plugins_manager as p; found, errors = p._get_plugins(); "
-        "assert [each.name for each in found] == ['fenxiang'] and not errors, errors; "
-        "heavy = {'fastapi', 'starlette', 'fenxiang_sync.hub', 'fenxiang_sync.airflow.ui.pages'}; "
-        "print(sorted(heavy & {*sys.modules}))"
-    )
-    environment = {
-        "AIRFLOW_HOME": str(tmp_path),
-        "AIRFLOW__CORE__PLUGINS_FOLDER": str(ROOT / "plugins"),
-        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-        "PATH": "/usr/bin:/bin",
-    }
-    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "[]"
