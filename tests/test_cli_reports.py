@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from fenxiang_sync import lateness
+from fenxiang_sync.airflow import reports
 from fenxiang_sync.airflow.cli import app
 from fenxiang_sync.airflow.params import asked
 from fenxiang_sync.coverage import Coverage
@@ -82,7 +82,7 @@ def certify(hub: Hub, since: datetime, until: datetime, name: str = "account") -
 
 
 def test_the_examples_in_the_docstrings_are_true() -> None:
-    assert doctest.testmod(lateness).failed == 0
+    assert doctest.testmod(reports).failed == 0
 
 
 class TestGaps:

@@ -197,6 +197,10 @@ def _span(window: Window, zone: ZoneInfo) -> str:
 
 
 def _moment(moment: datetime) -> str:
+    """
+    >>> _moment(datetime(2026, 10, 1, 8)), _moment(datetime(2026, 10, 1, 8, 0, 5))
+    ('2026-10-01 08:00', '2026-10-01 08:00:05')
+    """
     return f"{moment:%Y-%m-%d %H:%M:%S}" if moment.second or moment.microsecond else f"{moment:%Y-%m-%d %H:%M}"
 
 
