@@ -17,8 +17,6 @@ import pytest
 from starlette.testclient import TestClient
 
 from fenxiang_sync import Source
-from fenxiang_sync.airflow.ui import shown
-from fenxiang_sync.airflow.ui.pages import Guarded, make_app
 from fenxiang_sync.declared import Declared
 from fenxiang_sync.hub import Hub
 from tests.airflow_fixtures import ConnectionSetter
@@ -60,6 +58,8 @@ def words(page: httpx.Response) -> str:
 
 
 def test_the_examples_in_the_docstrings_are_true() -> None:
+    from fenxiang_sync.airflow.ui import shown
+
     assert doctest.testmod(shown).failed == 0
 
 
@@ -204,6 +204,8 @@ class TestWhoMaySeeIt:
         assert ACCOUNT not in answer.text
 
     def test_every_route_that_there_is_was_tried(self) -> None:
+        from fenxiang_sync.airflow.ui.pages import Guarded, make_app
+
         made = make_app()
         assert isinstance(made, Guarded)
         paths = {route.path for route in made._app.routes}  # type: ignore[attr-defined]

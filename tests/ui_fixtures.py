@@ -1,4 +1,7 @@
-"""Airflow's own API server in this process, with the plugin, users of different rights, and a hub to show."""
+"""Airflow's own API server in this process, with the plugin, users of different rights, and a hub to show.
+
+The API server takes two seconds to import, so only a test that uses it does.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,6 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity, DagDetails
-from airflow.api_fastapi.auth.managers.simple.simple_auth_manager import SimpleAuthManager
-from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
 
 from fenxiang_sync import Field, Lookback, Pipeline, Source, WriteApi, text
 from fenxiang_sync.convert import SHANGHAI
@@ -36,27 +36,6 @@ ACCOUNT, CONTACT = "shown_account", "shown_contact"
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 SECRET = "13800001111"
 """A value that a reason quotes."""
-
-
-class Rights(SimpleAuthManager):
-    """An auth manager as a company has it, with rights by DAG and by part of one. Users are as their names say."""
-
-    def is_authorized_dag(
-        self,
-        *,
-        method: Any,
-        user: SimpleAuthManagerUser,
-        access_entity: DagAccessEntity | None = None,
-        details: DagDetails | None = None,
-    ) -> bool:
-        dag_id = (details and details.id) or ""
-        if user.username == "contact-only" and not dag_id.startswith(CONTACT):
-            return False
-        if user.username == "companions-only" and dag_id in (ACCOUNT, CONTACT):
-            return False
-        if user.username == "without-logs" and access_entity is DagAccessEntity.TASK_LOGS:
-            return False
-        return super().is_authorized_dag(method=method, user=user, access_entity=access_entity, details=details)
 
 
 def account(**words: Any) -> Pipeline:
@@ -161,7 +140,7 @@ def served(airflow_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
         session.merge(DagBundleModel(name="shown"))
     sync_bag_to_db(DagBag(folder, bundle_path=folder, bundle_name="shown"), "shown", None)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AIRFLOW__CORE__AUTH_MANAGER", f"{Rights.__module__}.Rights")
+        patch.setenv("AIRFLOW__CORE__AUTH_MANAGER", "tests.ui_rights.Rights")
         patch.setenv("AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS", "somebody:viewer")
         purge_cached_app()
         yield create_app(apps="core")
@@ -171,6 +150,7 @@ def served(airflow_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
 def token_of(username: str, role: str | None = "viewer") -> str:
     """What Airflow gives a user who logs in."""
     from airflow.api_fastapi.app import get_auth_manager
+    from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
 
     token: str = get_auth_manager().generate_jwt(SimpleAuthManagerUser(username=username, role=role))
     return token
