@@ -14,14 +14,17 @@ from airflow.plugins_manager import AirflowPlugin
 
 from fenxiang_sync.airflow.priority import RunPriority
 from fenxiang_sync.airflow.timetable import WindowTimetable
+from fenxiang_sync.airflow.ui import apps, views
 
 
 class FenxiangPlugin(AirflowPlugin):
-    """Timetable and priorities, which the scheduler must know by name."""
+    """Timetable and priorities, which the scheduler must know by name; the pages, which the API server serves."""
 
     name = "fenxiang"
     timetables = [WindowTimetable]  # noqa: RUF012 - Airflow's own shape of a plugin
     priority_weight_strategies = [RunPriority]  # noqa: RUF012
+    fastapi_apps = apps()
+    external_views = views()
 
 
 def __getattr__(name: str) -> Any:

@@ -46,7 +46,8 @@ def stage(fenxiang: Mapping[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path
 
 
 def context(run_id: str = "manual__1", **more: Any) -> dict[str, Any]:
-    run = SimpleNamespace(run_id=run_id, run_type="manual", run_after=datetime.now(UTC), start_date=datetime.now(UTC))
+    now = datetime.now(UTC)
+    run = SimpleNamespace(dag_id="mine", run_id=run_id, run_type="manual", run_after=now, start_date=now)
     return {"ti": TaskInstance(), "dag_run": run, "params": {}, **more}
 
 

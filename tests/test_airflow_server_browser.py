@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+import requests
+from playwright.sync_api import FrameLocator, Page, expect, sync_playwright
 
-from tests.server_fixtures import Server
+from fenxiang_sync.hub.late import LateArrival
+from fenxiang_sync.window import to_ms
+from tests.server_fixtures import Crm, Server
 
 pytestmark = [pytest.mark.slow, pytest.mark.airflow]
 
@@ -73,3 +78,49 @@ def test_the_page_of_a_dag_says_what_becomes_of_each_field(page: Page) -> None:
     docs = page.get_by_role("dialog")
     for words in ("AccountObj (preset object", "Qeasy", "field_credit_limit__c", "decimal(scale=2)"):
         expect(docs.get_by_text(words).first).to_be_visible()
+
+
+def test_the_tab_of_a_dag_shows_its_gap_with_the_command_and_what_lookback_would_have_caught_all(
+    page: Page, crm: Crm
+) -> None:
+    hour, now = timedelta(hours=1), datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    crm.declare("shown", "title='订单'", f"start=datetime.fromisoformat('{(now - 5 * hour).isoformat()}')")
+    crm.create(now - 2 * hour)
+    crm.ready("shown")
+    page.goto("/dags/shown")
+    page.get_by_role("link", name="Fenxiang 纷享").click()
+    expect(_inside(page).get_by_text("No run of it has planned yet")).to_be_visible()
+
+    conf = {"since": (now - 3 * hour).isoformat(), "until": (now - hour).isoformat()}
+    assert crm.run("shown", conf)["state"] == "success"
+    late = LateArrival(record_id="r1", modified_ms=to_ms(now), least_ms=31 * 60_000, most_ms=47 * 60_000)
+    with crm.server.hub() as hub:
+        hub.note_late("shown", [late], found_by="reconcile", run="run-1", now=now)
+
+    page.reload()
+    inside = _inside(page)
+    expect(inside.get_by_role("heading", name="订单")).to_be_visible()
+    expect(
+        inside.get_by_text("A lookback of 47 min would have caught all late records so far: 1; yours is 10 min.")
+    ).to_be_visible()
+    command = shlex.split(inside.locator("pre.command").inner_text())
+    assert command[:4] == ["airflow", "dags", "trigger", "shown"]
+    bounds = {name: datetime.fromisoformat(text) for name, text in json.loads(command[5]).items()}
+    assert bounds == {"since": now - 5 * hour, "until": now - 3 * hour}
+    expect(inside.locator("table.runs tbody tr")).to_have_count(1)
+
+    page.goto("/dags/shown.reconcile/plugin/fenxiang-dag")
+    expect(_inside(page).get_by_role("heading", name="订单")).to_be_visible()
+    page.goto("/plugin/fenxiang")
+    _inside(page).get_by_role("link", name="订单 · shown").click()
+    expect(_inside(page).get_by_role("heading", name="订单")).to_be_visible()
+
+
+def test_the_pages_of_the_pipelines_are_for_those_who_have_logged_in(server: Server) -> None:
+    for path in ("pipelines", "pipelines/account", "api/pipelines", "api/pipelines/account"):
+        answer = requests.get(f"{server.rest.url}/fenxiang/{path}", timeout=30)
+        assert answer.status_code == 401, path
+
+
+def _inside(page: Page) -> FrameLocator:
+    return page.frame_locator("iframe[title='Fenxiang 纷享']")

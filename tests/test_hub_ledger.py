@@ -320,6 +320,7 @@ def test_records_are_read_by_window_status_source_and_id_over_pages(hub: Hub) ->
     claim(hub, row("0003", 9, a=-1))
     assert [one.id for one in hub.records("stock", status=Status.QUEUE)] == ["0003"]
     assert hub.counts("stock") == {Status.FINISHED: 1_199, Status.QUEUE: 1}
+    assert [hub.count_unfinished("stock", each) for each in (Status.QUEUE, Status.IN_DOUBT)] == [1, 0]
     assert hub.counts("orders") == {}
 
 

@@ -145,3 +145,23 @@ def test_a_large_value_is_cut_and_a_large_payload_is_left_out(hub: Hub) -> None:
 def test_text_that_a_database_refuses_does_not_stop_a_letter(hub: Hub) -> None:
     hub.bury([letter(value="a\x00b\ud800", reason="\x00")], NOW)
     assert [(one.value, one.reason) for one in opened(hub)] == [("a\ufffdb?", "\ufffd")]
+
+
+def test_the_open_letters_are_told_in_groups_with_the_newest_of_each(hub: Hub) -> None:
+    for number in range(5):
+        hub.bury(
+            [letter(f"r{number}", stage="transform", error="Rejected", field="tel")], NOW + timedelta(hours=number)
+        )
+    hub.bury([letter("other", row_id="other-1", reason="no")], NOW)
+    hub.bury([letter("closed")], NOW)
+    hub.close_letters("stock", ["closed"], by="someone", now=NOW)
+    hub.bury([letter(pipeline="orders")], NOW)
+
+    rejected, refused = hub.letter_groups("stock")
+    assert (rejected.stage, rejected.error, rejected.letters) == ("transform", "Rejected", 5)
+    assert [(each.record_id, each.field) for each in rejected.newest] == [("r4", "tel"), ("r3", "tel"), ("r2", "tel")]
+    assert rejected.newest[0].updated_at == NOW + timedelta(hours=4)
+    assert refused.letters == 1
+    [newest] = refused.newest
+    assert (newest.record_id, newest.row_id, newest.reason) == ("other", "other-1", "no")
+    assert hub.letter_groups("nobody") == []

@@ -86,6 +86,7 @@ print(json.dumps({
     "task": [plugin.name for plugin in task],
     "errors": {**errors, **task_errors},
     "timetables": list(plugins_manager.get_timetables_plugins()),
+    "pages": sorted({"fastapi", "fenxiang_sync.hub", "fenxiang_sync.airflow.ui.pages"} & set(sys.modules)),
     "stray": sorted({"hook", "client", "plan", "store", "errors"} & set(sys.modules)),
 }))
 """
@@ -138,6 +139,7 @@ def test_a_mounted_plugins_folder_registers_one_plugin_and_nothing_of_the_librar
     assert found["core"] == found["task"] == ["fenxiang"]
     assert found["errors"] == {}
     assert found["stray"] == []
+    assert found["pages"] == [], "what serves the pages is imported in processes that serve none"
     assert found["timetables"] == ["fenxiang_sync.airflow.timetable.WindowTimetable"]
 
 

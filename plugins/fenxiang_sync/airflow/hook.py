@@ -15,7 +15,7 @@ from airflow.sdk import Connection
 from airflow.sdk.configuration import conf
 from airflow.sdk.log import mask_secret
 
-from fenxiang_sync.airflow.connections import Place, base_url, need, positive
+from fenxiang_sync.airflow.connections import Place, base_url, find, need, positive
 from fenxiang_sync.airflow.notes import CallNote
 from fenxiang_sync.airflow.reach import CONNECT_TIMEOUT_S, READ_TIMEOUT_S, no_auth
 from fenxiang_sync.airflow.settings import Settings
@@ -245,6 +245,12 @@ def _whole(extra: Mapping[str, Any], name: str, default: int, conn_id: str | Non
 def maybe_whole(extra: Mapping[str, Any], name: str, conn_id: str | None) -> int | None:
     """A whole number above 0 from a connection's extra, None where it is not there; raises `SetupError`."""
     return _whole(extra, name, 0, conn_id) or None
+
+
+def day_quota(conn_id: str) -> int | None:
+    """How many calls a day were bought, by the connection; None where that is not known. Raises `SetupError`."""
+    connection = find(conn_id)
+    return maybe_whole(connection.extra_dejson, "day_quota", conn_id) if connection else None
 
 
 def _clock(skew_s: float) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+from fenxiang_sync.declared import Declared
 from fenxiang_sync.hub import Hub, RunRecord
-from fenxiang_sync.steps import Plan, Run
+from fenxiang_sync.steps import Kind, Plan, Run
 from fenxiang_sync.steps.reconcile import Reconciled, Survey
 from fenxiang_sync.steps.reconcile.survey import RECONCILE
 from fenxiang_sync.steps.verify import Report
@@ -24,6 +25,8 @@ class Journal:
     def started(self, plan: Plan) -> None:
         numbers = {"segments": len(plan.segments), "dry_run": plan.dry_run}
         self._write("running", _span(plan), numbers, kind=plan.kind.value)
+        if plan.kind is not Kind.LOOKBACK:  # its DAG is a companion
+            Declared.of(self._run.pipeline, self._dag_run.dag_id).note(self._hub)
 
     def finished(self, plan: Plan, report: Report) -> None:
         self._write("success", _span(plan), report.to_json(), requests=report.requests, kind=plan.kind.value)

@@ -6,11 +6,11 @@ Exit codes: 0 nothing to do, 1 there is (a gap; 80 % of a day's calls), 2 it cou
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 from zoneinfo import ZoneInfo
 
 import typer
@@ -20,7 +20,8 @@ from fenxiang_sync.source.metering import NEARLY
 
 if TYPE_CHECKING:
     from fenxiang_sync.coverage import Coverage
-    from fenxiang_sync.hub import DayCalls, Hub, LateBin
+    from fenxiang_sync.hub import Hub, LateBin
+    from fenxiang_sync.lateness import Lateness
     from fenxiang_sync.pipeline import Pipeline
     from fenxiang_sync.window import Window
 
@@ -44,7 +45,7 @@ def gaps(pipeline: Name = None, dags: Dags = None, as_json: Json = False) -> Non
     with _hub() as hub:
         found = [Coverage.of(each, hub.certified(each.name)) for each in declared]
     if as_json:
-        typer.echo(json.dumps([_gaps_document(each) for each in found], ensure_ascii=False, indent=1))
+        typer.echo(json.dumps([each.to_json() for each in found], ensure_ascii=False, indent=1))
     else:
         for each in found:
             typer.echo("\n".join(_gaps_lines(each)))
@@ -58,15 +59,17 @@ def late(
     forget: Annotated[bool, typer.Option("--forget", help="Count from zero again.")] = False,
 ) -> None:
     """Say how late records became visible, and what lookback would have caught all of them."""
+    from fenxiang_sync.lateness import Lateness
+
     declared = _declared(dags, pipeline)
     with _hub() as hub:
-        found = {each.name: hub.late(each.name) for each in declared}
+        found = {each.name: Lateness.of(each.name, each.source.lookback, hub.late(each.name)) for each in declared}
         if forget:
             for each in declared:
                 typer.echo(f"{each.name}: {hub.forget_late(each.name)} late arrivals forgotten")
             return
     if as_json:
-        documents = [_late_document(each, found[each.name]) for each in declared]
+        documents = [found[each.name].to_json() for each in declared]
         typer.echo(json.dumps(documents, ensure_ascii=False, indent=1))
         return
     for each in declared:
@@ -82,7 +85,7 @@ def calls(
     today = datetime.now(_SHANGHAI).date()
     with _hub() as hub:
         found = hub.calls((today - timedelta(days=days - 1)).isoformat())
-    shares = [(each, _quota(each.connection), _of_app(each, found)) for each in found]
+    shares = [(each, _quota(each.connection), each.of_app(found)) for each in found]
     if as_json:
         documents = [
             {"day": each.day, "connection": each.connection, "app": each.app, "calls": each.calls, "day_quota": quota}
@@ -101,32 +104,13 @@ def calls(
     raise typer.Exit(1 if nearly else 0)
 
 
-def _of_app(one: DayCalls, found: Sequence[DayCalls]) -> int:
-    """What all connections of an app have made on that day: the quota is the app's."""
-    return sum(each.calls for each in found if (each.app, each.day) == (one.app, one.day))
-
-
 def _quota(conn_id: str) -> int | None:
-    from fenxiang_sync.airflow.connections import find
-    from fenxiang_sync.airflow.hook import maybe_whole
+    from fenxiang_sync.airflow.hook import day_quota
 
-    connection = find(conn_id)
     try:
-        return maybe_whole(connection.extra_dejson, "day_quota", conn_id) if connection else None
+        return day_quota(conn_id)
     except FenxiangSyncError as error:
         return _cannot_tell(str(error))
-
-
-def _gaps_document(coverage: Coverage) -> dict[str, Any]:
-    return {
-        "pipeline": coverage.pipeline.name,
-        "certified": [each.to_json() for each in coverage.certified],
-        "gaps": [
-            {**each.to_json(), "next_run_closes_it": each in coverage.healing, "command": coverage.command(each)}
-            for each in coverage.gaps
-        ],
-        "command": coverage.command(),
-    }
 
 
 def _gaps_lines(coverage: Coverage) -> Iterator[str]:
@@ -148,76 +132,30 @@ def _gaps_lines(coverage: Coverage) -> Iterator[str]:
     yield f"  after it   {coverage.command()}"
 
 
-def _late_document(pipeline: Pipeline, bins: Sequence[LateBin]) -> dict[str, Any]:
-    return {
-        "pipeline": pipeline.name,
-        "lookback_s": pipeline.source.lookback.total_seconds(),
-        "arrivals": sum(each.arrivals for each in bins),
-        "least_s": max((each.least_ms for each in bins), default=0) / 1000,
-        "enough_s": max((each.most_ms for each in bins), default=0) / 1000,
-        "bins": [
-            {
-                "within_s": each.within_ms // 1000,
-                "found_by": each.found_by,
-                "arrivals": each.arrivals,
-                "least_s": each.least_ms / 1000,
-                "enough_s": each.most_ms / 1000,
-                "record_id": each.record_id,
-                "modified_ms": each.modified_ms,
-                "run": each.run,
-                "found_at": each.found_at.isoformat(timespec="seconds"),
-            }
-            for each in bins
-        ],
-    }
+def _late_lines(pipeline: Pipeline, found: Lateness) -> Iterator[str]:
+    from fenxiang_sync.lateness import spoken
 
-
-def _late_lines(pipeline: Pipeline, bins: Sequence[LateBin]) -> Iterator[str]:
-    present = pipeline.source.lookback
-    if not bins:
-        yield f"{pipeline.name}: no late arrival so far; lookback {_spoken(present)}"
+    present = spoken(pipeline.source.lookback)
+    if found.last is None:
+        yield f"{pipeline.name}: no late arrival so far; lookback {present}"
         return
     zone = ZoneInfo(pipeline.timezone)
-    total = sum(each.arrivals for each in bins)
-    last = max(each.found_at for each in bins).astimezone(zone)
-    yield (
-        f"{pipeline.name}: {total} late arrivals, the last found {_moment(last)} ({pipeline.timezone}); "
-        f"lookback {_spoken(present)}"
-    )
+    total, last = found.arrivals, _moment(found.last.astimezone(zone))
+    yield (f"{pipeline.name}: {total} late arrivals, the last found {last} ({pipeline.timezone}); lookback {present}")
     yield "  a lookback of | would have caught | found by                 | the latest of them"
-    for within, group in _by_length(bins).items():
-        caught = sum(each.arrivals for each in bins if each.within_ms <= within)
-        found_by = ", ".join(f"{each.found_by} {each.arrivals}" for each in group)
-        latest = max(group, key=lambda each: each.most_ms)
-        yield f"  {_spoken(_ms(within)):<13} | {f'{caught} of {total}':<17} | {found_by:<24} | {_example(latest, zone)}"
-    yield f"  {_advice(bins, present)}"
-
-
-def _by_length(bins: Sequence[LateBin]) -> Mapping[int, list[LateBin]]:
-    return {
-        within: [each for each in bins if each.within_ms == within]
-        for within in sorted({each.within_ms for each in bins})
-    }
+    for step in found.steps:
+        caught = f"{step.caught} of {total}"
+        found_by = ", ".join(f"{each.found_by} {each.arrivals}" for each in step.bins)
+        yield f"  {spoken(_ms(step.within_ms)):<13} | {caught:<17} | {found_by:<24} | {_example(step.latest, zone)}"
+    yield f"  {found.advice()}"
 
 
 def _example(one: LateBin, zone: ZoneInfo) -> str:
+    from fenxiang_sync.lateness import spoken
     from fenxiang_sync.window import from_ms
 
     stamp = _moment(from_ms(one.modified_ms).astimezone(zone))
-    return (
-        f"{one.record_id} of {stamp}, found by {one.run}: {_spoken(_ms(one.least_ms))} to {_spoken(_ms(one.most_ms))}"
-    )
-
-
-def _advice(bins: Sequence[LateBin], present: timedelta) -> str:
-    least, most = _ms(max(each.least_ms for each in bins)), _ms(max(each.most_ms for each in bins))
-    if most <= present:
-        return f"The lookback of {_spoken(present)} catches all of them"
-    minutes = -(-most // timedelta(minutes=1))
-    return (
-        f"Source(lookback=timedelta(minutes={minutes})) would have caught all of them for certain; less than "
-        f"{_spoken(least)} would not"
-    )
+    return f"{one.record_id} of {stamp}, found by {one.run}: {spoken(_ms(one.least_ms))} to {spoken(_ms(one.most_ms))}"
 
 
 def _declared(dags: Path | None, name: str | None) -> list[Pipeline]:
@@ -259,26 +197,12 @@ def _span(window: Window, zone: ZoneInfo) -> str:
 
 
 def _moment(moment: datetime) -> str:
+    """
+    >>> _moment(datetime(2026, 10, 1, 8)), _moment(datetime(2026, 10, 1, 8, 0, 5))
+    ('2026-10-01 08:00', '2026-10-01 08:00:05')
+    """
     return f"{moment:%Y-%m-%d %H:%M:%S}" if moment.second or moment.microsecond else f"{moment:%Y-%m-%d %H:%M}"
 
 
 def _ms(number: int) -> timedelta:
     return timedelta(milliseconds=number)
-
-
-def _spoken(span: timedelta) -> str:
-    """Rounded up, so that what it says is enough.
-
-    >>> _spoken(timedelta(seconds=61)), _spoken(timedelta(hours=26)), _spoken(timedelta(seconds=20))
-    ('2 min', '1 day 2 h', '20 s')
-    """
-    if span < timedelta(minutes=1):
-        return f"{-(-span // timedelta(seconds=1))} s"
-    minutes = -(-span // timedelta(minutes=1))
-    days, hours, rest = minutes // 1440, minutes % 1440 // 60, minutes % 60
-    parts = [
-        f"{days} day{'s' if days > 1 else ''}" * bool(days),
-        f"{hours} h" * bool(hours),
-        f"{rest} min" * bool(rest),
-    ]
-    return " ".join(part for part in parts if part)

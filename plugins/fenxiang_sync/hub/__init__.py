@@ -25,7 +25,7 @@ from fenxiang_sync.hub.calls import DayCalls
 from fenxiang_sync.hub.certificates import Certificate, Look
 from fenxiang_sync.hub.late import LateArrival, LateBin
 from fenxiang_sync.hub.ledger import Decision, Settled
-from fenxiang_sync.hub.letters import DeadLetter, StoredLetter
+from fenxiang_sync.hub.letters import DeadLetter, LetterGroup, StoredLetter
 from fenxiang_sync.hub.records import Record
 from fenxiang_sync.hub.removals import Due
 from fenxiang_sync.hub.runs import RunRecord
@@ -43,6 +43,7 @@ __all__ = [
     "Hub",
     "LateArrival",
     "LateBin",
+    "LetterGroup",
     "Listed",
     "Look",
     "Presence",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -24,6 +25,10 @@ class DayCalls:
     day: str
     connection: str
     calls: int
+
+    def of_app(self, found: Iterable[DayCalls]) -> int:
+        """What all connections of its app have made on its day, by `found`: the quota is the app's."""
+        return sum(each.calls for each in found if (each.app, each.day) == (self.app, self.day))
 
 
 class Calls:

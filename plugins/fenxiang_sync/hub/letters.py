@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, exists, insert, select, update
+from sqlalchemy import Connection, bindparam, exists, func, insert, select, text, update
 from sqlalchemy import Row as Found
 
 from fenxiang_sync.hub.bulk import LookUp
@@ -29,6 +29,8 @@ HISTORY = 10
 """Earlier tries that a letter remembers."""
 
 _PAGE = 500
+_NEWEST = 3
+_OPEN = text("state = 'open'")  # written as in the partial index, which is used for nothing else
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +72,27 @@ class StoredLetter(DeadLetter):
     payload_bytes: int = 0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LetterGroup:
+    """Open letters of one stage and error: how many, and the newest of them, without payload."""
+
+    stage: str
+    error: str
+    letters: int
+    newest: list[LetterGist]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LetterGist:
+    """What a list says of one letter."""
+
+    record_id: str
+    row_id: str
+    field: str | None
+    reason: str
+    updated_at: datetime
+
+
 class Letters:
     """The dead letters of one hub."""
 
@@ -106,6 +129,29 @@ class Letters:
             if not found:
                 return
             after = found[-1].id
+
+    def groups(self, pipeline: str) -> list[LetterGroup]:
+        """The open letters by stage and error, the most first."""
+        mine = (dead_letter.c.pipeline == pipeline, _OPEN)
+        counted = select(dead_letter.c.stage, dead_letter.c.error, func.count()).where(*mine)
+        grouped = counted.group_by(dead_letter.c.stage, dead_letter.c.error).order_by(func.count().desc())
+        gist = select(*(dead_letter.c[each.name] for each in fields(LetterGist))).where(*mine)
+        newest = gist.order_by(dead_letter.c.updated_at.desc(), dead_letter.c.id.desc()).limit(_NEWEST)
+        with self._database.reading() as connection:
+            return [
+                LetterGroup(
+                    stage=stage,
+                    error=error,
+                    letters=letters,
+                    newest=[
+                        LetterGist(**found)
+                        for found in connection.execute(
+                            newest.where(dead_letter.c.stage == stage, dead_letter.c.error == error)
+                        ).mappings()
+                    ],
+                )
+                for stage, error, letters in connection.execute(grouped).all()
+            ]
 
     def close(self, pipeline: str, record_ids: Sequence[str], by: str, now: datetime) -> int:
         """Close every open letter of these records, whatever its stage; how many there were."""

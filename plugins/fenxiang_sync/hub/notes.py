@@ -36,3 +36,9 @@ class Notes:
         with self._database.reading() as connection:
             held = connection.execute(select(table.c.content).where(table.c.name == name)).scalar_one_or_none()
         return None if held is None else dict(json.loads(held))
+
+    def all(self, prefix: str) -> dict[str, dict[str, Any]]:
+        """What the notes say whose names begin so, by name."""
+        wanted = select(table.c.name, table.c.content).where(table.c.name.startswith(prefix, autoescape=True))
+        with self._database.reading() as connection:
+            return {name: json.loads(content) for name, content in connection.execute(wanted.order_by(table.c.name))}

@@ -86,6 +86,12 @@ class Records:
                 return
             after = [_after(found[-1], window is not None)]
 
+    def count_unfinished(self, pipeline: str, status: Status) -> int:
+        """How many records stand in a status other than FINISHED, by the index of those."""
+        wanted = (record.c.pipeline == pipeline, _UNFINISHED, record.c.status == int(status))
+        with self._database.reading() as connection:
+            return int(connection.execute(select(func.count()).select_from(record).where(*wanted)).scalar_one())
+
     def counts(self, pipeline: str) -> dict[Status, int]:
         """How many records stand where. Only the unfinished ones are counted one by one."""
         mine = record.c.pipeline == pipeline

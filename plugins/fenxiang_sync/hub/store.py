@@ -14,7 +14,7 @@ from fenxiang_sync.hub.connect import Database
 from fenxiang_sync.hub.late import LateArrival, LateArrivals, LateBin
 from fenxiang_sync.hub.leases import Lease, Leases
 from fenxiang_sync.hub.ledger import Claimant, Decision, Ledger, Settled
-from fenxiang_sync.hub.letters import DeadLetter, Letters, StoredLetter
+from fenxiang_sync.hub.letters import DeadLetter, LetterGroup, Letters, StoredLetter
 from fenxiang_sync.hub.notes import Change, Notes
 from fenxiang_sync.hub.records import Record, Records
 from fenxiang_sync.hub.removals import Removals
@@ -158,6 +158,10 @@ class Hub:
         """Records in the order of ids, or of delivered stamps where `window` asks for those in it."""
         return self._records.find(pipeline, ids=ids, source_id=source_id, status=status, window=window, content=content)
 
+    def count_unfinished(self, pipeline: str, status: Status) -> int:
+        """How many records stand in a status other than FINISHED; cheap however many records there are."""
+        return self._records.count_unfinished(pipeline, status)
+
     def counts(self, pipeline: str) -> dict[Status, int]:
         """How many records stand where; statuses that no record has are left out."""
         return self._records.counts(pipeline)
@@ -194,6 +198,10 @@ class Hub:
     ) -> Iterator[StoredLetter]:
         """Letters, oldest first; `run` is the one that met them last."""
         return self._letters.find(pipeline, run=run, stage=stage, error=error, record_id=record_id, open_only=open_only)
+
+    def letter_groups(self, pipeline: str) -> list[LetterGroup]:
+        """The open letters by what they have in common, the most first."""
+        return self._letters.groups(pipeline)
 
     def close_letters(self, pipeline: str, record_ids: Sequence[str], *, by: str, now: datetime) -> int:
         """Close the open letters of records that need no delivery any more; how many there were."""
@@ -282,3 +290,7 @@ class Hub:
     def noted(self, name: str) -> dict[str, Any] | None:
         """What a shared document says; None where it is not there."""
         return self._notes.read(name)
+
+    def all_noted(self, prefix: str) -> dict[str, dict[str, Any]]:
+        """What the shared documents say whose names begin so, by name."""
+        return self._notes.all(prefix)
