@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from math import ceil, log2
 from typing import Any
 
-import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -18,9 +17,10 @@ from hypothesis import strategies as st
 from fenxiang_simulator.server import Request, Response
 from fenxiang_simulator.targets import Fault, IdRule
 from fenxiang_sync.errors import DeclarationError, RefusedError, SetupError, ThrottledError, TransientError
+from fenxiang_sync.targets.envelope import Array, Envelope
 from fenxiang_sync.targets.protocol import Delivery
 from fenxiang_sync.targets.qeasy import QeasyStore
-from fenxiang_sync.targets.rest import RestTarget, checked_path
+from fenxiang_sync.targets.rest import RestTarget
 from fenxiang_sync.targets.results import ByIndex, ByKey, ErrorList, Item, Results
 from tests.targets_fixtures import Stand, deliveries, ids, row, rows, stand
 
@@ -45,28 +45,11 @@ class Service:
 
 @dataclass(frozen=True, kw_only=True)
 class Batches(RestTarget):
-    """The shortest target: a path, an envelope, a way to read results."""
+    """The shortest target: a path and an envelope."""
 
     connection: str = "service"
     path: str = "/batch"
-    reading: Results | None = None
-
-    @property
-    def results(self) -> Results:  # type: ignore[override]
-        return self.reading or RestTarget.results
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        checked_path(self, "path")
-
-    def describe(self) -> str:
-        return f"POST {self.path} (connection {self.connection})"
-
-    def route(self) -> str:
-        return self.path
-
-    def envelope(self, contents: Sequence[msgspec.Raw]) -> Any:
-        return {"rows": contents}
+    envelope: Envelope = Array(root="rows")
 
 
 @pytest.fixture
@@ -194,7 +177,7 @@ def test_each_way_of_answering_row_by_row_is_read(
     simulated: Stand, service: Service, reading: Results, reply: dict[str, Any]
 ) -> None:
     service.answer = lambda body: Response.json(reply)
-    answers = simulated.send(Batches(reading=reading), rows(3))
+    answers = simulated.send(Batches(results=reading), rows(3))
     assert deliveries(answers) == [Delivery.DELIVERED, Delivery.REFUSED, Delivery.DELIVERED]
     assert (answers[1].code, answers[1].reason) == (7, "odd")
     assert len(service.bodies) == 1
@@ -220,7 +203,7 @@ def test_a_row_that_the_answer_does_not_mention_is_not_called_delivered(
     otherwise: Delivery,
 ) -> None:
     service.answer = lambda body: Response.json(reply)
-    answers = simulated.send(Batches(reading=reading, upserts=upserts), rows(3))
+    answers = simulated.send(Batches(results=reading, upserts=upserts), rows(3))
     assert deliveries(answers) == [Delivery.DELIVERED if known else otherwise for known in told]
 
 
