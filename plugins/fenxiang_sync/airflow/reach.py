@@ -53,7 +53,8 @@ class Route:
         proxy = extra.get("proxies") or extra.get("proxy") or {}
         self.proxies: dict[str, str] = {"http": proxy, "https": proxy} if isinstance(proxy, str) else dict(proxy)
         self.verify: bool | str | None = extra.get("verify")
-        self.cert: Any = extra.get("cert")
+        cert = extra.get("cert")
+        self.cert: str | tuple[str, ...] | None = tuple(cert) if isinstance(cert, list) else cert
 
 
 class _RoutedAdapter(HTTPAdapter):

@@ -86,7 +86,7 @@ class RestSender:
             for call in self._calls(self._parcels(rows, answers)):
                 self._settle(call, answers)
         except _ENDS as error:
-            return _stopped(answers, error)
+            return stopped(answers, error)
         return [answer for answer in answers if answer]
 
     def find(self, rows: Sequence[Row], *, since: float) -> Sequence[bool | None]:  # noqa: ARG002 - it has no history
@@ -116,7 +116,7 @@ class RestSender:
             for place, removal in enumerate(removals):
                 answers[place] = self._remove(removal, policy)
         except _ENDS as error:
-            return _stopped(answers, error)
+            return stopped(answers, error)
         return [answer for answer in answers if answer]
 
     def exchange(self, call: Call) -> Reply | Bad:
@@ -305,8 +305,14 @@ class RestSender:
         told: Told = self._target.results.read(reply.payload, rows)
         if isinstance(told, Counted):
             return self._counted(told, reply, rows, began)
-        upserts = self._target.upserts
-        return [self._blotted(answer, upserts=upserts) for answer in told]
+        answers = [self._blotted(answer, upserts=self._target.upserts) for answer in told]
+        untold = [place for place, answer in enumerate(answers) if answer.delivery is Delivery.UNKNOWN]
+        held = self._look([rows[place] for place in untold], began, expected=len(untold)) if untold else []
+        for place, there in zip(untold, held, strict=True):
+            if there is not None:
+                again = Answer(delivery=Delivery.AGAIN, reason=f"{answers[place].reason}, and it is not there")
+                answers[place] = DELIVERED if there else again
+        return answers
 
     def _blotted(self, answer: Answer, *, upserts: bool) -> Answer:
         if answer.delivery is Delivery.DELIVERED:
@@ -368,7 +374,7 @@ class RestSender:
         return held
 
 
-def _stopped(answers: Sequence[Answer | None], error: FenxiangSyncError) -> list[Answer]:
+def stopped(answers: Sequence[Answer | None], error: FenxiangSyncError) -> list[Answer]:
     """The answers of a batch that ended early; raises `error` where there is none."""
     if not any(answers):
         raise error

@@ -137,7 +137,7 @@ class Wire:
                 auth=auth,
                 allow_redirects=False,
             )
-        except requests.RequestException as error:
+        except OSError as error:  # requests raises its own errors, which are some, and those of files to be read
             return _failure(error, f"connection {self.conn_id!r}, {call.path}")
 
     def _reply(self, response: requests.Response) -> Reply:
@@ -164,8 +164,10 @@ class Wire:
         return max(0.0, date.timestamp() - self.skew - self.now()) if date else None
 
 
-def _failure(error: requests.RequestException, where: str) -> FenxiangSyncError:
+def _failure(error: OSError, where: str) -> FenxiangSyncError:
     kind = type(error).__name__
+    if not isinstance(error, requests.RequestException):
+        return SetupError(f"{where}: {error}; check `verify` and `cert` of the connection")
     if isinstance(error, requests.exceptions.SSLError):
         return SetupError(f"{where}: the TLS handshake failed; check the certificate and `verify` of the connection")
     if isinstance(error, ValueError):
