@@ -310,6 +310,7 @@ def guarded(tmp_path: Path) -> Iterator[Guarded]:
     context.load_cert_chain(*own)
     context.load_verify_locations(client[0])
     context.verify_mode = ssl.CERT_REQUIRED
+    context.maximum_version = ssl.TLSVersion.TLSv1_2  # there a missing certificate ends the handshake, not the call
     server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
     server.socket = context.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
@@ -335,7 +336,7 @@ def test_a_client_certificate_of_the_connection_is_shown(guarded: Guarded, conne
 
 
 def test_without_its_certificate_nothing_is_delivered(guarded: Guarded, connection: ConnectionSetter) -> None:
-    with pytest.raises((SetupError, TransientError, AssertionError)):
+    with pytest.raises(SetupError, match="TLS handshake failed"):
         send_guarded(guarded, connection, None)
     with pytest.raises(SetupError, match=r"'erp', /batch: .*no/such\.pem.*check `verify` and `cert`"):
         send_guarded(guarded, connection, ClientCertificate(), cert="/no/such.pem")

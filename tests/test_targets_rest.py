@@ -11,7 +11,7 @@ from math import ceil, log2
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from fenxiang_simulator.server import Request, Response
@@ -69,35 +69,41 @@ def shared() -> Iterator[Stand]:
         yield made
 
 
-SIZES = st.integers(1, 70).flatmap(
-    lambda count: st.tuples(st.just(count), st.sets(st.integers(0, count - 1)), st.integers(1, 40))
+SIZES = st.tuples(st.integers(1, 300), st.integers(1, 128)).flatmap(
+    lambda size: st.tuples(*map(st.just, size), st.sets(st.integers(0, size[0] - 1), max_size=12))
 )
+"""Rows, rows a batch, and the places of the bad ones."""
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(size=SIZES, partial=st.booleans(), upserts=st.booleans())
-def test_exactly_the_bad_rows_are_refused_and_the_good_ones_delivered_once(
-    shared: Stand, size: tuple[int, set[int], int], partial: bool, upserts: bool
+@given(size=SIZES, counts=st.booleans(), upserts=st.booleans())
+@example(size=(128, 128, set(range(128))), counts=False, upserts=True)
+@example(size=(128, 128, {0}), counts=True, upserts=True)
+@example(size=(128, 128, {127}), counts=False, upserts=False)
+@example(size=(300, 100, set(range(0, 300, 25))), counts=True, upserts=True)
+def test_exactly_the_bad_rows_are_refused_and_the_good_ones_delivered_once_in_few_calls(
+    shared: Stand, size: tuple[int, int, set[int]], counts: bool, upserts: bool
 ) -> None:
-    count, bad, batch = size
+    """The target refuses a batch with a bad row as a whole, or `counts` how many of it failed."""
+    n, b, bad = size
     qeasy = shared.targets.qeasy
     qeasy.truncate("demo")
     qeasy.requests.clear()
     shared.targets.knobs.qeasy_required = {"demo": ["needed"]}
-    shared.targets.knobs.qeasy_partial = partial
+    shared.targets.knobs.qeasy_partial = counts
     shared.targets.knobs.qeasy_calls = 1_000_000
     shared.targets.knobs.qeasy_id_rule = IdRule.OVERWRITE if upserts else IdRule.APPEND
-    sent = rows(count, bad=bad)
+    sent = rows(n, bad=bad)
     answers = []
-    with QeasyStore(scheme="demo", upserts=upserts, batch_rows=batch, rate=None).open(shared.reach) as sender:
-        for start in range(0, count, batch):
-            answers += sender.send(sent[start : start + batch])
+    with QeasyStore(scheme="demo", upserts=upserts, batch_rows=b, rate=None).open(shared.reach) as sender:
+        for start in range(0, n, b):
+            answers += sender.send(sent[start : start + b])
             shared.clock.advance(60)
     refused = {place for place, answer in enumerate(answers) if answer.delivery is Delivery.REFUSED}
     assert refused == bad
     assert sorted(ids(qeasy.contents("demo"))) == [one.id for place, one in enumerate(sent) if place not in bad]
     assert all(answer.delivery in (Delivery.DELIVERED, Delivery.REFUSED) for answer in answers)
-    assert qeasy.requests["store"] <= ceil(count / batch) + 2 * len(bad) * log2(batch)
+    assert qeasy.requests["store"] <= ceil(n / b) + 2 * len(bad) * log2(b)
 
 
 def test_a_batch_that_is_too_big_for_the_target_is_halved_and_no_good_row_is_refused(simulated: Stand) -> None:

@@ -54,7 +54,7 @@ class Route:
         self.proxies: dict[str, str] = {"http": proxy, "https": proxy} if isinstance(proxy, str) else dict(proxy)
         self.verify: bool | str | None = extra.get("verify")
         cert = extra.get("cert")
-        self.cert: str | tuple[str, ...] | None = tuple(cert) if isinstance(cert, list) else cert
+        self.cert: Any = tuple(cert) if isinstance(cert, list) else cert  # a list is no key of a pool
 
 
 class _RoutedAdapter(HTTPAdapter):
