@@ -329,8 +329,8 @@ def test_pauses_are_those_declared_and_one_that_is_too_long_ends_the_batch(simul
 
 
 REMOVES = {
-    DeletePolicy.DELETE: RemoveOne(path="/items/{id}"),
-    DeletePolicy.FLAG: RemoveOne(path="/items/{id}", method="PUT", content={"active": False}),
+    "delete_one": RemoveOne(path="/items/{id}"),
+    "flag_one": RemoveOne(path="/items/{id}", method="PUT", content={"active": False}),
 }
 
 
@@ -347,7 +347,7 @@ def remove(simulated: Stand, declared: RestTarget, policy: DeletePolicy, *remove
 
 
 def test_rows_are_flagged_and_deleted_by_their_id_and_gone_ones_are_done(simulated: Stand, items: Items) -> None:
-    declared = target(remove_one=REMOVES)
+    declared = target(**REMOVES)
     simulated.send(declared, rows(2))
     assert deliveries(remove(simulated, declared, DeletePolicy.FLAG, *rows(1))) == [Delivery.DELIVERED]
     assert items.held["r00000"]["active"] is False
@@ -356,19 +356,20 @@ def test_rows_are_flagged_and_deleted_by_their_id_and_gone_ones_are_done(simulat
 
 
 def test_what_a_target_can_remove_is_what_it_declares() -> None:
-    assert removals_of(target(remove_one=REMOVES)) == set(REMOVES)
+    assert removals_of(target(**REMOVES)) == {DeletePolicy.FLAG, DeletePolicy.DELETE}
+    assert removals_of(target(delete_one=RemoveOne(path="/items/{id}"))) == {DeletePolicy.DELETE}
     assert removals_of(target()) == set()
 
 
 @pytest.mark.parametrize("odd", ["", ".", ".."])
 def test_an_id_that_would_name_another_path_removes_nothing(simulated: Stand, items: Items, odd: str) -> None:
-    answers = remove(simulated, target(remove_one=REMOVES), DeletePolicy.DELETE, replace(row(1), id=odd))
+    answers = remove(simulated, target(**REMOVES), DeletePolicy.DELETE, replace(row(1), id=odd))
     assert deliveries(answers) == [Delivery.REFUSED]
     assert items.calls == []
 
 
 def test_a_page_that_says_404_removes_nothing(simulated: Stand) -> None:
-    declared = target(remove_one={DeletePolicy.DELETE: RemoveOne(path="/elsewhere/{id}")})
+    declared = target(delete_one=RemoveOne(path="/elsewhere/{id}"))
     with pytest.raises(RefusedError, match="check address, path and permission"):
         remove(simulated, declared, DeletePolicy.DELETE, row(1))
 

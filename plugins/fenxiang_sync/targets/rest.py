@@ -53,8 +53,8 @@ class RestTarget:
     `key_header` is a header for the idempotency key of a call, which each try of it repeats, `key_field` a field for
     that of each row. Keys are made of ids, versions and hashes of the rows.
 
-    `find_one` asks for a row by its id after a lost answer, and for `sample` rows after each segment. `remove_one` says
-    how a row is flagged or deleted.
+    `find_one` asks for a row by its id after a lost answer, and for `sample` rows after each segment. `flag_one` and
+    `delete_one` say how a row is flagged or deleted.
     """
 
     connection: str
@@ -81,7 +81,8 @@ class RestTarget:
     key_field: str = ""
     find_one: FindOne | None = None
     sample: int = 0
-    remove_one: Mapping[DeletePolicy, RemoveOne] = field(default_factory=dict)
+    flag_one: RemoveOne | None = None
+    delete_one: RemoveOne | None = None
 
     def __post_init__(self) -> None:
         for name, least in (
@@ -135,7 +136,11 @@ class RestTarget:
     @property
     def removals(self) -> AbstractSet[DeletePolicy]:
         """What can become of a row whose record is gone (`Removing`)."""
-        return frozenset(self.remove_one)
+        return frozenset(policy for policy in (DeletePolicy.FLAG, DeletePolicy.DELETE) if self.removal(policy))
+
+    def removal(self, policy: DeletePolicy) -> RemoveOne | None:
+        """The call that carries `policy` out."""
+        return {DeletePolicy.FLAG: self.flag_one, DeletePolicy.DELETE: self.delete_one}.get(policy)
 
     @property
     def call_rows(self) -> int:

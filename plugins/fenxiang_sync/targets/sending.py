@@ -183,8 +183,11 @@ class RestSender:
         return None if isinstance(reply, Bad) else one.held(reply, self._target.content(row))
 
     def _remove(self, removal: Removal, policy: DeletePolicy) -> Answer:
+        one = self._target.removal(policy)
+        if one is None:
+            raise SetupError(f"{self._target.describe()}: it has no word for {policy}; declare {policy}_one")
         try:
-            call = self._target.remove_one[policy].call(removal)
+            call = one.call(removal)
         except ValueError as error:
             return Answer(delivery=Delivery.REFUSED, reason=str(error))
         reply = self.repeat(call)
