@@ -249,8 +249,8 @@ class TestHmacSignature:
             HmacSignature(algorithm="sha257")
 
 
-def nonce_alone(call: Signing) -> str:
-    return call.nonce
+def nonce_alone(call: Signing) -> bytes:
+    return call.nonce.encode()
 
 
 def certificate(folder: Path, name: str) -> tuple[Path, Path]:

@@ -21,7 +21,7 @@ from fenxiang_sync.errors import RefusedError, SetupError, TransientError
 from fenxiang_sync.rows import DeletePolicy, Row
 from fenxiang_sync.targets.auth import Auth, Cookie, Place
 from fenxiang_sync.targets.envelope import Array
-from fenxiang_sync.targets.login import TokenEndpoint
+from fenxiang_sync.targets.login import TokenAuth, TokenEndpoint
 from fenxiang_sync.targets.meaning import Meaning, Says, Verdict
 from fenxiang_sync.targets.protocol import Answer, Delivery, Endpoint, Reach, Removal
 from fenxiang_sync.targets.rest import RestTarget
@@ -76,14 +76,10 @@ class KingdeeLogin(TokenEndpoint):
     password_is: str = "secret of the application (应用密钥)"  # noqa: S105 - words of a message
     verdict: Verdict = Verdict(ok=Says("LoginResultType", (1, -5)), message="Message")
 
-    def grant_problem(self, endpoint: Endpoint) -> None:
-        """Raise `SetupError` for an extra that the connection lacks."""
+    def open(self, endpoint: Endpoint, wire: Wire) -> TokenAuth:
         for name, meant in _EXTRAS.items():
             if not endpoint.extra.get(name):
                 raise SetupError(f"connection {endpoint.conn_id!r} has no extra {name}; set it to {meant}")
-
-    def open(self, endpoint: Endpoint, wire: Wire) -> AuthBase:  # type: ignore[override]
-        self.grant_problem(endpoint)
         return super().open(endpoint, wire)
 
 

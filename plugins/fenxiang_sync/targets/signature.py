@@ -40,16 +40,16 @@ class Signing:
     nonce: str
 
 
-def lines(call: Signing) -> str:
+def lines(call: Signing) -> bytes:
     """Method, path, sorted query, timestamp, nonce and the SHA-256 of the body, a line each."""
     query = urlencode(sorted(call.query.items()))
     parts = (call.method, call.path, query, call.timestamp, call.nonce, hashlib.sha256(call.body).hexdigest())
-    return "\n".join(parts)
+    return "\n".join(parts).encode()
 
 
-def sorted_params(call: Signing) -> str:
+def sorted_params(call: Signing) -> bytes:
     """Each name of the query with its value, sorted by name, one after the other, then the body."""
-    return "".join(f"{name}{value}" for name, value in sorted(call.query.items())) + call.body.decode()
+    return "".join(f"{name}{value}" for name, value in sorted(call.query.items())).encode() + call.body
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +60,7 @@ class HmacSignature:
     those that do not travel; they are there before `text` is asked. Each try of a call is signed anew.
     """
 
-    text: Callable[[Signing], str] = lines
+    text: Callable[[Signing], bytes] = lines
     algorithm: str = "sha256"
     encoding: Encoding = Encoding.HEX
     signature: Place = Header("X-Signature")
@@ -106,7 +106,7 @@ class _Signer(AuthBase):
                 nonce=nonce,
             )
         )
-        digest = hmac.digest(self._secret, text.encode(), said.algorithm)
+        digest = hmac.digest(self._secret, text, said.algorithm)
         said.signature.put(
             request, digest.hex() if said.encoding is Encoding.HEX else base64.b64encode(digest).decode()
         )
