@@ -8,6 +8,7 @@
 ``write``          `WriteApi`: one object per POST
 ``rest``           `RestTarget`: what an HTTP target can say; the start of a new one
 ``sending``        `RestSender`: how its rows are sent, halved, sent again, looked up
+``exchange``       `Exchange`: its calls, with the token renewed and the answer judged
 ``auth``           `Basic`, `Bearer`, `StaticKey`, `ClientCertificate`; `Header`, `Query`, `Cookie`
 ``login``          `TokenEndpoint`: a token that is asked for
 ``signature``      `HmacSignature`: each call is signed

@@ -20,13 +20,14 @@ from fenxiang_sync.errors import RefusedError, SetupError
 from fenxiang_sync.rows import Row
 from fenxiang_sync.targets.auth import BEARER, Auth, Place, Query
 from fenxiang_sync.targets.envelope import Array, Envelope
+from fenxiang_sync.targets.exchange import Bad
 from fenxiang_sync.targets.login import TokenEndpoint
 from fenxiang_sync.targets.meaning import Codes, Meaning, Says, Verdict
 from fenxiang_sync.targets.pace import Rate
 from fenxiang_sync.targets.protocol import Endpoint, Reach
 from fenxiang_sync.targets.rest import RestTarget
 from fenxiang_sync.targets.results import Counters, Results, look
-from fenxiang_sync.targets.sending import Bad, RestSender
+from fenxiang_sync.targets.sending import RestSender
 from fenxiang_sync.targets.wire import Call, Wire, decode, encode
 
 STORE_CODES = Codes(
