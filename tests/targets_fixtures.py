@@ -10,6 +10,7 @@ from typing import Any
 import requests
 from requests.adapters import HTTPAdapter
 
+from fenxiang_simulator import kingdee
 from fenxiang_simulator.clock import Clock
 from fenxiang_simulator.qeasy import APP_KEY, APP_SECRET
 from fenxiang_simulator.server import App, Server
@@ -41,6 +42,8 @@ class Stand:
     login: str = APP_KEY
     password: str = APP_SECRET
     extra: dict[str, Any] = field(default_factory=dict)
+    connections: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Further connections, by id: what an `Endpoint` of it has."""
 
     @property
     def reach(self) -> Reach:
@@ -54,6 +57,8 @@ class Stand:
     def _endpoint(self, conn_id: str) -> Endpoint:
         if conn_id == "absent":
             raise SetupError("connection 'absent' is not there; create it")
+        if conn_id in self.connections:
+            return Endpoint(conn_id=conn_id, **{"url": self.url, **self.connections[conn_id]})
         qeasy = conn_id == "qeasy"
         return Endpoint(
             conn_id=conn_id,
@@ -82,8 +87,14 @@ def stand(*apps: App) -> Iterator[Stand]:
     targets.knobs.hang_s = HANG_S
     server = Server([*apps, targets], clock)
     server.start()
+    kingdee_connection = {
+        "url": f"{server.url}/k3cloud",
+        "login": kingdee.USER,
+        "password": kingdee.APP_SECRET,
+        "extra": {"acct_id": kingdee.ACCT_ID, "app_id": kingdee.APP_ID},
+    }
     try:
-        yield Stand(clock, targets, server.url)
+        yield Stand(clock, targets, server.url, connections={"kingdee": kingdee_connection})
     finally:
         server.stop()
 

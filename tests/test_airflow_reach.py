@@ -145,9 +145,10 @@ def test_a_ca_bundle_of_one_connection_does_not_serve_another(connection: Connec
 
 
 @pytest.mark.parametrize("timeout", ["soon", 0, -1, True])
-def test_a_timeout_of_no_use_is_named(connection: ConnectionSetter, timeout: object) -> None:
-    connection("write_api", conn_type="http", host="http://h", extra={"timeout": timeout})
-    with pytest.raises(SetupError, match="timeout"):
+@pytest.mark.parametrize("name", ["timeout", "connect_timeout"])
+def test_a_timeout_of_no_use_is_named(connection: ConnectionSetter, name: str, timeout: object) -> None:
+    connection("write_api", conn_type="http", host="http://h", extra={name: timeout})
+    with pytest.raises(SetupError, match=f"extra {name} is"):
         make_reach().endpoint("write_api")
 
 

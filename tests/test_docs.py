@@ -573,7 +573,8 @@ def reach() -> Reach:
 def test_the_targets_that_are_shown_are_targets(tmp_path: Path) -> None:
     service, folder = shown_target("StockService")(), shown_target("FolderTarget")(folder=str(tmp_path / "rows"))
     assert isinstance(service, Target)
-    assert pipeline(target=service).describe_markdown().count("stock service (connection stock_service)") == 1
+    shown = pipeline(target=service).describe_markdown()
+    assert shown.count("stock service, depot main (connection stock_service)") == 1
     assert pipeline(target=folder).target is folder
     with folder.open(reach()) as sender:
         answers = sender.send([row("x", 1), dataclasses.replace(row("x", 1), id="a/b")])

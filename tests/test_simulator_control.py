@@ -102,7 +102,7 @@ def test_the_report_counts_requests_by_path(api: Api, simulator: Simulator) -> N
     assert report["requests"] == {"/cgi/corpAccessToken/get/V2": 1, "/cgi/crm/v2/data/query": 2}
     assert report["error_codes"] == {"32000": 1}
     assert report["records"]["AccountObj"] == 30
-    assert set(report["targets"]) == {"qeasy", "write"}
+    assert set(report["targets"]) == {"qeasy", "write", "kingdee"}
 
 
 def test_every_query_is_kept_as_it_was_asked_without_credentials(api: Api, simulator: Simulator) -> None:

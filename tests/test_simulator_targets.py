@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import requests
 
+from fenxiang_simulator import kingdee
 from fenxiang_simulator.targets import Fault, IdRule
 from tests.targets_fixtures import HANG_S, Stand, stand
 
@@ -189,3 +190,43 @@ def test_faults_by_chance_are_the_same_for_one_seed() -> None:
     first = outcomes()
     assert {200, 503} == set(first)
     assert first == outcomes()
+
+
+K3 = "/k3cloud/Kingdee.BOS.WebApi.ServicesStub."
+
+
+def k3(simulated: Stand, service: str, body: Any) -> Any:
+    """A call of a Kingdee session of its own."""
+    told = {"acctID": kingdee.ACCT_ID, "username": kingdee.USER, "appId": kingdee.APP_ID}
+    login = post(simulated, f"{K3}AuthService.LoginByAppSecret.common.kdsvc", {**told, "appSecret": kingdee.APP_SECRET})
+    cookies = {kingdee.COOKIE: login["KDSVCSessionId"]}
+    return post(simulated, f"{K3}DynamicFormService.{service}.common.kdsvc", body, cookies=cookies)
+
+
+def test_kingdee_answers_each_document_by_its_place_and_numbers_those_without_a_number(simulated: Stand) -> None:
+    models = [{"FNumber": "A"}, {"FNumber": "A"}, {"FName": "x"}, {"FID": 7}]
+    status = k3(simulated, "BatchSave", {"formid": "F", "data": {"Model": models}})["Result"]["ResponseStatus"]
+    assert status["IsSuccess"] is False
+    assert [entry["DIndex"] for entry in status["SuccessEntitys"]] == [0, 2]
+    assert {entry["DIndex"]: entry["FieldName"] for entry in status["Errors"]} == {1: "FNumber", 3: "FID"}
+    assert [bill.number for bill in simulated.targets.kingdee.bills("F")][1].startswith("AUTO")
+
+
+@pytest.mark.parametrize(
+    ("service", "body"),
+    [
+        ("BatchSave", {"formid": "F", "data": {"Model": []}}),
+        ("BatchSave", ["no object"]),
+        ("Submit", {"formid": "F", "data": {"Numbers": "A"}}),
+        ("ExcuteOperation", {"formid": "F", "opNumber": "Vanish", "data": {"Numbers": []}}),
+    ],
+)
+def test_a_body_that_kingdee_cannot_read_is_refused_as_a_whole(simulated: Stand, service: str, body: Any) -> None:
+    status = k3(simulated, service, body)["Result"]["ResponseStatus"]
+    assert status["IsSuccess"] is False
+    assert all("DIndex" not in entry for entry in status["Errors"])
+
+
+def test_a_kingdee_query_that_cannot_be_read_is_a_row_of_one_error(simulated: Stand) -> None:
+    ((answer,),) = k3(simulated, "ExecuteBillQuery", {"data": {"FormId": "F", "FilterString": "1=1"}})
+    assert answer["Result"]["ResponseStatus"]["IsSuccess"] is False

@@ -25,6 +25,7 @@ from fenxiang_sync.hub import Hub, Status
 from fenxiang_sync.rows import Outcome, Row
 from fenxiang_sync.stage import Stage
 from fenxiang_sync.steps import Run, Segment, load
+from fenxiang_sync.targets.kingdee import KingdeeBatchSave
 from fenxiang_sync.targets.protocol import Endpoint, Reach, Target
 from fenxiang_sync.targets.qeasy import QeasyStore
 from fenxiang_sync.targets.write import WriteApi
@@ -78,6 +79,8 @@ class Loading:
         """What the target holds, in order of arrival, duplicates as they came."""
         if isinstance(self.target, WriteApi):
             return self.stand.targets.write.rows
+        if isinstance(self.target, KingdeeBatchSave):
+            return [bill.content for bill in self.stand.targets.kingdee.bills("demo")]
         return self.stand.targets.qeasy.contents("demo")
 
     def times(self) -> Counter[str]:
@@ -101,7 +104,11 @@ TARGETS = {
     "qeasy, upserts": qeasy(upserts=True),
     "qeasy, appends": qeasy(upserts=False),
     "qeasy, appends, no look-up": qeasy(upserts=False, look_up=False),
+    "kingdee, appends": KingdeeBatchSave(form="demo", number_field="_id", batch_rows=BATCH, tries=2),
 }
+
+
+INTERFACES: dict[type, str] = {WriteApi: "write", QeasyStore: "store", KingdeeBatchSave: "BatchSave"}
 
 
 @pytest.fixture(params=TARGETS.values(), ids=TARGETS.keys())
@@ -132,7 +139,7 @@ def held_once(loading: Loading, batch: Sequence[Row], numbers: dict[str, int]) -
 @pytest.mark.parametrize("fault", [fault for fault in Fault if "hang" not in fault], ids=str)
 def test_one_fault_leaves_the_target_as_an_undisturbed_load_would(loading: Loading, fault: Fault, skip: int) -> None:
     batch = rows(ROWS)
-    interface = "write" if isinstance(loading.target, WriteApi) else "store"
+    interface = INTERFACES[type(loading.target)]
     loading.stand.targets.faults.inject(*[None] * skip, fault, on=interface)
     run = loading.staged(batch)
     try:
@@ -150,9 +157,22 @@ def test_one_fault_leaves_the_target_as_an_undisturbed_load_would(loading: Loadi
 @pytest.mark.parametrize("fault", [Fault.HANG_BEFORE, Fault.HANG_AFTER_COMMIT], ids=str)
 def test_a_time_out_is_sent_again_only_where_that_is_safe(loading: Loading, fault: Fault) -> None:
     batch = rows(ROWS)
-    interface = "write" if isinstance(loading.target, WriteApi) else "store"
+    interface = INTERFACES[type(loading.target)]
     loading.stand.targets.faults.inject(fault, on=interface)
     held_once(loading, batch, loading.load(loading.staged(batch)))
+
+
+@pytest.mark.parametrize("loading", [TARGETS["write, appends"]], ids=["write, appends"], indirect=True)
+def test_a_target_that_is_down_leaves_few_rows_in_doubt_and_gets_the_others_later(loading: Loading) -> None:
+    loading.stand.targets.faults.inject(Fault.DROP_BEFORE, on="write", times=3)
+    run = loading.staged(rows(ROWS))
+    with pytest.raises(TransientError, match="3 answers in a row were lost; nothing more is sent now"):
+        load(run, SEGMENT, hub=loading.hub, reach=loading.stand.reach, clock=loading.now)
+    assert len(loading.ids(Status.IN_DOUBT)) == 3
+    assert loading.arrived() == []
+    numbers = loading.load(run)
+    assert (numbers["delivered"], numbers["in_doubt"]) == (ROWS - 3, 3)
+    held_once(loading, rows(ROWS), numbers)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -161,6 +181,7 @@ def test_whatever_goes_wrong_at_random_no_row_is_lost_or_doubled(loading: Loadin
     loading.stand.targets.faults = type(loading.stand.targets.faults)(loading.stand.targets.knobs, seed=seed)
     loading.stand.targets.qeasy._faults = loading.stand.targets.faults
     loading.stand.targets.write._faults = loading.stand.targets.faults
+    loading.stand.targets.kingdee._faults = loading.stand.targets.faults
     loading.stand.targets.knobs.rates = dict.fromkeys(faults, 0.02)
     for number in range(4):
         batch = rows(ROWS, start=number * ROWS)
@@ -177,6 +198,7 @@ def test_whatever_goes_wrong_at_random_no_row_is_lost_or_doubled(loading: Loadin
 def test_refused_rows_are_dead_letters_and_the_others_arrive(loading: Loading) -> None:
     loading.stand.targets.knobs.write_required = ["needed"]
     loading.stand.targets.knobs.qeasy_required = {"demo": ["needed"]}
+    loading.stand.targets.knobs.kingdee_required = {"demo": ["needed"]}
     batch = rows(ROWS, bad=[1, 5])
     numbers = loading.load(loading.staged(batch))
     assert {name: number for name, number in numbers.items() if number} == {"delivered": ROWS - 2, "dead_letter": 2}
@@ -221,6 +243,7 @@ def test_a_death_between_any_two_steps_leaves_the_target_as_one_clean_load_would
 ) -> None:
     loading.stand.targets.knobs.write_required = ["needed"]
     loading.stand.targets.knobs.qeasy_required = {"demo": ["needed"]}
+    loading.stand.targets.knobs.kingdee_required = {"demo": ["needed"]}
     batch = rows(ROWS, bad=[2])
     counting = DyingHub(loading.hub)
     loading.load(loading.staged(batch), counting)
@@ -253,6 +276,7 @@ def _fresh(loading: Loading, folder: Path) -> Loading:
     """The same target, emptied, with a ledger and a stage that know nothing."""
     folder.mkdir()
     loading.stand.targets.qeasy.truncate("demo")
+    loading.stand.targets.kingdee.truncate("demo")
     write = loading.stand.targets.write
     write.rows.clear()
     write._places.clear()
@@ -268,7 +292,8 @@ class Killer:
         self._seen = 0
 
     def handle(self, request: Request) -> Response | None:
-        if self.victim is None or self.stand is None or not request.path.endswith(("/store", "/write")):
+        writes = ("/store", "/write", ".BatchSave.common.kdsvc")
+        if self.victim is None or self.stand is None or not request.path.endswith(writes):
             return None
         response = self.stand.targets.handle(request)
         self._seen += 1
@@ -278,15 +303,10 @@ class Killer:
         return response
 
 
-def _load_alone(url: str, hub_url: str, root: str, target: Target, count: int) -> None:
+def _load_alone(endpoints: dict[str, Endpoint], hub_url: str, root: str, target: Target, count: int) -> None:
     """A loading task in a process of its own; it waits to be told that its killer knows it."""
     session = __import__("requests").Session
-
-    def endpoint(conn_id: str) -> Endpoint:
-        secret = ("demoappkey01", "demo-qeasy-secret-20") if conn_id == "qeasy" else ("", "")
-        return Endpoint(conn_id=conn_id, url=url, login=secret[0], password=secret[1])
-
-    reach = Reach(endpoint=endpoint, session=session, sleep=time.sleep, now=time.time)
+    reach = Reach(endpoint=endpoints.__getitem__, session=session, sleep=time.sleep, now=time.time)
     pipeline = Pipeline(name="loading", source=Source(object="AccountObj"), fields=[Field("_id")], target=target)
     run = Run(pipeline=pipeline, id="run-1", folder=Stage(root).run("loading", "run-1"))
     while not (Path(root) / "go").exists():
@@ -306,7 +326,8 @@ def test_a_process_that_is_killed_while_the_target_answers_doubles_nothing(targe
         loading = Loading(made, hub, Stage(root), target)
         batch = rows(ROWS)
         run = loading.staged(batch)
-        child = spawn.Process(target=_load_alone, args=(made.url, hub_url, str(root), target, ROWS))
+        endpoints = {conn_id: made.reach.endpoint(conn_id) for conn_id in target.connections}
+        child = spawn.Process(target=_load_alone, args=(endpoints, hub_url, str(root), target, ROWS))
         child.start()
         killer.victim = child.pid
         (root / "go").touch()

@@ -327,3 +327,9 @@ def test_it_is_a_target_on_one_connection() -> None:
 def test_a_scheme_that_cannot_be_one_is_a_declaration_error(scheme: str) -> None:
     with pytest.raises(DeclarationError, match="QeasyStore scheme="):
         QeasyStore(scheme=scheme)
+
+
+def test_a_path_of_ones_own_writes_and_starts_the_scheme(simulated: Stand) -> None:
+    path = "/v2/open-api/business/{scheme}/store-dispatch"
+    assert deliveries(simulated.send(QeasyStore(scheme="demo", path=path), rows(2))) == [Delivery.DELIVERED] * 2
+    assert simulated.targets.qeasy.requests["store-dispatch"] == 1

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from math import ceil, log2
 from typing import Any
 
-import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from fenxiang_simulator.server import Request, Response
 from fenxiang_simulator.targets import Fault, IdRule
 from fenxiang_sync.errors import DeclarationError, RefusedError, SetupError, ThrottledError, TransientError
+from fenxiang_sync.targets.envelope import Array, Envelope
 from fenxiang_sync.targets.protocol import Delivery
 from fenxiang_sync.targets.qeasy import QeasyStore
-from fenxiang_sync.targets.rest import RestTarget, checked_path
+from fenxiang_sync.targets.rest import RestTarget
 from fenxiang_sync.targets.results import ByIndex, ByKey, ErrorList, Item, Results
 from tests.targets_fixtures import Stand, deliveries, ids, row, rows, stand
 
@@ -45,28 +45,11 @@ class Service:
 
 @dataclass(frozen=True, kw_only=True)
 class Batches(RestTarget):
-    """The shortest target: a path, an envelope, a way to read results."""
+    """The shortest target: a path and an envelope."""
 
     connection: str = "service"
     path: str = "/batch"
-    reading: Results | None = None
-
-    @property
-    def results(self) -> Results:  # type: ignore[override]
-        return self.reading or RestTarget.results
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        checked_path(self, "path")
-
-    def describe(self) -> str:
-        return f"POST {self.path} (connection {self.connection})"
-
-    def route(self) -> str:
-        return self.path
-
-    def envelope(self, contents: Sequence[msgspec.Raw]) -> Any:
-        return {"rows": contents}
+    envelope: Envelope = Array(root="rows")
 
 
 @pytest.fixture
@@ -86,35 +69,41 @@ def shared() -> Iterator[Stand]:
         yield made
 
 
-SIZES = st.integers(1, 70).flatmap(
-    lambda count: st.tuples(st.just(count), st.sets(st.integers(0, count - 1)), st.integers(1, 40))
+SIZES = st.tuples(st.integers(1, 300), st.integers(1, 128)).flatmap(
+    lambda size: st.tuples(*map(st.just, size), st.sets(st.integers(0, size[0] - 1), max_size=12))
 )
+"""Rows, rows a batch, and the places of the bad ones."""
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(size=SIZES, partial=st.booleans(), upserts=st.booleans())
-def test_exactly_the_bad_rows_are_refused_and_the_good_ones_delivered_once(
-    shared: Stand, size: tuple[int, set[int], int], partial: bool, upserts: bool
+@given(size=SIZES, counts=st.booleans(), upserts=st.booleans())
+@example(size=(128, 128, set(range(128))), counts=False, upserts=True)
+@example(size=(128, 128, {0}), counts=True, upserts=True)
+@example(size=(128, 128, {127}), counts=False, upserts=False)
+@example(size=(300, 100, set(range(0, 300, 25))), counts=True, upserts=True)
+def test_exactly_the_bad_rows_are_refused_and_the_good_ones_delivered_once_in_few_calls(
+    shared: Stand, size: tuple[int, int, set[int]], counts: bool, upserts: bool
 ) -> None:
-    count, bad, batch = size
+    """The target refuses a batch with a bad row as a whole, or `counts` how many of it failed."""
+    n, b, bad = size
     qeasy = shared.targets.qeasy
     qeasy.truncate("demo")
     qeasy.requests.clear()
     shared.targets.knobs.qeasy_required = {"demo": ["needed"]}
-    shared.targets.knobs.qeasy_partial = partial
+    shared.targets.knobs.qeasy_partial = counts
     shared.targets.knobs.qeasy_calls = 1_000_000
     shared.targets.knobs.qeasy_id_rule = IdRule.OVERWRITE if upserts else IdRule.APPEND
-    sent = rows(count, bad=bad)
+    sent = rows(n, bad=bad)
     answers = []
-    with QeasyStore(scheme="demo", upserts=upserts, batch_rows=batch, rate=None).open(shared.reach) as sender:
-        for start in range(0, count, batch):
-            answers += sender.send(sent[start : start + batch])
+    with QeasyStore(scheme="demo", upserts=upserts, batch_rows=b, rate=None).open(shared.reach) as sender:
+        for start in range(0, n, b):
+            answers += sender.send(sent[start : start + b])
             shared.clock.advance(60)
     refused = {place for place, answer in enumerate(answers) if answer.delivery is Delivery.REFUSED}
     assert refused == bad
     assert sorted(ids(qeasy.contents("demo"))) == [one.id for place, one in enumerate(sent) if place not in bad]
     assert all(answer.delivery in (Delivery.DELIVERED, Delivery.REFUSED) for answer in answers)
-    assert qeasy.requests["store"] <= ceil(count / batch) + 2 * len(bad) * log2(batch)
+    assert qeasy.requests["store"] <= ceil(n / b) + 2 * len(bad) * log2(b)
 
 
 def test_a_batch_that_is_too_big_for_the_target_is_halved_and_no_good_row_is_refused(simulated: Stand) -> None:
@@ -194,7 +183,7 @@ def test_each_way_of_answering_row_by_row_is_read(
     simulated: Stand, service: Service, reading: Results, reply: dict[str, Any]
 ) -> None:
     service.answer = lambda body: Response.json(reply)
-    answers = simulated.send(Batches(reading=reading), rows(3))
+    answers = simulated.send(Batches(results=reading), rows(3))
     assert deliveries(answers) == [Delivery.DELIVERED, Delivery.REFUSED, Delivery.DELIVERED]
     assert (answers[1].code, answers[1].reason) == (7, "odd")
     assert len(service.bodies) == 1
@@ -220,7 +209,7 @@ def test_a_row_that_the_answer_does_not_mention_is_not_called_delivered(
     otherwise: Delivery,
 ) -> None:
     service.answer = lambda body: Response.json(reply)
-    answers = simulated.send(Batches(reading=reading, upserts=upserts), rows(3))
+    answers = simulated.send(Batches(results=reading, upserts=upserts), rows(3))
     assert deliveries(answers) == [Delivery.DELIVERED if known else otherwise for known in told]
 
 

@@ -32,7 +32,10 @@ if TYPE_CHECKING:
     from fenxiang_sync.rows import DeletePolicy, IdCheck
     from fenxiang_sync.source import Bounds, Filter, Operator
     from fenxiang_sync.targets.hub import HubTarget
+    from fenxiang_sync.targets.kingdee import KingdeeBatchSave
+    from fenxiang_sync.targets.pace import Rate
     from fenxiang_sync.targets.qeasy import QeasyStore
+    from fenxiang_sync.targets.rest import RestTarget
     from fenxiang_sync.targets.write import WriteApi
 
 __all__ = [
@@ -44,12 +47,15 @@ __all__ = [
     "Filter",
     "HubTarget",
     "IdCheck",
+    "KingdeeBatchSave",
     "Logic",
     "Lookback",
     "Operator",
     "Pipeline",
     "QeasyStore",
+    "Rate",
     "Reconcile",
+    "RestTarget",
     "Source",
     "Unmatched",
     "WriteApi",
@@ -91,12 +97,15 @@ _HOMES = {
     "Filter": "fenxiang_sync.source",
     "HubTarget": "fenxiang_sync.targets.hub",
     "IdCheck": "fenxiang_sync.rows",
+    "KingdeeBatchSave": "fenxiang_sync.targets.kingdee",
     "Logic": "fenxiang_sync.condition",
     "Lookback": "fenxiang_sync.lookback",
     "Operator": "fenxiang_sync.source",
     "Pipeline": "fenxiang_sync.pipeline",
     "QeasyStore": "fenxiang_sync.targets.qeasy",
+    "Rate": "fenxiang_sync.targets.pace",
     "Reconcile": "fenxiang_sync.reconcile",
+    "RestTarget": "fenxiang_sync.targets.rest",
     "Source": "fenxiang_sync.pipeline",
     "WriteApi": "fenxiang_sync.targets.write",
 }

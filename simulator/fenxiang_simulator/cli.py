@@ -12,7 +12,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from fenxiang_simulator import directory, tokens
+from fenxiang_simulator import directory, kingdee, tokens
 from fenxiang_simulator.catalog import ObjectDef, from_describe
 from fenxiang_simulator.faults import FAULTS
 from fenxiang_simulator.knobs import Knobs, spoken
@@ -29,6 +29,10 @@ CREDENTIALS = {
     "ea": directory.EA,
     "qeasy_app_key": "demoappkey01",
     "qeasy_app_secret": "demo-qeasy-secret-20",
+    "kingdee_user": kingdee.USER,
+    "kingdee_acct_id": kingdee.ACCT_ID,
+    "kingdee_app_id": kingdee.APP_ID,
+    "kingdee_app_secret": kingdee.APP_SECRET,
 }
 MOST_PORT = 65535
 _EPILOG = """\
@@ -67,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="fenxiang-simulator",
-        description="Fenxiang CRM (纷享销客), Qeasy (轻易云) and a POST /write, with demo data, on this machine.",
+        description="Fenxiang CRM (纷享销客), Qeasy (轻易云), a Kingdee-like WebAPI and POST /write, on this machine.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -178,6 +182,11 @@ Faults: {faults}
 Qeasy (轻易云)
   app key         {CREDENTIALS["qeasy_app_key"]}
   app secret      {CREDENTIALS["qeasy_app_secret"]}
+Kingdee (金蝶云星空), under /k3cloud
+  user            {CREDENTIALS["kingdee_user"]}
+  account set     {CREDENTIALS["kingdee_acct_id"]}
+  app id          {CREDENTIALS["kingdee_app_id"]}
+  app secret      {CREDENTIALS["kingdee_app_secret"]}
 POST /write needs no credentials.
 """
     parts = {"fenxiang": fenxiang, "targets": targets}

@@ -196,7 +196,7 @@ class _Handler(BaseHTTPRequestHandler):
         request = Request(self.command, url.path, query, self.headers, body, simulated.clock.now())
         self._send(self._answer(request))
 
-    do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = serve  # noqa: N815  (named by http.server)
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = serve  # noqa: N815  (named by http.server)
 
     def _answer(self, request: Request) -> Response:
         try:

@@ -30,7 +30,7 @@ class Fault(StrEnum):
     THROTTLED_BARE = "throttled_bare"
     """HTTP 429 without Retry-After."""
     TOKEN_REFUSED = "token_refused"
-    """The token is called invalid (Qeasy), or HTTP 401 (/write)."""
+    """The token is called invalid (Qeasy), the session lost (Kingdee), or HTTP 401 (/write)."""
 
     @property
     def commits(self) -> bool:
@@ -80,6 +80,16 @@ class TargetKnobs:
     """/write: False = upsert by id, True = every call adds a row."""
     write_required: list[str] = field(default_factory=list)
     """/write: further fields (dotted) without which a record is refused."""
+    kingdee_required: dict[str, list[str]] = field(default_factory=dict)
+    """Form id -> fields (dotted) that a document must have, neither null nor empty."""
+    kingdee_unique: bool = True
+    """Whether a second document of a number is refused."""
+    kingdee_session_seconds: int = 1200
+    kingdee_max_rows: int = 0
+    """More rows than this in one call are refused as a whole; 0 = no limit."""
+    kingdee_calls: int = 0
+    """So many calls in `kingdee_per_seconds`, then HTTP 429; 0 = no limit."""
+    kingdee_per_seconds: float = 60.0
     hang_s: float = 30.0
     """How long a hanging call takes to answer."""
     retry_after: str = "7"
@@ -98,9 +108,10 @@ class Faults:
         self._lock = threading.Lock()
 
     def inject(self, *faults: Fault | None, on: str = "", times: int = 1) -> None:
-        """The next calls of the interface `on` ("oauth", "store", "query", "write"; "" = any) fail so, in this order.
+        """The next calls of the interface `on` fail so, in this order; None lets one call pass.
 
-        None lets one call pass.
+        Interfaces are "oauth", "store", "query", "write", and of Kingdee "login", "BatchSave", "ExecuteBillQuery",
+        "Submit", "Audit", "Delete", "ExcuteOperation"; "" = any.
         """
         with self._lock:
             self._ordered.extend((fault, on) for _ in range(times) for fault in faults)

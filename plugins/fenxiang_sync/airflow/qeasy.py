@@ -9,9 +9,8 @@ from airflow.sdk import BaseHook
 
 from fenxiang_sync.airflow.reach import make_reach
 from fenxiang_sync.errors import FenxiangSyncError
-from fenxiang_sync.targets.login import TokenAuth
 from fenxiang_sync.targets.pace import Pace
-from fenxiang_sync.targets.qeasy import QeasyStore
+from fenxiang_sync.targets.qeasy import QeasyToken
 from fenxiang_sync.targets.wire import Wire
 
 
@@ -44,8 +43,5 @@ class QeasyHook(BaseHook):
         pace = Pace(None, patience=0, now=reach.now, sleep=reach.sleep)
         with reach.session() as session:
             wire = Wire(session, endpoint, pace, now=reach.now)
-            # Any scheme will do: the token is the same for all.
-            auth = QeasyStore(scheme="any", connection=self.qeasy_conn_id).auth(endpoint, wire, reach)
-            if isinstance(auth, TokenAuth):
-                auth.ready()
+            QeasyToken().open(endpoint, wire).ready()
         return f"{urlsplit(endpoint.url).netloc} gives a token for app_key {endpoint.login}"

@@ -44,16 +44,22 @@ def no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:
 
 
 class Route:
-    """How calls of one connection travel: its extras ``timeout``, ``proxy``/``proxies``, ``verify`` and ``cert``."""
+    """How calls of one connection travel: its extras ``timeout``, ``connect_timeout``, ``proxy`` or ``proxies``,
+    ``verify`` and ``cert``.
+    """
 
     def __init__(self, connection: Connection) -> None:
         extra: dict[str, Any] = connection.extra_dejson
         name = connection.conn_id
-        self.timeout = (CONNECT_TIMEOUT_S, positive(extra, "timeout", READ_TIMEOUT_S, name))
+        self.timeout = (
+            positive(extra, "connect_timeout", CONNECT_TIMEOUT_S, name),
+            positive(extra, "timeout", READ_TIMEOUT_S, name),
+        )
         proxy = extra.get("proxies") or extra.get("proxy") or {}
         self.proxies: dict[str, str] = {"http": proxy, "https": proxy} if isinstance(proxy, str) else dict(proxy)
         self.verify: bool | str | None = extra.get("verify")
-        self.cert: Any = extra.get("cert")
+        cert = extra.get("cert")
+        self.cert: Any = tuple(cert) if isinstance(cert, list) else cert  # a list is no key of a pool
 
 
 class _RoutedAdapter(HTTPAdapter):

@@ -8,24 +8,27 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from math import floor
-from typing import Any, ClassVar
+from typing import Any
 
-import msgspec
 from requests.auth import AuthBase
 
-from fenxiang_sync.errors import RefusedError, SetupError, ThrottledError, TransientError
+from fenxiang_sync.errors import RefusedError, SetupError
 from fenxiang_sync.rows import Row
-from fenxiang_sync.targets.login import Grant, Place, TokenAuth
-from fenxiang_sync.targets.meaning import Codes, Meaning, of_status
+from fenxiang_sync.targets.auth import BEARER, Auth, Place, Query
+from fenxiang_sync.targets.envelope import Array, Envelope
+from fenxiang_sync.targets.exchange import Bad
+from fenxiang_sync.targets.login import TokenEndpoint
+from fenxiang_sync.targets.meaning import Codes, Meaning, Says, Verdict
 from fenxiang_sync.targets.pace import Rate
 from fenxiang_sync.targets.protocol import Endpoint, Reach
-from fenxiang_sync.targets.rest import Bad, RestSender, RestTarget
+from fenxiang_sync.targets.rest import RestTarget
 from fenxiang_sync.targets.results import Counters, Results, look
-from fenxiang_sync.targets.wire import AnswerLostError, Reply, Wire, decode, encode
+from fenxiang_sync.targets.sending import RestSender
+from fenxiang_sync.targets.wire import Call, Wire, decode, encode
 
 STORE_CODES = Codes(
     ok=frozenset({0}),
@@ -45,6 +48,8 @@ OAUTH_CODES = Codes(
 )
 """The token endpoint: whatever is neither a throttle nor a failure is a refusal of app_key or app_secret."""
 
+SUCCESS = Says("success", (True,))
+
 QEASY_RATE = Rate(calls=60, per_seconds=60, cool_down=300)
 
 _SCHEME = re.compile(r"[A-Za-z0-9_-]+$")
@@ -55,9 +60,36 @@ _MARGIN_S = 5
 """How far before a call its rows are looked for: the clocks are compared to a second only."""
 
 
+def app_credentials(endpoint: Endpoint) -> Mapping[str, Any]:
+    """What the token endpoint is posted."""
+    return {"app_key": endpoint.login, "app_secret": endpoint.password}
+
+
+@dataclass(frozen=True, kw_only=True)
+class QeasyToken(TokenEndpoint):
+    """The token of an app. The documents show it in the query and in a header: extra ``token_in`` says which."""
+
+    path: str = "/v2/oauth"
+    body: Callable[[Endpoint], Mapping[str, Any]] = app_credentials
+    token: str = "content.access_token"  # noqa: S105 - a path
+    expires_in: str = "content.expires_in"
+    login_is: str = "app_key"
+    password_is: str = "app_secret"  # noqa: S105 - a word of a message
+    verdict: Verdict = Verdict(ok=SUCCESS, code="code", codes=OAUTH_CODES)
+
+    def place(self, endpoint: Endpoint) -> Place:
+        places: dict[str, Place] = {"query": Query("access_token"), "header": BEARER}
+        said = endpoint.extra.get("token_in") or "query"
+        if said not in places:
+            raise SetupError(
+                f"connection {endpoint.conn_id!r}: extra token_in={said!r} is neither 'query' nor 'header'"
+            )
+        return places[said]
+
+
 @dataclass(frozen=True, kw_only=True)
 class QeasyStore(RestTarget):
-    """POST /v2/open-api/business/{scheme}/store, batches of rows.
+    """POST /v2/open-api/business/{scheme}/store, batches of rows. Rows cannot be removed from a scheme by its open API.
 
     Set ``upserts=True`` where the receiving scheme has a correct `id` and ``idCheck: false`` (overwrite). With
     ``idCheck: true`` it is safe too, but the scheme drops every later change of a row. Left False, nothing is sent
@@ -74,83 +106,31 @@ class QeasyStore(RestTarget):
 
     scheme: str
     connection: str = "qeasy"
+    path: str = "/v2/open-api/business/{scheme}/store"
+    auth: Auth | None = QeasyToken()
+    envelope: Envelope = Array(root="content")
+    verdict: Verdict = Verdict(ok=SUCCESS, code="code", codes=STORE_CODES)
+    results: Results = Counters(taken="content.inserted", failed="content.failed")
     rate: Rate | None = QEASY_RATE
     look_up: bool = True
     sample: int = 100
-    codes: Codes = STORE_CODES
-
-    results: ClassVar[Results] = Counters(taken="content.inserted", failed="content.failed")
 
     def __post_init__(self) -> None:
+        if type(self.sample) is not int or not 0 <= self.sample <= _MOST_SAMPLED:
+            raise self.wrong("sample", f"give how many rows are asked for, 0 to {_MOST_SAMPLED:,}")
         super().__post_init__()
         if not _SCHEME.match(self.scheme):
             raise self.wrong("scheme", "give the id of the receiving scheme (letters, digits, - and _)")
-        if type(self.sample) is not int or not 0 <= self.sample <= _MOST_SAMPLED:
-            raise self.wrong("sample", f"give how many rows are asked for, 0 to {_MOST_SAMPLED:,}")
 
     @property
     def finds(self) -> bool:
         return self.look_up
 
-    @property
-    def asks(self) -> int:
-        return self.sample if self.look_up else 0
-
     def describe(self) -> str:
         return f"Qeasy store, scheme {self.scheme} (connection {self.connection})"
 
-    def route(self) -> str:
-        return f"/v2/open-api/business/{self.scheme}/store"
-
-    def envelope(self, contents: Sequence[msgspec.Raw]) -> Any:
-        return {"content": contents}
-
-    def meaning(self, reply: Reply, *, fresh_token: bool) -> Meaning:
-        return meaning_of(reply, self.codes, fresh_token=fresh_token)
-
-    def reason(self, reply: Reply) -> tuple[str, int | str]:
-        code = look(reply.payload, "code")
-        said = look(reply.payload, "message") or f"HTTP {reply.status}"
-        return str(said), code if isinstance(code, int | str) else reply.status
-
-    def auth(self, endpoint: Endpoint, wire: Wire, reach: Reach) -> AuthBase:
-        for name, meant in (("login", "app_key"), ("password", "app_secret")):
-            if not getattr(endpoint, name):
-                raise SetupError(f"connection {self.connection!r} has no {name}; set it to the {meant} of Qeasy")
-        place = endpoint.extra.get("token_in", Place.QUERY)
-        if place not in list(Place):
-            raise SetupError(
-                f"connection {self.connection!r}: extra token_in={place!r} is neither 'query' nor 'header'"
-            )
-        return TokenAuth(lambda: self._grant(endpoint, wire), now=reach.now, place=Place(place))
-
     def sender(self, wire: Wire, auth: AuthBase | None, reach: Reach) -> RestSender:
         return QeasySender(self, wire, auth, reach)
-
-    def _grant(self, endpoint: Endpoint, wire: Wire) -> Grant:
-        body = encode({"app_key": endpoint.login, "app_secret": endpoint.password})
-        try:
-            reply = wire.post("/v2/oauth", body, None)
-        except AnswerLostError as lost:
-            # Only a token was lost, no row.
-            raise TransientError(str(lost), code=lost.code) from None
-        said, code = self.reason(reply)
-        where = f"connection {self.connection!r}, /v2/oauth: {wire.blot(said)} (code {code})"
-        match meaning_of(reply, OAUTH_CODES):
-            case Meaning.OK:
-                return self._granted(reply, where)
-            case Meaning.THROTTLED:
-                pause = wire.pace.back_off(reply.retry_after)
-                raise ThrottledError(f"{where}; no call for {pause:.0f} s", code=code, retry_after=pause)
-            case Meaning.FAILED:
-                raise TransientError(where, code=code)
-        raise RefusedError(f"{where}; check login (app_key) and password (app_secret) of the connection", code=code)
-
-    def _granted(self, reply: Reply, where: str) -> Grant:
-        token, life = look(reply.payload, "content.access_token"), look(reply.payload, "content.expires_in")
-        if not isinstance(token, str) or not token:
-            raise RefusedError(f"{where}; the answer has no content.access_token; is the host Qeasy's?")
-        return Grant(token, float(life) if isinstance(life, int | Decimal) else 7200.0)
 
 
 class QeasySender(RestSender):
@@ -166,7 +146,7 @@ class QeasySender(RestSender):
             ended = not entries
         held: list[bool | None] = []
         for row in rows:
-            key = _canonical(decode(encode(row.content)))
+            key = _canonical(decode(encode(self._target.content(row))))
             held.append(True if stored[key] > 0 else False if ended else None)
             stored[key] -= 1
         return held
@@ -188,7 +168,7 @@ class QeasySender(RestSender):
     def _page(self, page: int, begin_at: int) -> list[Any]:
         scheme = self._target.scheme
         body = {"page": page, "pageSize": _PAGE_ROWS, "begin_at": begin_at}
-        reply = self.read(f"/v2/open-api/business/{scheme}/query", body)
+        reply = self.repeat(Call(path=f"/v2/open-api/business/{scheme}/query", body=encode(body)))
         if isinstance(reply, Bad):
             raise RefusedError(f"scheme {scheme}: query was refused: {reply.reason}", code=reply.code)
         # `content.list` on one page of the documents, `content` itself on another.
@@ -197,18 +177,6 @@ class QeasySender(RestSender):
         if not isinstance(entries, list):
             raise RefusedError(f"scheme {scheme}: the answer of query has no list of rows")
         return entries
-
-
-def meaning_of(reply: Reply, codes: Codes, *, fresh_token: bool = False) -> Meaning:
-    """HTTP status and body together: an error code in the body is more exact than the status, success needs both."""
-    by_status = of_status(reply.status)
-    code = look(reply.payload, "code")
-    if isinstance(code, int | str) and look(reply.payload, "success") is not True and code not in codes.ok:
-        return codes.of(code, fresh_token=fresh_token)
-    if by_status is Meaning.OK and not (look(reply.payload, "success") is True and code in codes.ok):
-        # A page, or nothing we know: whoever sent it, the rows may be stored.
-        return Meaning.FAILED
-    return by_status
 
 
 def _content(entry: Any) -> Any:

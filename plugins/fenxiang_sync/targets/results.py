@@ -10,7 +10,7 @@ from fenxiang_sync.rows import Row
 from fenxiang_sync.targets.protocol import Answer, Delivery
 
 DELIVERED = Answer(delivery=Delivery.DELIVERED)
-_UNTOLD = Answer(delivery=Delivery.UNKNOWN, reason="the answer of the batch does not mention this row")
+UNTOLD = Answer(delivery=Delivery.UNKNOWN, reason="the answer of the batch does not mention this row")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ class ByIndex:
     first: int = 0
 
     def read(self, payload: Any, rows: Sequence[Row]) -> Told:
-        answers = [_UNTOLD] * len(rows)
+        answers = [UNTOLD] * len(rows)
         for order, entry in enumerate(_entries(payload, self.path)):
             place = order if self.index is None else _place(look(entry, self.index), self.first)
             if place is not None and 0 <= place < len(rows):
@@ -114,7 +114,7 @@ class ByKey:
 
     def read(self, payload: Any, rows: Sequence[Row]) -> Told:
         said = {str(look(entry, self.key)): self.item.answer(entry) for entry in _entries(payload, self.path)}
-        return [said.get(row.id, _UNTOLD) for row in rows]
+        return [said.get(row.id, UNTOLD) for row in rows]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,7 +141,7 @@ class ErrorList:
                 else _place(look(entry, self.index or ""), self.first)
             )
             if place is None or not 0 <= place < len(rows):
-                rest = _UNTOLD
+                rest = UNTOLD
             else:
                 failed[place] = self.item.refusal(entry)
         return [failed.get(place, rest) for place in range(len(rows))]

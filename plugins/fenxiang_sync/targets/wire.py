@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
@@ -41,6 +41,22 @@ class AnswerLostError(TransientError):
         self.over = over
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """What is sent: an encoded body of content type `kind`, and what goes with it beside the auth.
+
+    `absent`: an answer 404 or 410 says that what `path` names is not there, and not that the path is wrong.
+    """
+
+    path: str
+    body: bytes = b""
+    method: str = "POST"
+    kind: str = "application/json"
+    headers: Mapping[str, str] = field(default_factory=dict)
+    query: Mapping[str, str] = field(default_factory=dict)
+    absent: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Reply:
     """An answer. `payload` is its JSON with exact numbers (None where it is none); `page`: it is markup, a gateway's or
@@ -51,6 +67,11 @@ class Reply:
     payload: Any
     page: bool = False
     retry_after: float | None = None
+
+    @property
+    def absent(self) -> bool:
+        """Whether it says that what the path names is not there; a page is a gateway's, and says nothing."""
+        return self.status in (404, 410) and not self.page
 
 
 class Wire:
@@ -67,11 +88,11 @@ class Wire:
     ) -> None:
         self.conn_id = endpoint.conn_id
         self.pace = pace
+        self.now = now
         self.skew = 0.0
         """How far the target's clock is ahead of ours, in seconds, by its last answer (to 1 s)."""
         self._session = session
         self._base = endpoint.url.rstrip("/")
-        self._now = now
         self._packed = packed
         self._secrets: list[Callable[[], str]] = [lambda: endpoint.password]
 
@@ -87,30 +108,41 @@ class Wire:
                 shown = shown.replace(hidden, "***")
         return shown[:_BLOTTED_LENGTH]
 
-    def post(self, path: str, body: bytes, auth: AuthBase | None) -> Reply:
-        """POST JSON. Raises `AnswerLostError`, `TransientError` (it never went out) or `SetupError` (address, TLS)."""
-        headers = {"Content-Type": "application/json", "Accept": "application/json"}
-        if self._packed:
-            body, headers["Content-Encoding"] = gzip.compress(body, mtime=0), "gzip"
+    def send(self, call: Call, auth: AuthBase | None) -> Reply:
+        """One call. Raises `AnswerLostError`, `TransientError` (it never went out) or `SetupError` (address, TLS)."""
+        headers = {"Accept": "application/json", **call.headers}
+        body = call.body
+        if body:
+            headers["Content-Type"] = call.kind
+            if self._packed:
+                body, headers["Content-Encoding"] = gzip.compress(body, mtime=0), "gzip"
         self.pace.wait()
-        outcome = self._exchange(path, body, headers, auth)
+        outcome = self._exchange(call, body, headers, auth)
         self.pace.answered()
         if isinstance(outcome, FenxiangSyncError):
             raise outcome
         return self._reply(outcome)
 
     def _exchange(
-        self, path: str, body: bytes, headers: dict[str, str], auth: AuthBase | None
+        self, call: Call, body: bytes, headers: dict[str, str], auth: AuthBase | None
     ) -> requests.Response | FenxiangSyncError:
         # What requests raises names the URL, which may hold the token: nothing of it is kept, not even as context.
         try:
-            return self._session.post(self._base + path, data=body, headers=headers, auth=auth, allow_redirects=False)
-        except requests.RequestException as error:
-            return _failure(error, f"connection {self.conn_id!r}, {path}")
+            return self._session.request(
+                call.method,
+                self._base + call.path,
+                params=dict(call.query),
+                data=body or None,
+                headers=headers,
+                auth=auth,
+                allow_redirects=False,
+            )
+        except OSError as error:  # requests raises its own errors, which are some, and those of files to be read
+            return _failure(error, f"connection {self.conn_id!r}, {call.path}")
 
     def _reply(self, response: requests.Response) -> Reply:
         if date := _moment(response.headers.get("Date")):
-            self.skew = date.timestamp() - self._now()
+            self.skew = date.timestamp() - self.now()
         try:
             payload = decode(response.content)
         except (msgspec.DecodeError, UnicodeDecodeError):
@@ -129,11 +161,13 @@ class Wire:
         if header.strip().isdigit():
             return float(header)
         date = _moment(header)
-        return max(0.0, date.timestamp() - self.skew - self._now()) if date else None
+        return max(0.0, date.timestamp() - self.skew - self.now()) if date else None
 
 
-def _failure(error: requests.RequestException, where: str) -> FenxiangSyncError:
+def _failure(error: OSError, where: str) -> FenxiangSyncError:
     kind = type(error).__name__
+    if not isinstance(error, requests.RequestException):
+        return SetupError(f"{where}: {error}; check `verify` and `cert` of the connection")
     if isinstance(error, requests.exceptions.SSLError):
         return SetupError(f"{where}: the TLS handshake failed; check the certificate and `verify` of the connection")
     if isinstance(error, ValueError):
