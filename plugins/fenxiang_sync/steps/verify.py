@@ -18,9 +18,10 @@ from fenxiang_sync.rows import Outcome
 from fenxiang_sync.source import FenxiangClient
 from fenxiang_sync.stage import DATA, Folder
 from fenxiang_sync.steps.comparison import Comparison, compare
+from fenxiang_sync.steps.courier import ROWS_A_CLAIM
 from fenxiang_sync.steps.extract import read_ids
 from fenxiang_sync.steps.late import Watch
-from fenxiang_sync.steps.load import ROWS_A_CLAIM, load
+from fenxiang_sync.steps.load import load
 from fenxiang_sync.steps.plan import Plan, Segment
 from fenxiang_sync.steps.run import Run
 from fenxiang_sync.steps.transform import rows, transform
