@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fenxiang_sync.condition import Condition, Logic
     from fenxiang_sync.convert import as_is, boolean, choice, day, decimal, first, instant, integer, label, text
+    from fenxiang_sync.letters import QEASY_LADDER, DeadLetters
     from fenxiang_sync.lookback import Lookback
     from fenxiang_sync.mapping import Constant, Field
     from fenxiang_sync.pipeline import Pipeline, Source
@@ -23,9 +24,11 @@ if TYPE_CHECKING:
     from fenxiang_sync.targets.write import WriteApi
 
 __all__ = [
+    "QEASY_LADDER",
     "Bounds",
     "Condition",
     "Constant",
+    "DeadLetters",
     "DeletePolicy",
     "Field",
     "Filter",
@@ -57,6 +60,7 @@ _HOMES = {
     "Bounds": "fenxiang_sync.source",
     "Condition": "fenxiang_sync.condition",
     "Constant": "fenxiang_sync.mapping",
+    "DeadLetters": "fenxiang_sync.letters",
     "DeletePolicy": "fenxiang_sync.rows",
     "Field": "fenxiang_sync.mapping",
     "Filter": "fenxiang_sync.source",
@@ -66,6 +70,7 @@ _HOMES = {
     "Lookback": "fenxiang_sync.lookback",
     "Operator": "fenxiang_sync.source",
     "Pipeline": "fenxiang_sync.pipeline",
+    "QEASY_LADDER": "fenxiang_sync.letters",
     "QeasyStore": "fenxiang_sync.targets.qeasy",
     "Reconcile": "fenxiang_sync.reconcile",
     "Source": "fenxiang_sync.pipeline",

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Update, and_, bindparam, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, TextClause, Update, and_, bindparam, func, or_, select, text, update
 from sqlalchemy import Row as Found
 
 from fenxiang_sync.hub.bulk import batches
@@ -92,6 +92,12 @@ class Doubts:
         """The same one by one."""
         return (each for group in self.groups(pipeline, ids=ids, now=now) for each in group)
 
+    def count(self, pipeline: str, *, now: datetime) -> int:
+        """How many there are."""
+        with self._database.reading() as connection:
+            query = select(func.count()).select_from(record).where(*_in_doubt(pipeline, now))
+            return int(connection.execute(query).scalar_one())
+
     def take(self, pipeline: str, doubts: Sequence[Doubt], *, run: str, lease_s: float, now: datetime) -> list[Doubt]:
         """Claim rows to send them again; those that are still in doubt, and this claimant's now."""
         claim = {"claim_run": run, "claim_until": now + timedelta(seconds=lease_s)}
@@ -148,12 +154,15 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-def _in_doubt(pipeline: str, now: datetime) -> list[ColumnElement[bool]]:
+_UNFINISHED = text("status <> 2")  # written as in the partial index
+
+
+def _in_doubt(pipeline: str, now: datetime) -> list[ColumnElement[bool] | TextClause]:
     """Settled as in doubt; or sent by a task that died before it could store an answer, which any claim would find."""
     ended = or_(record.c.claim_until.is_(None), record.c.claim_until <= now)
     parked = record.c.status == int(Status.IN_DOUBT)
     died = and_(record.c.status == int(Status.QUEUE), record.c.in_flight_at.is_not(None))
-    return [record.c.pipeline == pipeline, or_(parked, died), ended]
+    return [record.c.pipeline == pipeline, _UNFINISHED, or_(parked, died), ended]
 
 
 def _still(connection: Connection, pipeline: str, doubts: Sequence[Doubt], now: datetime) -> list[Doubt]:

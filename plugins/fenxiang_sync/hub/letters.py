@@ -219,6 +219,7 @@ def _values(letter: DeadLetter, now_ms: int) -> dict[str, Any]:
         "updated_at": from_ms(now_ms),
         "history": "[]",
         "config_hash": letter.config_hash,
+        "fields": dumps(list(letter.fields)),
         "payload_bytes": size,
         "payload": payload,
         "content": _kept(letter.content)[0],
@@ -238,7 +239,7 @@ _OF_THE_LAST_TRY = (
     "record_id", "row_id", "stage", "run_id", "error", "code", "field", "value", "reason", "modified_ms", "updated_at",
     "config_hash", "content",
 )  # fmt: skip
-_OF_THE_RECORD = ("payload_bytes", "payload")
+_OF_THE_RECORD = ("payload_bytes", "payload", "fields")
 
 
 def _again(letter: DeadLetter, was: Found[Any], now_ms: int, *, keeps: bool) -> dict[str, Any]:

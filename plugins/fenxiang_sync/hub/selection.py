@@ -26,10 +26,10 @@ class DeadLetter:
     """One record (or one row of it) that did not get through.
 
     `record_id` is the Fenxiang ``_id``; `row_id` is the row's key where one record gives several rows. `stage` is
-    ``transform`` or ``load``, `error` the name of the error's class, `payload` the record as it was read, `content`
-    the row that was refused (load). `modified_ms` is the refused version's stamp: only that version or a newer one
-    closes the letter. `config_hash` is of the declaration that it was tried under. A value is cut, and a payload left
-    out, where it is too large to keep.
+    ``transform`` or ``load``, `error` the name of the error's class, `payload` the record as it was read, `fields` what
+    was asked for of it, `content` the row that was refused (load). `modified_ms` is the refused version's stamp: only
+    that version or a newer one closes the letter. `config_hash` is of the declaration that it was tried under. A value
+    is cut, and a payload left out, where it is too large to keep.
     """
 
     pipeline: str
@@ -43,6 +43,7 @@ class DeadLetter:
     value: Any = None
     payload: Any = None
     content: Any = None
+    fields: Sequence[str] = ()
     code: int | str | None = None
     modified_ms: int | None = None
     config_hash: str = ""
@@ -69,7 +70,7 @@ class StoredLetter(DeadLetter):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ladder:
     """Letters that are worth another try at `now`: a refused row after each of `steps` since its last try, and
-    whatever failed under another declaration than today's, `config_hash`."""
+    whatever failed under another declaration than today's, `config_hash`. Not those whose record was not kept."""
 
     steps: Sequence[timedelta]
     config_hash: str
@@ -81,15 +82,15 @@ class Ladder:
             for attempts, step in enumerate(self.steps, start=1)
         ]
         again = and_(table.c.stage == "load", or_(false(), *tried))
-        return or_(table.c.config_hash != self.config_hash, again)
+        return and_(table.c.payload.is_not(None), or_(table.c.config_hash != self.config_hash, again))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
     """What letters have in common; what is None does not narrow them down.
 
-    `records` are ids of records or of rows; `besides` leaves out what that run has met already; `closed` asks for
-    the closed ones as well.
+    `records` are ids of records or of rows; `besides` leaves out what that run has met already; `again` is for
+    those that were tried more than once; `closed` asks for the closed ones as well.
     """
 
     ids: Sequence[int] | None = None
@@ -99,6 +100,7 @@ class Selection:
     records: Sequence[str] | None = None
     besides: str | None = None
     due: Ladder | None = None
+    again: bool = False
     closed: bool = False
 
     def conditions(self, pipeline: str) -> list[ColumnElement[bool]]:
@@ -110,6 +112,7 @@ class Selection:
         if self.records is not None:
             wanted += [or_(table.c.record_id.in_(self.records), table.c.row_id.in_(self.records))]
         wanted += [table.c.run_id != self.besides] if self.besides is not None else []
+        wanted += [table.c.attempts > 1] if self.again else []
         wanted += [self.due.condition()] if self.due is not None else []
         return wanted
 
@@ -184,6 +187,6 @@ def _letter(found: Row[Any]) -> StoredLetter:
     values = found._asdict()
     values["run"] = values.pop("run_id")
     values["open"] = values.pop("state") == "open"
-    for name in (*_LARGE, "history"):
+    for name in (*_LARGE, "history", "fields"):
         values[name] = loads(values.get(name))
     return StoredLetter(**values)

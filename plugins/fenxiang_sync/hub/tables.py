@@ -182,6 +182,7 @@ dead_letter = Table(
     Column("closed_as", Text, comment="delivered, unchanged, superseded, filtered, in_doubt, dismissed, expired"),
     Column("note", Text, comment="what the person said"),
     Column("config_hash", Text, nullable=False, server_default="", comment="of the declaration of its last try"),
+    Column("fields", Text, comment="JSON: the fields of the record that were asked for"),
     Column("history", Text, nullable=False, comment="JSON: the earlier tries, newest last"),
     Column("payload_bytes", BigInteger, nullable=False, comment="of the whole record"),
     Column("payload", Text, comment="JSON of the record as it was read; NULL where it is too large to keep"),

@@ -1,9 +1,8 @@
-"""Courier: claims rows, sends them in batches, settles the target's answers, and counts what became of each."""
+"""Courier: claims rows, sends them in batches, and settles the target's answers."""
 
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from itertools import islice
@@ -11,6 +10,7 @@ from typing import TypeVar
 
 from fenxiang_sync.errors import RefusedError, SetupError, TransientError
 from fenxiang_sync.hub import Decision, Hub, Settled
+from fenxiang_sync.hub.ledger import Claimant
 from fenxiang_sync.rows import Outcome, Row
 from fenxiang_sync.steps.run import Run
 from fenxiang_sync.targets.protocol import Answer, Delivery, Reach, Sender
@@ -36,6 +36,8 @@ class Courier:
     """Delivers the rows of one claimant, which is a run and its `segment`, to one open target.
 
     `bury` gets the rows that the target refused, before that is settled: a death in between must not lose them.
+    `told` gets each row's outcome, once that is stored. `doubtful`: the rows were in doubt, and those that the target
+    turns out not to have taken are in doubt again.
     """
 
     def __init__(
@@ -48,6 +50,8 @@ class Courier:
         clock: Callable[[], datetime],
         sender: Sender,
         bury: Callable[[Sequence[Settled]], None],
+        told: Callable[[Row, Outcome], None],
+        doubtful: bool = False,
     ) -> None:
         self._run = run
         self._name = run.pipeline.name
@@ -58,14 +62,17 @@ class Courier:
         self._clock = clock
         self._sender = sender
         self._bury = bury
-        self.counted: Counter[Outcome] = Counter()
+        self._told = told
+        self._doubtful = doubtful
 
     def deliver(self, group: Sequence[Row]) -> None:
         """Claim the rows, send what is to be sent, settle it; wait for rows that another claimant holds."""
         waited = 0.0
         while group:
             decided = list(zip(group, self._claim(group), strict=True))
-            self.counted.update(decision.outcome for _, decision in decided if decision.outcome)
+            for row, decision in decided:
+                if decision.outcome is not None:
+                    self._told(row, decision.outcome)
             lost = self.send(row for row, decision in decided if decision.claimed)
             group = [row for row, decision in decided if decision is Decision.BUSY] + lost
             if group:
@@ -110,9 +117,17 @@ class Courier:
     def _answers(self, batch: list[Row]) -> list[tuple[Row, Answer]]:
         try:
             return list(zip(batch, self._sender.send(batch), strict=True))
-        except (TransientError, RefusedError, SetupError):
-            self._marked(batch, upserts=True)  # the target took nothing: the rows are not on their way
+        except (TransientError, RefusedError, SetupError) as error:
+            self._not_taken(batch, str(error))
             raise
+
+    def _not_taken(self, rows: list[Row], reason: str) -> None:
+        """The target took nothing of these: they are not on their way."""
+        if self._doubtful:
+            holder = Claimant(run=self._run.id, segment=self._segment).holder
+            self._hub.doubts.give_back(self._name, rows, run=holder, reason=reason, now=self._clock())
+        else:
+            self._marked(rows, upserts=True)
 
     def _settle(self, answers: list[tuple[Row, Answer]]) -> None:
         """Store the answers; raises `TransientError` where rows are left that must be sent again."""
@@ -123,11 +138,12 @@ class Courier:
         lost = self._hub.settle(self._name, settled, run=self._run.id, segment=self._segment, now=self._clock())
         if lost:
             log.warning("%d of %d rows were taken over by another run before this one settled them", lost, len(settled))
-        self.counted.update(one.outcome for one in settled)
+        for one in settled:
+            self._told(one.row, one.outcome)
         again = [(row, answer) for row, answer in answers if answer.delivery is Delivery.AGAIN]
         if again:
-            self._marked([row for row, _ in again], upserts=True)
             _, why = again[0]
+            self._not_taken([row for row, _ in again], why.reason)
             raise TransientError(
                 f"{len(again)} of {len(answers)} rows of a batch must be sent again: {why.reason}",
                 code=why.code,

@@ -28,6 +28,7 @@ def rejected(run: Run, record: dict[str, Any], *, reason: str, field: str | None
         record_id=record[ID],
         modified_ms=record[STAMP],
         payload=record,
+        fields=run.pipeline.mapping.projection,
         config_hash=run.pipeline.config_hash,
     )
 
@@ -46,6 +47,7 @@ def refused(run: Run, settled: Settled, record: dict[str, Any] | None) -> DeadLe
         modified_ms=settled.row.modified_ms,
         payload=record,
         content=settled.row.content,
+        fields=run.pipeline.mapping.projection,
         config_hash=run.pipeline.config_hash,
     )
 

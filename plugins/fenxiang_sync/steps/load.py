@@ -98,9 +98,16 @@ class _Delivery:
         self._sender = sender
         self._watch = watch
         self._courier = Courier(
-            run, str(segment.index), hub=hub, reach=reach, clock=clock, sender=sender, bury=self._bury
+            run,
+            str(segment.index),
+            hub=hub,
+            reach=reach,
+            clock=clock,
+            sender=sender,
+            bury=self._bury,
+            told=self._count,
         )
-        self.counted: Counter[Outcome] = self._courier.counted
+        self.counted: Counter[Outcome] = Counter()
 
     def deliver(self) -> None:
         for group in groups(rows(self._folder), ROWS_A_CLAIM):
@@ -168,6 +175,9 @@ class _Delivery:
             before = self._folder.load("late") or {"late": 0, "late_ms": 0}
             largest = max(before["late_ms"], *(each.most_ms for each in late))
             self._folder.save("late", {"late": before["late"] + len(late), "late_ms": largest})
+
+    def _count(self, row: Row, outcome: Outcome) -> None:  # noqa: ARG002 - each row counts once
+        self.counted[outcome] += 1
 
     def _bury(self, settled: Sequence[Settled]) -> None:
         records = self._originals.find([one.row for one in settled])

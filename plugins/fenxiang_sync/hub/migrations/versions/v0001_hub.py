@@ -139,6 +139,7 @@ def _dead_letter() -> None:
             server_default="",
             comment="of the declaration of its last try",
         ),
+        sa.Column("fields", sa.Text, comment="JSON: the fields of the record that were asked for"),
         sa.Column("history", sa.Text, nullable=False, comment="JSON: the earlier tries, newest last"),
         sa.Column("payload_bytes", sa.BigInteger, nullable=False, comment="of the whole record"),
         sa.Column("payload", sa.Text, comment="JSON of the record as it was read; NULL where it is too large to keep"),
