@@ -6,7 +6,9 @@ One task in the target's pool; by hand, and on a schedule where the pipeline dec
 from __future__ import annotations
 
 import logging
-from datetime import timedelta
+from contextlib import closing, suppress
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 from airflow.sdk import DAG, Asset, CronTriggerTimetable
@@ -19,9 +21,11 @@ from fenxiang_sync.airflow.params import replay_params, replay_wanted
 from fenxiang_sync.airflow.pools import target_pool
 from fenxiang_sync.airflow.priority import RunPriority
 from fenxiang_sync.airflow.retries import retry_arguments
+from fenxiang_sync.airflow.terminal import cannot_tell
+from fenxiang_sync.errors import FenxiangSyncError
 from fenxiang_sync.pipeline import Pipeline
 from fenxiang_sync.steps import Run
-from fenxiang_sync.steps.mend import REPLAY, mend
+from fenxiang_sync.steps.mend import REPLAY, Wanted, mend
 
 log = logging.getLogger(__name__)
 
@@ -106,3 +110,27 @@ class ReplayOperator(PipelineOperator):
         for asset in self.outlets:
             context["outlet_events"][asset].extra = numbers
         return numbers
+
+
+def mend_by_hand(pipeline: Pipeline, wanted: Wanted) -> tuple[str, dict[str, Any]]:
+    """The same outside Airflow's tasks, for a command; returns the id of the run and its numbers.
+
+    What goes wrong ends the command with a sentence, and is in the hub as every run that failed.
+    """
+    started = datetime.now(UTC)
+    run_id = f"{REPLAY}.cli__{started.isoformat()}"
+    with closing(Deployment()) as deployment:
+        try:
+            run = Run(pipeline=pipeline, id=run_id, folder=deployment.stage.run(pipeline.name, run_id))
+            journal = ReplayJournal(deployment.hub, run, SimpleNamespace(start_date=started))
+        except FenxiangSyncError as error:
+            cannot_tell(str(error))
+        try:
+            journal.began(wanted.dry_run)
+            numbers = mend(run, wanted, hub=deployment.hub, reach=deployment.reach, clock=deployment.now)
+            journal.replayed(numbers)
+        except FenxiangSyncError as error:
+            with suppress(FenxiangSyncError):
+                journal.failed(REPLAY, error)
+            cannot_tell(f"{type(error).__name__}: {error}")
+    return run_id, numbers
