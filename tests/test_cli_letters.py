@@ -193,7 +193,7 @@ class TestDismiss:
         ids = refuse(crm)
         said = fenxiang("dismiss", "account", "--record", ids[0], "--reason", "a test account", "--dags", dags)
         assert said.exit_code == 0
-        assert said.stdout.startswith("account: 1 dead letters put aside by ")
+        assert said.stdout.startswith("account: 1 dead letter put aside by ")
         closed = documents(fenxiang("letters", "account", "--closed", "--json", "--dags", dags))
         assert {(each["record_id"], each["closed_as"], each["note"]) for each in closed if not each["open"]} == {
             (ids[0], "dismissed", "a test account")
@@ -226,9 +226,9 @@ class TestDoubt:
         self, crm: Bench, dags: Path, doubtful: list[str]
     ) -> None:
         said = fenxiang("doubt", "account", "--accept", "--record", doubtful[0], "--dags", dags)
-        assert (said.exit_code, said.stdout) == (0, "account: 1 rows in doubt; 1 accepted\n")
+        assert (said.exit_code, said.stdout) == (0, "account: 1 row in doubt; 1 accepted\n")
         said = fenxiang("doubt", "account", "--resend", "--all", "--dags", dags)
-        assert (said.exit_code, said.stdout) == (0, "account: 1 rows in doubt; 1 sent again\n")
+        assert (said.exit_code, said.stdout) == (0, "account: 1 row in doubt; 1 sent again\n")
         assert [row["id"] for row in crm.simulator.targets.write.rows].count(doubtful[1]) == 2
         assert fenxiang("doubt", "account", "--dags", dags).exit_code == 0
 

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 import typer
 
-from fenxiang_sync.airflow.terminal import Dags, Json, Name, cannot_tell, declared, moment, opened_hub
+from fenxiang_sync.airflow.terminal import Dags, Json, Name, cannot_tell, counted, declared, moment, opened_hub
 
 if TYPE_CHECKING:
     from fenxiang_sync.hub import Doubt
@@ -107,7 +107,7 @@ def _told(pipeline: str, run_id: str, numbers: Mapping[str, Any]) -> Iterator[st
     words = {"accepted": "accepted", "resent": "sent again", "refused": "refused", "left_in_doubt": "in doubt still"}
     ends = ", ".join(f"{numbers[end]:,} {said}" for end, said in words.items() if numbers[end])
     would = "would be: " if numbers["dry_run"] else ""
-    yield f"{pipeline}: {numbers['doubtful']:,} rows in doubt; {would}{ends}"
+    yield f"{pipeline}: {counted(numbers['doubtful'], 'row')} in doubt; {would}{ends}"
     if numbers["refused"]:
         yield f"  they are dead letters: fenxiang letters {pipeline} --run '{run_id}'"
     if numbers["left_in_doubt"]:

@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 
 import typer
 
-from fenxiang_sync.airflow.terminal import Dags, Json, Name, One, cannot_tell, declared, moment, opened_hub
+from fenxiang_sync.airflow.terminal import Dags, Json, Name, One, cannot_tell, counted, declared, moment, opened_hub
 
 if TYPE_CHECKING:
     from fenxiang_sync.hub import Selection, StoredLetter
@@ -122,7 +122,7 @@ def dismiss(
     with opened_hub() as hub:
         by = getpass.getuser()
         done = hub.letters.close(pipeline, wanted, by=by, closed_as=DISMISSED, note=reason, now=datetime.now(UTC))
-    typer.echo(f"{pipeline}: {done} dead letters put aside by {by}" if done else _none_meant(pipeline))
+    typer.echo(f"{pipeline}: {counted(done, 'dead letter')} put aside by {by}" if done else _none_meant(pipeline))
     raise typer.Exit(0 if done else 1)
 
 
@@ -160,7 +160,7 @@ def _none_meant(pipeline: str) -> str:
 
 def _lines(pipeline: Pipeline, shown: Sequence[StoredLetter], opened: int, left: int) -> Iterator[str]:
     name, zone = pipeline.name, ZoneInfo(pipeline.timezone)
-    yield f"{name}: {opened} open dead letter{'' if opened == 1 else 's'}" + (f" ({zone})" if shown else "")
+    yield f"{name}: {counted(opened, 'open dead letter')}" + (f" ({zone})" if shown else "")
     if not shown:
         return
     width = max(len(str(each.id)) for each in shown)
@@ -184,7 +184,7 @@ def _record(each: StoredLetter) -> str:
 
 
 def _tries(each: StoredLetter) -> str:
-    return "1 try" if each.attempts == 1 else f"{each.attempts} tries"
+    return counted(each.attempts, "try", "tries")
 
 
 def _state(each: StoredLetter) -> str:
@@ -242,7 +242,7 @@ def _told(pipeline: str, run_id: str, numbers: Mapping[str, Any]) -> Iterator[st
     }  # fmt: skip
     ends = ", ".join(f"{numbers[end]:,} {said}" for end, said in words.items() if numbers[end])
     would = "would be: " if numbers["dry_run"] else ""
-    yield f"{pipeline}: {numbers['letters']:,} dead letters; {would}{ends}"
+    yield f"{pipeline}: {counted(numbers['letters'], 'dead letter')}; {would}{ends}"
     if numbers["dead_letters"] and not numbers["dry_run"]:
         yield f"  why: fenxiang letters {pipeline} --run '{run_id}'"
     if numbers["in_doubt"]:

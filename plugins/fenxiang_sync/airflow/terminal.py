@@ -73,3 +73,14 @@ def moment(at: datetime) -> str:
     ('2026-11-22 08:05', '2026-11-22 08:05:01')
     """
     return f"{at:%Y-%m-%d %H:%M:%S}" if at.second or at.microsecond else f"{at:%Y-%m-%d %H:%M}"
+
+
+def counted(number: int, one: str, more: str = "") -> str:
+    """So many of something, as people say it.
+
+    >>> counted(3, "try", "tries")
+    '3 tries'
+    >>> counted(1, "row"), counted(2_000, "row")
+    ('1 row', '2,000 rows')
+    """
+    return f"{number:,} {one if number == 1 else more or one + 's'}"
