@@ -216,6 +216,19 @@ def test_a_letter_whose_record_was_too_large_to_keep_stays_and_is_counted(crm: B
     assert [letter.attempts for letter in letters(crm)] == [1]
 
 
+def test_the_newest_version_that_was_too_large_is_not_taken_for_history(crm: Bench) -> None:
+    account = refused(crm)
+    old = letters(crm)[0]
+    newer = (old.modified_ms or 0) + 1
+    large = {**old.payload, "last_modified_time": newer, "text": "x" * PAYLOAD_BYTES}
+    unfit = replace_letter(old, stage="transform", row_id="", error="RecordError", modified_ms=newer, payload=large)
+    crm.hub.bury([unfit], now=crm.now())
+    crm.hub.see("account", [Seen(str(old.record_id), newer)], run="r", now=crm.now())
+    numbers = replayed(crm, account, records=[str(old.record_id)])
+    assert numbers == {"letters": 2, "superseded": 1, "unreadable": 1, "open_letters": RECORDS}
+    assert arrived(crm) == []
+
+
 def test_a_replay_that_was_cut_off_goes_on_behind_what_it_did(crm: Bench) -> None:
     account = refused(crm)
     crm.simulator.targets.faults.inject(None, None, None, Fault.UNAVAILABLE, on="write")
@@ -282,8 +295,9 @@ def test_letters_that_nobody_tried_for_long_expire_and_closed_ones_are_deleted_s
     crm.later(timedelta(days=29).total_seconds())
     assert replayed(crm, account, run="none") == {"open_letters": RECORDS}
     crm.later(timedelta(days=2).total_seconds())
-    assert replayed(crm, account, run="none") == {"expired": RECORDS}
+    assert replayed(crm, account, "replay.1", run="none") == {"expired": RECORDS}
     assert {letter.closed_as for letter in letters(crm, closed=True)} == {"expired"}
+    assert replayed(crm, account, "replay.1", run="none") == {}, "what a run has let expire it did not replay"
     crm.later(timedelta(days=91).total_seconds())
     assert replayed(crm, account) == {"forgotten": RECORDS}
     assert letters(crm, closed=True) == []

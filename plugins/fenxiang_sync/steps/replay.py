@@ -66,7 +66,8 @@ def replay(
     if not dry_run:  # what an earlier try of this run has done counts, too
         counted = Counter(hub.letters.closed_by(name, run.id)) + Counter({UNREADABLE: counted[UNREADABLE]})
         counted[AGAIN] = hub.letters.count(name, Selection(run=run.id, again=True))
-    return {"letters": counted.total(), **{end: counted[end] for end in ENDS}}
+    numbers = {end: counted[end] for end in ENDS}
+    return {"letters": sum(numbers.values()), **numbers}
 
 
 class _Replay:
@@ -80,6 +81,7 @@ class _Replay:
         self._letters: dict[str, list[StoredLetter]] = {}
         self._entries: Mapping[str, Entry] = {}
         self._records: dict[str, dict[str, Any]] = {}
+        self._unfit: dict[int, DeadLetter] = {}
         self._failed: set[int] = set()
         self._outcomes: dict[str, dict[str, Outcome]] = {}
 
@@ -98,9 +100,11 @@ class _Replay:
     def replay(self, group: Sequence[StoredLetter]) -> Counter[str]:
         """What became of each of the letters."""
         self._letters, self._records, self._failed, self._outcomes = _by_record(group), {}, set(), defaultdict(dict)
+        self._unfit = {}
         self._entries = self._hub.listed(self._name).entries(list(self._letters))
         ends: dict[int, str] = {}
         rows = [row for record_id, letters in self._letters.items() for row in self._rows(record_id, letters, ends)]
+        self._retry(self._unfit)
         self._deliver(rows)
         for letter in group:
             if letter.id not in ends:
@@ -109,13 +113,14 @@ class _Replay:
         return Counter(ends.values())
 
     def _rows(self, record_id: str, letters: Sequence[StoredLetter], ends: dict[int, str]) -> list[Row]:
-        """The rows of one record, from the newest version that was kept; where there are none, `ends` says why."""
-        newest = max(letters, key=lambda each: (each.payload is not None, each.modified_ms or 0))
-        if newest.payload is None:
-            ends.update((each.id, UNREADABLE) for each in letters)
-            return []
+        """The rows of one record, from its newest version; where there are none, `ends` says why."""
+        newest = max(letters, key=lambda each: (each.modified_ms or 0, each.payload is not None))
         if self._is_history(newest):
             ends.update((each.id, SUPERSEDED) for each in letters)
+            return []
+        if newest.payload is None:
+            last = newest.modified_ms
+            ends.update((each.id, UNREADABLE if each.modified_ms == last else SUPERSEDED) for each in letters)
             return []
         lacking = _lacking(self._run, newest)
         if lacking:
@@ -133,11 +138,12 @@ class _Replay:
     def _is_history(self, letter: StoredLetter) -> bool:
         """Whether a newer version of the record has an outcome, or the record is gone."""
         entry = self._entries.get(str(letter.record_id))
-        if entry is None:
+        if entry is None or letter.modified_ms is None:
             return False
-        voided = is_voided(letter.payload.get("life_status"), letter.payload.get("is_deleted"))
+        record = letter.payload or {}
+        voided = is_voided(record.get("life_status"), record.get("is_deleted"))
         gone = (Presence.LEFT, Presence.VANISHED) if voided else (Presence.LEFT, Presence.VANISHED, Presence.VOIDED)
-        return entry.modified_ms > (letter.modified_ms or 0) or entry.presence in gone
+        return entry.modified_ms > letter.modified_ms or entry.presence in gone
 
     def _rejected(self, letter: StoredLetter, *, reason: str, field: str | None, value: Any = None) -> DeadLetter:
         made = rejected(self._run, letter.payload, reason=reason, field=field, value=value)
@@ -147,7 +153,7 @@ class _Replay:
         """The record fits no row: one of its letters goes on, the others are in it."""
         goes_on = next((each for each in letters if each.stage == TRANSFORM), letters[0])
         ends.update((each.id, AGAIN if each is goes_on else SUPERSEDED) for each in letters)
-        self._retry({goes_on.id: tried})
+        self._unfit[goes_on.id] = tried
 
     def _deliver(self, rows: Iterable[Row]) -> None:
         for group in groups(rows, ROWS_A_CLAIM):
