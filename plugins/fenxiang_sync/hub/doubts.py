@@ -15,7 +15,20 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, TextClause, Update, and_, bindparam, func, or_, select, text, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    TextClause,
+    Update,
+    and_,
+    bindparam,
+    func,
+    literal,
+    or_,
+    select,
+    text,
+    update,
+)
 from sqlalchemy import Row as Found
 
 from fenxiang_sync.hub.bulk import batches
@@ -138,7 +151,7 @@ class Doubts:
             "reason": clean(reason, 1_000),
             "claim_run": None,
             "claim_until": None,
-            "in_flight_at": func.coalesce(record.c.in_flight_at, now),
+            "in_flight_at": func.coalesce(record.c.in_flight_at, literal(now, record.c.in_flight_at.type)),
             "claim_content": bindparam("said"),
         }
         mine = _of(pipeline).where(record.c.claim_run == run, record.c.claim_until.is_not(None))
