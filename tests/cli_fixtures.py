@@ -1,17 +1,22 @@
-"""The command `fenxiang` in this process, for tests of what it says."""
+"""The command `fenxiang` in this process."""
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 
+import pytest
 from typer.testing import CliRunner
 
 from fenxiang_sync.airflow.cli import app
 
-_LOGGED = re.compile(r"\d{4}-\d\d-\d\dT\S+Z \[")
+
+@pytest.fixture
+def quiet_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command sets these for its process; here they are put back."""
+    monkeypatch.setenv("AIRFLOW__LOGGING__LOGGING_LEVEL", "INFO")
+    monkeypatch.setenv("AIRFLOW__CORE__DAGBAG_IMPORT_ERROR_TRACEBACK_DEPTH", "2")
+    monkeypatch.setenv("COLUMNS", "200")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,20 +27,10 @@ class Said:
 
 
 def fenxiang(*arguments: object) -> Said:
-    """What the command says. Airflow's logging was set up long ago: its lines are left out."""
-    before = dict(os.environ)
-    try:
-        done = CliRunner().invoke(app, [str(each) for each in arguments])
-    finally:
-        _put_back(before)
-    if done.exception is not None and not isinstance(done.exception, SystemExit):
-        raise done.exception
+    """The command in this process, where Airflow's logging was set up long ago: its lines are left out."""
+    done = CliRunner().invoke(app, [str(each) for each in arguments])
     lines = done.stdout.splitlines(keepends=True)
     return Said(done.exit_code, "".join(line for line in lines if not _LOGGED.match(line)), done.stderr)
 
 
-def _put_back(before: Mapping[str, str]) -> None:
-    """The command sets how Airflow logs, for its process."""
-    for name in os.environ.keys() - before.keys():
-        del os.environ[name]
-    os.environ.update(before)
+_LOGGED = re.compile(r"\d{4}-\d\d-\d\dT\S+Z \[")

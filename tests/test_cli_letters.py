@@ -12,8 +12,10 @@ from fenxiang_simulator.target_knobs import Fault
 from fenxiang_sync import Field, Pipeline, WriteApi
 from fenxiang_sync.hub import DeadLetter
 from tests.airflow_fixtures import ConnectionSetter
-from tests.cli_fixtures import Said, fenxiang
+from tests.cli_fixtures import Said, fenxiang, quiet_settings  # noqa: F401 - a fixture
 from tests.steps_fixtures import Bench, bench, pipeline
+
+pytestmark = pytest.mark.usefixtures("quiet_settings")
 
 NAME = "AccountObj"
 RECORDS = 3

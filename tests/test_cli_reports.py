@@ -20,8 +20,10 @@ from fenxiang_sync.hub.late import LateArrival
 from fenxiang_sync.source.metering import _SHANGHAI
 from fenxiang_sync.window import Window, to_ms
 from tests.airflow_fixtures import ConnectionSetter
-from tests.cli_fixtures import fenxiang
+from tests.cli_fixtures import fenxiang, quiet_settings  # noqa: F401 - a fixture
 from tests.steps_fixtures import Bench, at, bench, pipeline, scheduled
+
+pytestmark = pytest.mark.usefixtures("quiet_settings")
 
 DAG_FILE = """
 from datetime import UTC, datetime, timedelta

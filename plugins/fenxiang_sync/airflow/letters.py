@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import getpass
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any
@@ -30,6 +31,7 @@ ByRecord = Annotated[
 Every = Annotated[bool, typer.Option("--all", help="All open letters of the pipeline.")]
 
 _REASON = 100
+_SHOWN = 50
 
 
 def letters(
@@ -39,25 +41,23 @@ def letters(
     error: ByError = None,
     record: ByRecord = None,
     closed: Annotated[bool, typer.Option("--closed", help="The closed ones as well.")] = False,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="How many are shown, oldest first.")] = 50,
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=1, help="How many of each are shown, oldest first: 50; as JSON all.")
+    ] = None,
     dags: Dags = None,
     as_json: Json = False,
 ) -> None:
     """Show the dead letters, by pipeline or one by one; exit code 1 if one is open."""
     meant = declared(dags, pipeline)
     wanted = _selection(run, stage, error, record, closed=closed)
-    documents: list[dict[str, Any]] = []
     with opened_hub() as hub:
-        found = {each.name: hub.letters.count(each.name, _open(wanted)) for each in meant}
-        for each in meant:
-            shown = list(islice(hub.letters.find(each.name, wanted, whole=False), limit))
-            documents += [_document(letter) for letter in shown]
-            if as_json:
-                continue
+        found = {each.name: hub.letters.count(each.name, replace(wanted, closed=False)) for each in meant}
+        if as_json:
+            _write_json(letter for each in meant for letter in islice(hub.letters.find(each.name, wanted), limit))
+        for each in () if as_json else meant:
+            shown = list(islice(hub.letters.find(each.name, wanted), limit or _SHOWN))
             left = hub.letters.count(each.name, wanted) - len(shown)
             typer.echo("\n".join(_lines(each, shown, found[each.name], left)))
-    if as_json:
-        typer.echo(json.dumps(documents, ensure_ascii=False, indent=1))
     raise typer.Exit(1 if any(found.values()) else 0)
 
 
@@ -135,10 +135,13 @@ def _selection(
     return Selection(run=run, stage=stage, error=error, records=record or None, closed=closed)
 
 
-def _open(wanted: Selection) -> Selection:
-    from dataclasses import replace
-
-    return replace(wanted, closed=False)
+def _write_json(found: Iterable[StoredLetter]) -> None:
+    """One list, an entry a line, written while it is read: there may be very many."""
+    separator = "["
+    for each in found:
+        typer.echo(separator + json.dumps(_document(each), ensure_ascii=False))
+        separator = ","
+    typer.echo("]" if separator == "," else "[]")
 
 
 def _must_be_a_stage(stage: str | None) -> None:
@@ -214,9 +217,9 @@ def _whole(found: StoredLetter) -> Iterator[str]:
     if found.content is not None:
         yield f"  row      {_said(found.content)}"
     if found.payload is not None:
-        yield f"  record   {_said(found.payload)}"
+        yield f"  read     {_said(found.payload)}"
     elif found.open:
-        yield f"  record   not kept ({found.payload_bytes:,} bytes), so it cannot be replayed; read its time again:"
+        yield f"  read     not kept ({found.payload_bytes:,} bytes), so it cannot be replayed; read its time again:"
         yield f"           {_reading(found)}"
     if found.open and found.payload is not None:
         yield f"  again    fenxiang replay {found.pipeline} --record {found.record_id}"

@@ -55,7 +55,7 @@ class Letters:
         with self._database.writing(f"records of {pipeline}") as connection:
             _retry(connection, pipeline, tried, to_ms(now))
 
-    def find(self, pipeline: str, wanted: Selection, *, whole: bool) -> Iterator[StoredLetter]:
+    def find(self, pipeline: str, wanted: Selection, *, whole: bool = False) -> Iterator[StoredLetter]:
         """Letters, oldest first, read page by page; `whole` with their records and rows."""
         return chain.from_iterable(self.groups(pipeline, wanted, whole=whole))
 
