@@ -237,3 +237,19 @@ def test_a_letter_that_is_closed_before_its_group_is_read_is_left_out(hub: Hub) 
     rest = [one.record_id for group in groups for one in group]
     assert len(first) + len(rest) == 9
     assert "09" not in rest
+
+
+def test_a_letter_that_was_written_to_since_it_was_read_is_not_closed(hub: Hub) -> None:
+    hub.bury([letter(modified_ms=5), letter("source-B", modified_ms=5)], NOW)
+    read = opened(hub)
+    hub.bury([letter(modified_ms=6, run="run-2")], NOW + timedelta(seconds=1))
+    hub.letters.close_seen("stock", read, by="replay-1", closed_as="filtered", now=NOW)
+    assert [(one.record_id, one.modified_ms) for one in opened(hub)] == [("source-A", 6)]
+
+
+def test_a_try_of_an_older_version_does_not_replace_the_letter_of_a_newer_one(hub: Hub) -> None:
+    hub.bury([letter(modified_ms=6, run="run-2", payload={"version": 2})], NOW)
+    (newer,) = opened(hub)
+    retried(hub, newer.id, modified_ms=5, payload={"version": 1})
+    hub.bury([letter(modified_ms=5, run="run-3", payload={"version": 1})], NOW)
+    assert opened(hub) == [newer]

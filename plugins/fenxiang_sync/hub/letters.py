@@ -84,6 +84,20 @@ class Letters:
         with self._database.writing(f"records of {pipeline}") as connection:
             return connection.execute(update(dead_letter).where(*mine).values(**closing)).rowcount
 
+    def close_seen(
+        self, pipeline: str, seen: Sequence[StoredLetter], *, by: str, closed_as: str, now: datetime
+    ) -> None:
+        """Close letters that were read, but for those that another run has written to since."""
+        statement = update(dead_letter).where(
+            dead_letter.c.id == bindparam("letter"),
+            dead_letter.c.state == "open",
+            dead_letter.c.updated_at == bindparam("seen_at"),
+        )
+        read = [{"letter": each.id, "seen_at": each.updated_at} for each in seen]
+        with self._database.writing(f"records of {pipeline}") as connection:
+            if read:
+                connection.execute(statement.values(**_closing(by, closed_as, to_ms(now))), read)
+
     def expire(self, pipeline: str, *, before: datetime, by: str, now: datetime) -> int:
         """Close the letters that nobody has tried since `before`; how many there were."""
         old = (dead_letter.c.pipeline == pipeline, dead_letter.c.state == "open", dead_letter.c.updated_at < before)
@@ -162,10 +176,8 @@ def _bury(connection: Connection, pipeline: str, letters: Sequence[DeadLetter], 
 
 def _retry(connection: Connection, pipeline: str, tried: Mapping[int, DeadLetter], now_ms: int) -> None:
     columns = (dead_letter.c[name] for name in _LAST_TRY if name != "updated_at")
-    asked = select(
-        *columns, type_coerce(dead_letter.c.updated_at, BigInteger).label("updated_at")
-    )  # as a LookUp has it
-    asked = asked.where(dead_letter.c.id.in_(list(tried)), dead_letter.c.state == "open")
+    at = type_coerce(dead_letter.c.updated_at, BigInteger).label("updated_at")  # a number, as a LookUp has it
+    asked = select(*columns, at).where(dead_letter.c.id.in_(list(tried)), dead_letter.c.state == "open")
     mine = {found.id: found for found in connection.execute(asked)}
     others = {
         (found.record_id, found.row_id, found.stage): found
@@ -182,7 +194,10 @@ def _retry(connection: Connection, pipeline: str, tried: Mapping[int, DeadLetter
 
 
 def _tried_again(connection: Connection, tried: Sequence[tuple[Any, DeadLetter]], now_ms: int) -> None:
-    """Write the last try of each letter over the one before, which becomes history."""
+    """Write the last try of each letter over the one before, which becomes history. A newer version's stays."""
+    tried = [
+        (was, letter) for was, letter in tried if (letter.modified_ms or was.modified_ms or 0) >= (was.modified_ms or 0)
+    ]
     for keeps in (False, True):  # a try that does not know the record keeps that of the same version
         again = [_again(letter, was, now_ms, keeps=keeps) for was, letter in tried if _keeps(letter, was) is keeps]
         if again:

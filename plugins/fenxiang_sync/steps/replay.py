@@ -188,17 +188,19 @@ class _Replay:
         return next((closed_as for outcome, closed_as in _CLOSED_AS.items() if outcome in own), SUPERSEDED)
 
     def _conclude(self, group: Sequence[StoredLetter], ends: dict[int, str]) -> None:
-        """Close what the ledger has not closed already; raises `UnverifiedError` where a letter was not dealt with."""
+        """Close what the ledger has not closed already; raises `UnverifiedError` where a letter was not dealt with.
+
+        A letter that another run has written to meanwhile is that run's: it may be of a newer version.
+        """
         for end in ENDS:
-            ids = [letter for letter, its in ends.items() if its == end]
-            if ids and end not in (AGAIN, UNREADABLE):
-                self._hub.letters.close(
-                    self._name, Selection(ids=ids), by=self._run.id, closed_as=end, now=self._clock()
-                )
-        untried = Selection(ids=[each.id for each in group if ends[each.id] != UNREADABLE], besides=self._run.id)
-        left = self._hub.letters.count(self._name, untried)
+            if end not in (AGAIN, UNREADABLE):
+                ended = [letter for letter in group if ends[letter.id] == end]
+                self._hub.letters.close_seen(self._name, ended, by=self._run.id, closed_as=end, now=self._clock())
+        read = {letter.id: letter.updated_at for letter in group if ends[letter.id] != UNREADABLE}
+        untried = self._hub.letters.find(self._name, Selection(ids=list(read), besides=self._run.id))
+        left = [letter.id for letter in untried if letter.updated_at == read[letter.id]]
         if left:
-            raise UnverifiedError(f"{left} of {len(group)} dead letters are open as before, though they were replayed")
+            raise UnverifiedError(f"{len(left)} dead letters (the first is {left[0]}) are open as before their replay")
 
 
 class _Preview(_Replay):
