@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from fenxiang_sync.airflow import reports
+from fenxiang_sync.airflow import reports, terminal
 from fenxiang_sync.airflow.params import asked
 from fenxiang_sync.coverage import Coverage
 from fenxiang_sync.hub import Certificate, DayCalls, Hub
@@ -58,7 +58,7 @@ def certify(hub: Hub, since: datetime, until: datetime, name: str = "account") -
 
 
 def test_the_examples_in_the_docstrings_are_true() -> None:
-    assert doctest.testmod(reports).failed == 0
+    assert doctest.testmod(reports).failed == doctest.testmod(terminal).failed == 0
 
 
 class TestGaps:

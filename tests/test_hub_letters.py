@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from fenxiang_sync.hub import DeadLetter, Hub, Settled, StoredLetter
+from fenxiang_sync.hub import DeadLetter, Hub, Ladder, Selection, Settled, StoredLetter
 from fenxiang_sync.hub.letters import HISTORY, PAYLOAD_BYTES, VALUE_CHARACTERS
 from fenxiang_sync.rows import IdCheck, Outcome, Row
+from fenxiang_sync.window import to_ms
 from tests.hub_fixtures import DRIVERS, NOW, empty_database, row
 
 
@@ -165,3 +166,110 @@ def test_the_open_letters_are_told_in_groups_with_the_newest_of_each(hub: Hub) -
     [newest] = refused.newest
     assert (newest.record_id, newest.row_id, newest.reason) == ("other", "other-1", "no")
     assert hub.letter_groups("nobody") == []
+
+
+def retried(hub: Hub, number: int, **given: Any) -> None:
+    hub.letters.retry("stock", {number: letter(**{"run": "replay-1", **given})}, NOW + timedelta(hours=1))
+
+
+def test_a_retried_letter_goes_on_in_another_stage_with_its_history(hub: Hub) -> None:
+    hub.bury([letter(stage="transform", error="RecordError", payload={"a": 1})], NOW)
+    (first,) = opened(hub)
+    retried(hub, first.id, row_id="A", payload={"a": 1})
+    (again,) = opened(hub)
+    assert (again.id, again.stage, again.row_id, again.attempts) == (first.id, "load", "A", 2)
+    assert [(one["stage"], one["error"], one["at"]) for one in again.history] == [
+        ("transform", "RecordError", to_ms(NOW))
+    ]
+
+
+def test_a_retried_letter_whose_place_is_taken_is_superseded_by_the_one_that_is_there(hub: Hub) -> None:
+    hub.bury([letter(stage="transform"), letter(row_id="A")], NOW)
+    first, second = opened(hub)
+    retried(hub, first.id, row_id="A")
+    (left,) = opened(hub)
+    assert (left.id, left.attempts) == (second.id, 2)
+    (closed,) = [one for one in opened(hub, open_only=False) if not one.open]
+    assert (closed.id, closed.closed_as, closed.closed_by) == (first.id, "superseded", "replay-1")
+
+
+def test_a_try_of_a_letter_that_was_closed_meanwhile_is_not_lost(hub: Hub) -> None:
+    hub.bury([letter()], NOW)
+    (first,) = opened(hub)
+    deliver(hub, row("A"))
+    retried(hub, first.id)
+    (new,) = opened(hub)
+    assert new.id != first.id
+    assert (new.attempts, new.run) == (1, "replay-1")
+
+
+def test_a_try_that_does_not_know_the_record_keeps_that_of_the_same_version_alone(hub: Hub) -> None:
+    hub.bury([letter(payload={"a": 1}, modified_ms=5), letter("source-B", payload={"b": 1}, modified_ms=5)], NOW)
+    hub.bury([letter(modified_ms=5), letter("source-B", modified_ms=6)], NOW)
+    assert [one.payload for one in opened(hub)] == [{"a": 1}, None]
+
+
+def test_letters_are_due_by_the_ladder_or_by_a_changed_declaration(hub: Hub) -> None:
+    same, kept = {"config_hash": "today"}, {"payload": {"a": 1}}
+    hub.bury([letter("once", **same, **kept), letter("twice", **same, **kept)], NOW)
+    hub.bury([letter("twice", **same, **kept), letter("lost", **same), letter("old", config_hash="old", **kept)], NOW)
+    hub.bury([letter("unfit", stage="transform", **same, **kept)], NOW)
+
+    def due(seconds: int) -> set[str | None]:
+        steps = (timedelta(seconds=20), timedelta(seconds=300))
+        ladder = Ladder(steps=steps, config_hash="today", now=NOW + timedelta(seconds=seconds))
+        return {one.record_id for one in hub.letters.find("stock", Selection(due=ladder), whole=False)}
+
+    assert due(19) == {"old"}
+    assert due(20) == {"old", "once"}
+    assert due(300) == {"old", "once", "twice"}
+
+
+def test_old_letters_expire_and_closed_ones_are_forgotten(hub: Hub) -> None:
+    hub.bury([letter(), letter("source-B")], NOW)
+    later = NOW + timedelta(days=1)
+    hub.bury([letter("source-B")], later)
+    assert hub.letters.expire("stock", before=later, by="run-2", now=later) == 1
+    assert [(one.record_id, one.closed_as) for one in opened(hub, open_only=False)] == [
+        ("source-A", "expired"),
+        ("source-B", None),
+    ]
+    assert hub.letters.forget("stock", before=later) == 0
+    assert hub.letters.forget("stock", before=later + timedelta(seconds=1)) == 1
+    assert [one.record_id for one in opened(hub, open_only=False)] == ["source-B"]
+    assert hub.letters.closed_by("stock", "run-2") == {}
+
+
+def test_large_records_are_read_in_portions_and_none_is_left_out(hub: Hub) -> None:
+    large = {"text": "x" * (PAYLOAD_BYTES - 100)}
+    hub.bury([letter(f"{number:02}", payload=large) for number in range(20)], NOW)
+    found = list(hub.letters.groups("stock", Selection()))
+    assert max(len(group) for group in found) <= 8
+    assert [one.record_id for group in found for one in group] == [f"{number:02}" for number in range(20)]
+
+
+def test_a_letter_that_is_closed_before_its_group_is_read_is_left_out(hub: Hub) -> None:
+    large = {"text": "x" * (PAYLOAD_BYTES - 100)}
+    hub.bury([letter(f"{number:02}", payload=large) for number in range(10)], NOW)
+    groups = hub.letters.groups("stock", Selection())
+    first = next(groups)
+    hub.close_letters("stock", ["09"], by="someone", now=NOW)
+    rest = [one.record_id for group in groups for one in group]
+    assert len(first) + len(rest) == 9
+    assert "09" not in rest
+
+
+def test_a_letter_that_was_written_to_since_it_was_read_is_not_closed(hub: Hub) -> None:
+    hub.bury([letter(modified_ms=5), letter("source-B", modified_ms=5)], NOW)
+    read = opened(hub)
+    hub.bury([letter(modified_ms=6, run="run-2")], NOW + timedelta(seconds=1))
+    hub.letters.close_seen("stock", read, by="replay-1", closed_as="filtered", now=NOW)
+    assert [(one.record_id, one.modified_ms) for one in opened(hub)] == [("source-A", 6)]
+
+
+def test_a_try_of_an_older_version_does_not_replace_the_letter_of_a_newer_one(hub: Hub) -> None:
+    hub.bury([letter(modified_ms=6, run="run-2", payload={"version": 2})], NOW)
+    (newer,) = opened(hub)
+    retried(hub, newer.id, modified_ms=5, payload={"version": 1})
+    hub.bury([letter(modified_ms=5, run="run-3", payload={"version": 1})], NOW)
+    assert opened(hub) == [newer]

@@ -84,7 +84,9 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, DAG]:
 
 class TestItsDag:
     def test_airflow_finds_it_in_the_file_of_the_pipeline(self, found: dict[str, DAG]) -> None:
-        assert set(found) == {"account", "account.lookback-2d", "account.lookback-36h", "account.reconcile"}
+        assert set(found) == {
+            "account", "account.lookback-2d", "account.lookback-36h", "account.reconcile", "account.replay",
+        }  # fmt: skip
 
     def test_it_has_the_same_graph_a_schedule_of_its_own_and_no_params_of_a_window(self, found: dict[str, DAG]) -> None:
         dag = found["account.lookback-2d"]

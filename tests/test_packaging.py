@@ -100,6 +100,7 @@ NAMES = ("account", "inventory_report", "warehouse")
 SHIPPED = {
     **dict.fromkeys(NAMES, "WindowTimetable"),
     **{f"{name}.reconcile": "CronTriggerTimetable" for name in NAMES},
+    **{f"{name}.replay": "NullTimetable" for name in NAMES},
 }
 
 

@@ -205,7 +205,7 @@ def test_refused_rows_are_dead_letters_and_the_others_arrive(loading: Loading) -
     assert loading.times() == Counter(row.id for place, row in enumerate(batch) if place not in (1, 5))
     letters = list(loading.hub.dead_letters("loading"))
     assert {letter.row_id for letter in letters} == {batch[1].id, batch[5].id}
-    assert all(letter.payload["_id"] == letter.row_id and letter.reason for letter in letters)
+    assert all(letter.content["_id"] == letter.row_id and letter.reason for letter in letters)
 
 
 # A process that dies

@@ -34,7 +34,7 @@ from fenxiang_sync import (
 from fenxiang_sync.errors import FenxiangSyncError
 from fenxiang_sync.hub import Hub, Status
 from fenxiang_sync.steps import Asked, Kind, Plan, Run, Segment
-from fenxiang_sync.steps.load import LEASE_S
+from fenxiang_sync.steps.courier import LEASE_S
 from fenxiang_sync.steps.reconcile import Wanted
 from fenxiang_sync.steps.verify import Report, clean
 from fenxiang_sync.window import Window, from_ms, gaps, to_ms

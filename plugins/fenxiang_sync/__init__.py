@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         value_map,
         wrapped,
     )
+    from fenxiang_sync.letters import QEASY_LADDER, DeadLetters
     from fenxiang_sync.lookback import Lookback
     from fenxiang_sync.mapping import Constant, Field
     from fenxiang_sync.pipeline import Pipeline, Source
@@ -39,9 +40,11 @@ if TYPE_CHECKING:
     from fenxiang_sync.targets.write import WriteApi
 
 __all__ = [
+    "QEASY_LADDER",
     "Bounds",
     "Condition",
     "Constant",
+    "DeadLetters",
     "DeletePolicy",
     "Field",
     "Filter",
@@ -92,6 +95,7 @@ _HOMES = {
     "Bounds": "fenxiang_sync.source",
     "Condition": "fenxiang_sync.condition",
     "Constant": "fenxiang_sync.mapping",
+    "DeadLetters": "fenxiang_sync.letters",
     "DeletePolicy": "fenxiang_sync.rows",
     "Field": "fenxiang_sync.mapping",
     "Filter": "fenxiang_sync.source",
@@ -102,6 +106,7 @@ _HOMES = {
     "Lookback": "fenxiang_sync.lookback",
     "Operator": "fenxiang_sync.source",
     "Pipeline": "fenxiang_sync.pipeline",
+    "QEASY_LADDER": "fenxiang_sync.letters",
     "QeasyStore": "fenxiang_sync.targets.qeasy",
     "Rate": "fenxiang_sync.targets.pace",
     "Reconcile": "fenxiang_sync.reconcile",

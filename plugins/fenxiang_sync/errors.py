@@ -7,6 +7,7 @@
     ├── SetupError           a connection, pool or setting fail now; a person mends the set-up
     │   └── ParamError       a param of a manual run       fail now, before any call
     ├── QuestionError        a person must say yes     fail now, with nothing done; a person answers
+    ├── DeadLettersError     too many dead letters         fail now, all else delivered; a person looks
     ├── RefusedError         the other side refuses us     fail now; a person acts there (code, permission, path)
     │   └── QuotaError       day quota spent, or no pack   fail now; more tries only spend more
     ├── TransientError       it may work later             try again, after `retry_after` if it says so
@@ -40,6 +41,10 @@ class ParamError(SetupError, ValueError):
 
 class QuestionError(FenxiangSyncError):
     """What would be done may be a mistake; the text asks a person, and says how to answer."""
+
+
+class DeadLettersError(FenxiangSyncError):
+    """More records became dead letters than the pipeline allows; everything else is delivered and certified."""
 
 
 class RefusedError(FenxiangSyncError):

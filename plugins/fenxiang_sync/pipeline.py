@@ -30,6 +30,7 @@ from fenxiang_sync.checks import (
 from fenxiang_sync.condition import Condition, Keeps, keeper
 from fenxiang_sync.convert import SHANGHAI, converter, time_zone, written
 from fenxiang_sync.errors import DeclarationError
+from fenxiang_sync.letters import DeadLetters
 from fenxiang_sync.lookback import Lookback, lookback_problems
 from fenxiang_sync.mapping import Constant, Entry, Mapping
 from fenxiang_sync.reconcile import Reconcile
@@ -40,6 +41,7 @@ from fenxiang_sync.targets.protocol import Fitting, Target, removals_of
 
 _WIDEST_CELL = 160
 _DAILY = Reconcile()
+_KEPT = DeadLetters()
 
 
 @names_its_words
@@ -112,6 +114,7 @@ class Pipeline:
     lookbacks: Sequence[Lookback] = ()
     delete_policy: DeletePolicy | None = None
     reconcile: Reconcile | None = _DAILY
+    dead_letters: DeadLetters = _KEPT
     tags: Sequence[str] = ()
     owner: str = "airflow"
 
@@ -195,6 +198,7 @@ class Pipeline:
                 ),
                 f"- **Rows of voided or deleted records** {_REMOVES[self.removes]}; "
                 f"looked for {_looks(self.reconcile)}",
+                f"- **Dead letters** are tried again {_again(self.dead_letters)}: DAG `{self.name}.replay`",
             ]
         )
         yield "\n".join(
@@ -237,6 +241,10 @@ class Pipeline:
             yield from (f"reconcile: {problem}" for problem in self.reconcile.problems())
         elif self.reconcile is not None:
             yield f"reconcile={self.reconcile!r}: give Reconcile(…), or None for none"
+        if isinstance(self.dead_letters, DeadLetters):
+            yield from (f"dead_letters: {problem}" for problem in self.dead_letters.problems())
+        else:
+            yield f"dead_letters={self.dead_letters!r}: give DeadLetters(…), as in DeadLetters(most_share=0.05)"
 
     def _time_problems(self) -> Iterator[str]:
         if self.schedule is not None:
@@ -297,6 +305,11 @@ def _looks(reconcile: Reconcile | None) -> str:
     if reconcile is None:
         return "by nobody"
     return f"`{reconcile.schedule}`" if reconcile.schedule else "by hand"
+
+
+def _again(letters: DeadLetters) -> str:
+    """When they are tried again."""
+    return f"`{letters.rhythm}`" if letters.rhythm else "by hand"
 
 
 def _rhythm(schedule: str | None, timezone: str) -> str:

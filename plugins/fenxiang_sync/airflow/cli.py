@@ -1,5 +1,5 @@
 """``fenxiang``: what a deployment needs beside the DAG files, made (``setup``) and demanded (``check``); what the hub
-knows (`reports`)."""
+knows (`reports`); dead letters (`letters`) and rows in doubt (`doubt`)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fenxiang_sync.airflow import discovery, reports
+from fenxiang_sync.airflow import discovery, doubt, letters, reports
 from fenxiang_sync.airflow.fitness import Fitness
 from fenxiang_sync.errors import FenxiangSyncError
 
@@ -98,6 +98,8 @@ app.command()(discovery.new)
 app.command()(reports.gaps)
 app.command()(reports.late)
 app.command()(reports.calls)
+for command in (letters.letters, letters.letter, letters.replay, letters.dismiss, doubt.doubt):
+    app.command()(command)
 
 
 def _fail(problems: Iterable[str]) -> None:

@@ -6,8 +6,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from fenxiang_sync.declared import Declared
+from fenxiang_sync.errors import DeadLettersError
 from fenxiang_sync.hub import Hub, RunRecord
 from fenxiang_sync.steps import Kind, Plan, Run
+from fenxiang_sync.steps.mend import REPLAY
 from fenxiang_sync.steps.reconcile import Reconciled, Survey
 from fenxiang_sync.steps.reconcile.survey import RECONCILE
 from fenxiang_sync.steps.verify import Report
@@ -36,7 +38,10 @@ class Journal:
         self._fail(task, error, _span(planned) if planned else None, planned.kind.value if planned else "")
 
     def _fail(self, task: str, error: Exception, window: Window | None, kind: str = "") -> None:
-        self._write("failed", window, {"task": task, "error": type(error).__name__, "reason": str(error)}, kind=kind)
+        told: dict[str, Any] = {"task": task, "error": type(error).__name__, "reason": str(error)}
+        if isinstance(error, DeadLettersError):  # the run is complete, and its numbers are known
+            told = {**(self._run.folder.load("report") or {}), **told}
+        self._write("failed", window, told, requests=told.get("requests", 0), kind=kind)
 
     def _write(
         self, state: str, window: Window | None, numbers: dict[str, Any], requests: int = 0, kind: str = ""
@@ -77,6 +82,19 @@ class ReconcileJournal(Journal):
     def failed(self, task: str, error: Exception) -> None:
         made = Survey.of(self._run) if self._run.folder.load("survey") else None
         self._fail(task, error, made.span if made else None, made.kind if made else RECONCILE)
+
+
+class ReplayJournal(Journal):
+    """The same for a replay, which has no window."""
+
+    def began(self, dry_run: bool) -> None:
+        self._write("running", None, {"dry_run": dry_run}, kind=REPLAY)
+
+    def replayed(self, numbers: dict[str, Any]) -> None:
+        self._write("success", None, numbers, kind=REPLAY)
+
+    def failed(self, task: str, error: Exception) -> None:
+        self._fail(task, error, None, kind=REPLAY)
 
 
 def _span(plan: Plan) -> Window | None:

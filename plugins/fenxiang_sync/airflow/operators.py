@@ -23,7 +23,7 @@ from fenxiang_sync.source import Filter, Slice, slices
 from fenxiang_sync.steps import Asked, Plan, Run, Segment, extract, load, plan, transform, verify
 from fenxiang_sync.steps.extract import Reading, read
 from fenxiang_sync.steps.late import Watch
-from fenxiang_sync.steps.verify import clean
+from fenxiang_sync.steps.verify import clean, judge
 from fenxiang_sync.window import Window
 
 log = logging.getLogger(__name__)
@@ -173,6 +173,7 @@ class VerifyOperator(PipelineOperator):
         deployment.journal(run, context).finished(Plan.of(run), report)
         for asset in self.outlets:
             context["outlet_events"][asset].extra = numbers
+        judge(run, report, deployment.hub)
         if not report.dry_run:  # what a dry run would send, and rejects, is there to look at until it is swept by age
             clean(run)
         return numbers

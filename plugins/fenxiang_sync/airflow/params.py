@@ -14,6 +14,9 @@ from airflow.sdk import Param
 
 from fenxiang_sync.errors import ParamError
 from fenxiang_sync.lookback import Lookback
+from fenxiang_sync.steps import mend
+from fenxiang_sync.steps.doubt import Choice
+from fenxiang_sync.steps.letters import LOAD, TRANSFORM
 from fenxiang_sync.steps.plan import Asked, Kind
 from fenxiang_sync.steps.reconcile import Wanted
 
@@ -160,6 +163,85 @@ def reconcile_wanted(context: Mapping[str, Any], *, timezone: str = "Asia/Shangh
         dry_run=_flag(given, "dry_run"),
         confirmed=confirmed or 0,
     )
+
+
+def replay_params() -> dict[str, Param]:
+    """The params of a pipeline's replay DAG. Left as they are, a run replays all open dead letters."""
+    return {
+        "run": _text("Run (运行)", "Only letters that this run met last. 只重试该运行最后遇到的死信。"),
+        "stage": Param(
+            None,
+            type=["null", "string"],
+            enum=[None, TRANSFORM, LOAD],
+            title="Stage (阶段)",
+            description="transform: the record fitted no row; load: the target refused it. "
+            "transform：记录不符合映射；load：目标拒绝。",
+        ),
+        "error": _text("Error (错误类别)", "Only letters of this class of error. 只重试该错误类别。"),
+        "records": Param(
+            [],
+            type="array",
+            items={"type": "string"},
+            title="Records (记录)",
+            description="Ids of records or rows, one a line; also for the rows in doubt. Empty: all. "
+            "记录或行的 ID，每行一个；留空则全部。",
+        ),
+        "in_doubt": Param(
+            Choice.NOTHING.value,
+            type="string",
+            enum=[each.value for each in Choice],
+            title="Rows in doubt (存疑行)",
+            description="resend: the target does not have them; accept: it has them. Look there first. "
+            "resend：目标没有，重新发送；accept：目标已有。请先到目标核实。",
+        ),
+        "letters": Param(
+            True,
+            type="boolean",
+            title="Dead letters (死信)",
+            description="Off: only the rows in doubt. 关闭则只处理存疑行。",
+        ),
+        "dry_run": Param(
+            False,
+            type="boolean",
+            title="Dry run (空跑)",
+            description="Only say what would become of them. 只报告结果，不做任何更改。",
+        ),
+    }
+
+
+def replay_wanted(context: Mapping[str, Any]) -> mend.Wanted:
+    """What a replay was asked for; a scheduled one takes what is due. Raises `ParamError` for params that cannot be
+    meant."""
+    given = dict(context.get("params") or {})
+    _check_names(given, tuple(replay_params()))
+    run = context["dag_run"]
+    if _kind(str(getattr(run.run_type, "value", run.run_type))) is Kind.SCHEDULED:
+        return mend.Wanted(due=True)
+    records = given.get("records") or []
+    if not isinstance(records, list) or not all(isinstance(each, str) for each in records):
+        raise ParamError(f'Param records is {records!r}; give a list of ids, as in ["68ab…"]')
+    return mend.Wanted(
+        run=_word(given, "run"),
+        stage=_word(given, "stage", (TRANSFORM, LOAD)),
+        error=_word(given, "error"),
+        records=records or None,
+        letters=_flag({"letters": True, **given}, "letters"),
+        in_doubt=Choice(_word(given, "in_doubt", tuple(Choice)) or Choice.NOTHING),
+        dry_run=_flag(given, "dry_run"),
+    )
+
+
+def _text(title: str, description: str) -> Param:
+    return Param(None, type=["null", "string"], title=title, description=description)
+
+
+def _word(given: Mapping[str, Any], name: str, known: Sequence[str] = ()) -> str | None:
+    value = given.get(name)
+    if value is None or value == "":
+        return None
+    if not isinstance(value, str) or (known and value not in known):
+        raise ParamError(f"Param {name} is {value!r}; give {' or '.join(known) if known else 'text'}")
+    return value
 
 
 def _kind(run_type: str) -> Kind:

@@ -7,33 +7,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime, timedelta
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 from zoneinfo import ZoneInfo
 
 import typer
 
+from fenxiang_sync.airflow.terminal import Dags, Json, Name, cannot_tell, declared, moment, opened_hub
 from fenxiang_sync.errors import FenxiangSyncError
 from fenxiang_sync.source.metering import NEARLY
 
 if TYPE_CHECKING:
     from fenxiang_sync.coverage import Coverage
-    from fenxiang_sync.hub import Hub, LateBin
+    from fenxiang_sync.hub import LateBin
     from fenxiang_sync.lateness import Lateness
     from fenxiang_sync.pipeline import Pipeline
     from fenxiang_sync.window import Window
 
-CANNOT_TELL = 2
 _SHANGHAI = ZoneInfo("Asia/Shanghai")
-
-Name = Annotated[str | None, typer.Argument(metavar="[PIPELINE]", help="One pipeline; by default all of them.")]
-Dags = Annotated[
-    Path | None,
-    typer.Option("--dags", help="Folder or file of DAG files; by default Airflow's own dags folder.", exists=True),
-]
-Json = Annotated[bool, typer.Option("--json", help="Tell it as JSON.")]
 
 
 def gaps(pipeline: Name = None, dags: Dags = None, as_json: Json = False) -> None:
@@ -41,9 +32,9 @@ def gaps(pipeline: Name = None, dags: Dags = None, as_json: Json = False) -> Non
     there is a gap."""
     from fenxiang_sync.coverage import Coverage
 
-    declared = _declared(dags, pipeline)
-    with _hub() as hub:
-        found = [Coverage.of(each, hub.certified(each.name)) for each in declared]
+    meant = declared(dags, pipeline)
+    with opened_hub() as hub:
+        found = [Coverage.of(each, hub.certified(each.name)) for each in meant]
     if as_json:
         typer.echo(json.dumps([each.to_json() for each in found], ensure_ascii=False, indent=1))
     else:
@@ -61,18 +52,18 @@ def late(
     """Say how late records became visible, and what lookback would have caught all of them."""
     from fenxiang_sync.lateness import Lateness
 
-    declared = _declared(dags, pipeline)
-    with _hub() as hub:
-        found = {each.name: Lateness.of(each.name, each.source.lookback, hub.late(each.name)) for each in declared}
+    meant = declared(dags, pipeline)
+    with opened_hub() as hub:
+        found = {each.name: Lateness.of(each.name, each.source.lookback, hub.late(each.name)) for each in meant}
         if forget:
-            for each in declared:
+            for each in meant:
                 typer.echo(f"{each.name}: {hub.forget_late(each.name)} late arrivals forgotten")
             return
     if as_json:
-        documents = [found[each.name].to_json() for each in declared]
+        documents = [found[each.name].to_json() for each in meant]
         typer.echo(json.dumps(documents, ensure_ascii=False, indent=1))
         return
-    for each in declared:
+    for each in meant:
         typer.echo("\n".join(_late_lines(each, found[each.name])))
 
 
@@ -83,7 +74,7 @@ def calls(
     """Say how many calls were made on each day (Asia/Shanghai), against the quota where it is known; exit code 1 where
     80 % of today's are used."""
     today = datetime.now(_SHANGHAI).date()
-    with _hub() as hub:
+    with opened_hub() as hub:
         found = hub.calls((today - timedelta(days=days - 1)).isoformat())
     shares = [(each, _quota(each.connection), each.of_app(found)) for each in found]
     if as_json:
@@ -110,7 +101,7 @@ def _quota(conn_id: str) -> int | None:
     try:
         return day_quota(conn_id)
     except FenxiangSyncError as error:
-        return _cannot_tell(str(error))
+        return cannot_tell(str(error))
 
 
 def _gaps_lines(coverage: Coverage) -> Iterator[str]:
@@ -121,7 +112,7 @@ def _gaps_lines(coverage: Coverage) -> Iterator[str]:
         return
     end = coverage.certified[-1].until.astimezone(zone)
     said = f"{len(coverage.gaps)} gaps" if len(coverage.gaps) != 1 else "1 gap"
-    yield f"{pipeline.name}: {said}; certified up to {_moment(end)} ({pipeline.timezone})"
+    yield f"{pipeline.name}: {said}; certified up to {moment(end)} ({pipeline.timezone})"
     for span in sorted([*coverage.certified, *coverage.gaps]):
         if span not in coverage.gaps:
             yield f"  certified  {_span(span, zone)}"
@@ -140,7 +131,7 @@ def _late_lines(pipeline: Pipeline, found: Lateness) -> Iterator[str]:
         yield f"{pipeline.name}: no late arrival so far; lookback {present}"
         return
     zone = ZoneInfo(pipeline.timezone)
-    total, last = found.arrivals, _moment(found.last.astimezone(zone))
+    total, last = found.arrivals, moment(found.last.astimezone(zone))
     yield (f"{pipeline.name}: {total} late arrivals, the last found {last} ({pipeline.timezone}); lookback {present}")
     yield "  a lookback of | would have caught | found by                 | the latest of them"
     for step in found.steps:
@@ -154,54 +145,12 @@ def _example(one: LateBin, zone: ZoneInfo) -> str:
     from fenxiang_sync.lateness import spoken
     from fenxiang_sync.window import from_ms
 
-    stamp = _moment(from_ms(one.modified_ms).astimezone(zone))
+    stamp = moment(from_ms(one.modified_ms).astimezone(zone))
     return f"{one.record_id} of {stamp}, found by {one.run}: {spoken(_ms(one.least_ms))} to {spoken(_ms(one.most_ms))}"
 
 
-def _declared(dags: Path | None, name: str | None) -> list[Pipeline]:
-    """The pipelines of the DAG files, or the one of that name; a file that cannot be read is told, and left out."""
-    from airflow import settings
-    from airflow.dag_processing.dagbag import DagBag
-
-    from fenxiang_sync.airflow.operators import PipelineOperator
-
-    bag = DagBag(str(dags or settings.DAGS_FOLDER))
-    for file in sorted(map(str, bag.import_errors)):
-        typer.echo(f"{file} cannot be read (fenxiang check says why); its pipelines are left out", err=True)
-    tasks = [task for dag in bag.dags.values() for task in dag.tasks if isinstance(task, PipelineOperator)]
-    found = {task.pipeline.name: task.pipeline for task in tasks}
-    if name is not None and name not in found:
-        _cannot_tell(f"no DAG file declares a pipeline {name!r}; there are: {', '.join(sorted(found)) or 'none'}")
-    return [found[each] for each in sorted(found) if name in (None, each)]
-
-
-@contextmanager
-def _hub() -> Iterator[Hub]:
-    from fenxiang_sync.airflow.settings import Settings
-    from fenxiang_sync.hub import Hub
-
-    try:
-        with Hub.connect(Settings.load().hub_url()) as hub:
-            yield hub
-    except FenxiangSyncError as error:
-        _cannot_tell(f"hub: {error}")
-
-
-def _cannot_tell(why: str) -> NoReturn:
-    typer.echo(why, err=True)
-    raise typer.Exit(CANNOT_TELL)
-
-
 def _span(window: Window, zone: ZoneInfo) -> str:
-    return f"{_moment(window.since.astimezone(zone))} → {_moment(window.until.astimezone(zone))}"
-
-
-def _moment(moment: datetime) -> str:
-    """
-    >>> _moment(datetime(2026, 10, 1, 8)), _moment(datetime(2026, 10, 1, 8, 0, 5))
-    ('2026-10-01 08:00', '2026-10-01 08:00:05')
-    """
-    return f"{moment:%Y-%m-%d %H:%M:%S}" if moment.second or moment.microsecond else f"{moment:%Y-%m-%d %H:%M}"
+    return f"{moment(window.since.astimezone(zone))} → {moment(window.until.astimezone(zone))}"
 
 
 def _ms(number: int) -> timedelta:

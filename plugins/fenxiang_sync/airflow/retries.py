@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import RetryDecision, RetryPolicy
 
 from fenxiang_sync.errors import (
+    DeadLettersError,
     DeclarationError,
     FenxiangSyncError,
     IncompleteError,
@@ -29,6 +30,7 @@ TRIES: tuple[tuple[type[FenxiangSyncError], int, str], ...] = (
     (DeclarationError, 1, "the declaration in the DAG file must be mended"),
     (SetupError, 1, "a connection, param, pool or setting must be mended"),
     (QuestionError, 1, "a person must answer"),
+    (DeadLettersError, 1, "a person must look at the dead letters"),
     (QuotaError, 1, "the quota is spent, and another try would spend more"),
     (RefusedError, 1, "the other side refuses, and would refuse again"),
     (IncompleteError, 2, "read and held differ again; the next run reads this span once more"),

@@ -6,7 +6,8 @@
 `records`           reading the ledger
 `sources`           the records of the source, as they were last seen
 `removals`          rows whose record is voided or gone
-`letters`           dead letters
+`doubts`            rows that were sent, and no answer came
+`letters`           dead letters; `selection` finds and reads them, `gists` counts them
 `runs`              runs and their numbers
 `certificates`      proved spans of time
 `late`              how late records became visible
@@ -23,12 +24,14 @@ from __future__ import annotations
 
 from fenxiang_sync.hub.calls import DayCalls
 from fenxiang_sync.hub.certificates import Certificate, Look
+from fenxiang_sync.hub.doubts import Doubt
+from fenxiang_sync.hub.gists import LetterGroup
 from fenxiang_sync.hub.late import LateArrival, LateBin
 from fenxiang_sync.hub.ledger import Decision, Settled
-from fenxiang_sync.hub.letters import DeadLetter, LetterGroup, StoredLetter
 from fenxiang_sync.hub.records import Record
 from fenxiang_sync.hub.removals import Due
 from fenxiang_sync.hub.runs import RunRecord
+from fenxiang_sync.hub.selection import DeadLetter, Ladder, Selection, StoredLetter
 from fenxiang_sync.hub.sources import Entry, Listed, Seen
 from fenxiang_sync.hub.store import Hub
 from fenxiang_sync.hub.tables import Presence, Status
@@ -38,9 +41,11 @@ __all__ = [
     "DayCalls",
     "DeadLetter",
     "Decision",
+    "Doubt",
     "Due",
     "Entry",
     "Hub",
+    "Ladder",
     "LateArrival",
     "LateBin",
     "LetterGroup",
@@ -50,6 +55,7 @@ __all__ = [
     "Record",
     "RunRecord",
     "Seen",
+    "Selection",
     "Settled",
     "Status",
     "StoredLetter",

@@ -430,7 +430,7 @@ class _Writer:
             ],
         )  # fmt: skip
         letters.close_delivered(
-            self._connection, self._pipeline, [row for row, _ in rows], self._claimant.run, self._now
+            self._connection, self._pipeline, [row for row, _ in rows], self._claimant.run, self._now, letters.UNCHANGED
         )
 
     def park(self, rows: Sequence[tuple[Row, Held]]) -> None:

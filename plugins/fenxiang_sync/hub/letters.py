@@ -7,90 +7,32 @@ the record closes it, and the next failure after that opens a new one.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from itertools import chain
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, exists, func, insert, select, text, update
+from sqlalchemy import BigInteger, Connection, bindparam, delete, exists, insert, select, type_coerce, update
 from sqlalchemy import Row as Found
 
+from fenxiang_sync.hub import selection
 from fenxiang_sync.hub.bulk import LookUp
 from fenxiang_sync.hub.connect import Database
 from fenxiang_sync.hub.content import clean, dumps, loads
+from fenxiang_sync.hub.selection import PAYLOAD_BYTES, DeadLetter, Selection, StoredLetter
 from fenxiang_sync.hub.tables import dead_letter
 from fenxiang_sync.rows import Row
 from fenxiang_sync.window import from_ms, to_ms
 
 VALUE_CHARACTERS = 1_000
 REASON_CHARACTERS = 4_000
-PAYLOAD_BYTES = 1_000_000
 HISTORY = 10
 """Earlier tries that a letter remembers."""
 
-_PAGE = 500
-_NEWEST = 3
-_OPEN = text("state = 'open'")  # written as in the partial index, which is used for nothing else
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeadLetter:
-    """One record (or one row of it) that did not get through.
-
-    `record_id` is the Fenxiang ``_id``; `row_id` is the row's key where one record gives several rows. `stage` is
-    ``transform`` or ``load``, `error` the name of the error's class, `payload` the record as it was read (transform)
-    or the row's content (load). `modified_ms` is the refused version's stamp: only that version or a newer one
-    closes the letter. A value is cut, and a payload left out, where it is too large to keep.
-    """
-
-    pipeline: str
-    run: str
-    stage: str
-    error: str
-    reason: str
-    record_id: str | None = None
-    row_id: str = ""
-    field: str | None = None
-    value: Any = None
-    payload: Any = None
-    code: int | str | None = None
-    modified_ms: int | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredLetter(DeadLetter):
-    """A letter as the hub holds it. `value` is text; `history` has the earlier tries, newest last."""
-
-    id: int
-    open: bool
-    attempts: int
-    created_at: datetime
-    updated_at: datetime
-    closed_at: datetime | None
-    closed_by: str | None
-    history: list[dict[str, Any]] = field(default_factory=list)
-    payload_bytes: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LetterGroup:
-    """Open letters of one stage and error: how many, and the newest of them, without payload."""
-
-    stage: str
-    error: str
-    letters: int
-    newest: list[LetterGist]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LetterGist:
-    """What a list says of one letter."""
-
-    record_id: str
-    row_id: str
-    field: str | None
-    reason: str
-    updated_at: datetime
+DELIVERED, UNCHANGED, SUPERSEDED, FILTERED, IN_DOUBT, DISMISSED, EXPIRED = (
+    "delivered", "unchanged", "superseded", "filtered", "in_doubt", "dismissed", "expired",
+)  # fmt: skip
+"""What a letter is closed as."""
 
 
 class Letters:
@@ -105,72 +47,82 @@ class Letters:
             with self._database.writing(f"records of {pipeline}") as connection:
                 _bury(connection, pipeline, [letter for letter in letters if letter.pipeline == pipeline], to_ms(now))
 
-    def find(
-        self,
-        pipeline: str,
-        *,
-        run: str | None,
-        stage: str | None,
-        error: str | None,
-        record_id: str | None,
-        open_only: bool,
-    ) -> Iterator[StoredLetter]:
-        """Letters by what they have in common, oldest first, read page by page."""
-        wanted = [dead_letter.c.pipeline == pipeline]
-        wanted += [dead_letter.c.state == "open"] if open_only else []
-        for column, value in (("run_id", run), ("stage", stage), ("error", error), ("record_id", record_id)):
-            wanted += [dead_letter.c[column] == value] if value is not None else []
-        after = 0
-        while True:
-            page = select(dead_letter).where(*wanted, dead_letter.c.id > after).order_by(dead_letter.c.id).limit(_PAGE)
-            with self._database.reading() as connection:
-                found = connection.execute(page).all()
-            yield from map(_letter, found)
-            if not found:
-                return
-            after = found[-1].id
+    def retry(self, pipeline: str, tried: Mapping[int, DeadLetter], now: datetime) -> None:
+        """One more try of these very letters, by their numbers, in whatever stage they failed now.
 
-    def groups(self, pipeline: str) -> list[LetterGroup]:
-        """The open letters by stage and error, the most first."""
-        mine = (dead_letter.c.pipeline == pipeline, _OPEN)
-        counted = select(dead_letter.c.stage, dead_letter.c.error, func.count()).where(*mine)
-        grouped = counted.group_by(dead_letter.c.stage, dead_letter.c.error).order_by(func.count().desc())
-        gist = select(*(dead_letter.c[each.name] for each in fields(LetterGist))).where(*mine)
-        newest = gist.order_by(dead_letter.c.updated_at.desc(), dead_letter.c.id.desc()).limit(_NEWEST)
-        with self._database.reading() as connection:
-            return [
-                LetterGroup(
-                    stage=stage,
-                    error=error,
-                    letters=letters,
-                    newest=[
-                        LetterGist(**found)
-                        for found in connection.execute(
-                            newest.where(dead_letter.c.stage == stage, dead_letter.c.error == error)
-                        ).mappings()
-                    ],
-                )
-                for stage, error, letters in connection.execute(grouped).all()
-            ]
-
-    def close(self, pipeline: str, record_ids: Sequence[str], by: str, now: datetime) -> int:
-        """Close every open letter of these records, whatever its stage; how many there were."""
+        Where another letter of that record, row and stage is open, it gets the try, and this one is superseded.
+        """
         with self._database.writing(f"records of {pipeline}") as connection:
-            ids = [found.id for found in _OPEN_OF.run(connection, pipeline, list(dict.fromkeys(record_ids)))]
-            _close(connection, ids, by, to_ms(now))
-        return len(ids)
+            _retry(connection, pipeline, tried, to_ms(now))
+
+    def find(self, pipeline: str, wanted: Selection, *, whole: bool = False) -> Iterator[StoredLetter]:
+        """Letters, oldest first, read page by page; `whole` with their records and rows."""
+        return chain.from_iterable(self.groups(pipeline, wanted, whole=whole))
+
+    def groups(self, pipeline: str, wanted: Selection, *, whole: bool = True) -> Iterator[list[StoredLetter]]:
+        """The same in groups that fit in memory, each read when it is asked for."""
+        return selection.groups(self._database, pipeline, wanted, whole=whole)
+
+    def one(self, letter_id: int) -> StoredLetter | None:
+        """The letter of that number, whole; None where there is none."""
+        return selection.one(self._database, letter_id)
+
+    def count(self, pipeline: str, wanted: Selection) -> int:
+        """How many there are."""
+        return selection.count(self._database, pipeline, wanted)
+
+    def closed_by(self, pipeline: str, run: str) -> dict[str, int]:
+        """How many letters a run closed, by what they were closed as."""
+        return selection.closed_by(self._database, pipeline, run)
+
+    def close(
+        self, pipeline: str, wanted: Selection, *, by: str, closed_as: str, now: datetime, note: str | None = None
+    ) -> int:
+        """Close the letters that are meant and open; how many there were."""
+        closing = _closing(by, closed_as, to_ms(now), note)
+        mine = (*wanted.conditions(pipeline), dead_letter.c.state == "open")
+        with self._database.writing(f"records of {pipeline}") as connection:
+            return connection.execute(update(dead_letter).where(*mine).values(**closing)).rowcount
+
+    def close_seen(
+        self, pipeline: str, seen: Sequence[StoredLetter], *, by: str, closed_as: str, now: datetime
+    ) -> None:
+        """Close letters that were read, but for those that another run has written to since."""
+        statement = update(dead_letter).where(
+            dead_letter.c.id == bindparam("letter"),
+            dead_letter.c.state == "open",
+            dead_letter.c.updated_at == bindparam("seen_at"),
+        )
+        read = [{"letter": each.id, "seen_at": each.updated_at} for each in seen]
+        with self._database.writing(f"records of {pipeline}") as connection:
+            if read:
+                connection.execute(statement.values(**_closing(by, closed_as, to_ms(now))), read)
+
+    def expire(self, pipeline: str, *, before: datetime, by: str, now: datetime) -> int:
+        """Close the letters that nobody has tried since `before`; how many there were."""
+        old = (dead_letter.c.pipeline == pipeline, dead_letter.c.state == "open", dead_letter.c.updated_at < before)
+        with self._database.writing(f"records of {pipeline}") as connection:
+            closing = _closing(by, EXPIRED, to_ms(now))
+            return connection.execute(update(dead_letter).where(*old).values(**closing)).rowcount
+
+    def forget(self, pipeline: str, *, before: datetime) -> int:
+        """Delete the letters that were closed before that; how many there were."""
+        old = (dead_letter.c.pipeline == pipeline, dead_letter.c.state == "closed", dead_letter.c.closed_at < before)
+        with self._database.writing(f"records of {pipeline}") as connection:
+            return connection.execute(delete(dead_letter).where(*old)).rowcount
 
 
 _OPEN_OF = LookUp(dead_letter, ("id", "record_id", "row_id", "modified_ms"), by="record_id", where="state = 'open'")
-_OPEN_WHOLE = LookUp(
-    dead_letter,
-    ("id", "record_id", "row_id", "stage", "attempts", "run_id", "error", "reason", "updated_at", "history"),
-    by="record_id",
-    where="state = 'open'",
-)
+_LAST_TRY = (
+    "id", "record_id", "row_id", "stage", "attempts", "run_id", "error", "reason", "updated_at", "history",
+    "modified_ms", "payload_bytes",
+)  # fmt: skip
+_OPEN_WHOLE = LookUp(dead_letter, _LAST_TRY, by="record_id", where="state = 'open'")
 
 
-def close_delivered(connection: Connection, pipeline: str, rows: Sequence[Row], run: str, now_ms: int) -> None:
+def close_delivered(
+    connection: Connection, pipeline: str, rows: Sequence[Row], run: str, now_ms: int, closed_as: str = DELIVERED
+) -> None:
     """Close the letters that these delivered rows answer; the caller holds the pipeline's lock."""
     if not rows or not _any_open(connection, pipeline):
         return
@@ -186,7 +138,7 @@ def close_delivered(connection: Connection, pipeline: str, rows: Sequence[Row], 
         if (letter.record_id, letter.row_id) in stamps
         and (letter.modified_ms or 0) <= stamps[letter.record_id, letter.row_id]
     ]
-    _close(connection, answered, run, now_ms)
+    _close(connection, answered, _closing(run, closed_as, now_ms))
 
 
 def _any_open(connection: Connection, pipeline: str) -> bool:
@@ -194,33 +146,76 @@ def _any_open(connection: Connection, pipeline: str) -> bool:
     return bool(connection.execute(query).scalar())
 
 
-def _close(connection: Connection, ids: Iterable[int], by: str, now_ms: int) -> None:
-    statement = (
-        update(dead_letter)
-        .where(dead_letter.c.id == bindparam("letter"))
-        .values(state="closed", closed_at=from_ms(now_ms), closed_by=clean(by, 1_000))
-    )
-    closing = [{"letter": letter} for letter in ids]
-    if closing:
-        connection.execute(statement, closing)
+def _closing(by: str, closed_as: str, now_ms: int, note: str | None = None) -> dict[str, Any]:
+    """What a closed letter says of its end."""
+    return {
+        "state": "closed",
+        "closed_at": from_ms(now_ms),
+        "closed_by": clean(by, 1_000),
+        "closed_as": closed_as,
+        "note": None if note is None else clean(note, REASON_CHARACTERS),
+    }
+
+
+def _close(connection: Connection, ids: Iterable[int], closing: dict[str, Any]) -> None:
+    statement = update(dead_letter).where(dead_letter.c.id == bindparam("letter")).values(**closing)
+    meant = [{"letter": letter} for letter in ids]
+    if meant:
+        connection.execute(statement, meant)
 
 
 def _bury(connection: Connection, pipeline: str, letters: Sequence[DeadLetter], now_ms: int) -> None:
-    newest = {(_record_id(letter), letter.row_id, letter.stage): letter for letter in letters}
+    newest = {_key(letter): letter for letter in letters}
     found = _OPEN_WHOLE.run(connection, pipeline, list({record_id: None for record_id, _, _ in newest}))
     there = {(letter.record_id, letter.row_id, letter.stage): letter for letter in found}
     new = [_values(letter, now_ms) for key, letter in newest.items() if key not in there]
-    again = [_again(letter, there[key], now_ms) for key, letter in newest.items() if key in there]
+    _tried_again(connection, [(there[key], letter) for key, letter in newest.items() if key in there], now_ms)
     if new:
         connection.execute(insert(dead_letter), new)
-    if again:
-        changes: dict[str, Any] = {name: bindparam(name) for name in again[0] if name != "letter"}
-        connection.execute(update(dead_letter).where(dead_letter.c.id == bindparam("letter")).values(changes), again)
+
+
+def _retry(connection: Connection, pipeline: str, tried: Mapping[int, DeadLetter], now_ms: int) -> None:
+    columns = (dead_letter.c[name] for name in _LAST_TRY if name != "updated_at")
+    at = type_coerce(dead_letter.c.updated_at, BigInteger).label("updated_at")  # a number, as a LookUp has it
+    asked = select(*columns, at).where(dead_letter.c.id.in_(list(tried)), dead_letter.c.state == "open")
+    mine = {found.id: found for found in connection.execute(asked)}
+    others = {
+        (found.record_id, found.row_id, found.stage): found
+        for found in _OPEN_WHOLE.run(connection, pipeline, [_record_id(letter) for letter in tried.values()])
+        if found.id not in mine
+    }
+    moved = {id_: letter for id_, letter in tried.items() if id_ in mine and _key(letter) not in others}
+    # What is not open any more, or has a place taken already, is an ordinary try of what is there.
+    rest = {id_: letter for id_, letter in tried.items() if id_ not in moved}
+    _tried_again(connection, [(mine[id_], letter) for id_, letter in moved.items()], now_ms)
+    _bury(connection, pipeline, list(rest.values()), now_ms)
+    for id_ in rest.keys() & mine.keys():
+        _close(connection, [id_], _closing(rest[id_].run, SUPERSEDED, now_ms))
+
+
+def _tried_again(connection: Connection, tried: Sequence[tuple[Any, DeadLetter]], now_ms: int) -> None:
+    """Write the last try of each letter over the one before, which becomes history. A newer version's stays."""
+    tried = [
+        (was, letter) for was, letter in tried if (letter.modified_ms or was.modified_ms or 0) >= (was.modified_ms or 0)
+    ]
+    for keeps in (False, True):  # a try that does not know the record keeps that of the same version
+        again = [_again(letter, was, now_ms, keeps=keeps) for was, letter in tried if _keeps(letter, was) is keeps]
+        if again:
+            changes: dict[str, Any] = {name: bindparam(name) for name in again[0] if name != "letter"}
+            statement = update(dead_letter).where(dead_letter.c.id == bindparam("letter")).values(changes)
+            connection.execute(statement, again)
+
+
+def _keeps(letter: DeadLetter, was: Any) -> bool:
+    return letter.payload is None and letter.modified_ms == was.modified_ms
+
+
+def _key(letter: DeadLetter) -> tuple[str, str, str]:
+    return (_record_id(letter), letter.row_id, letter.stage)
 
 
 def _values(letter: DeadLetter, now_ms: int) -> dict[str, Any]:
-    payload = dumps(letter.payload)
-    size = len(payload.encode())
+    payload, size = _kept(letter.payload)
     return {
         "pipeline": letter.pipeline,
         "record_id": _record_id(letter),
@@ -238,24 +233,38 @@ def _values(letter: DeadLetter, now_ms: int) -> dict[str, Any]:
         "created_at": from_ms(now_ms),
         "updated_at": from_ms(now_ms),
         "history": "[]",
+        "config_hash": letter.config_hash,
+        "fields": dumps(list(letter.fields)),
         "payload_bytes": size,
-        "payload": payload if size <= PAYLOAD_BYTES else None,
+        "payload": payload,
+        "content": _kept(letter.content)[0],
     }
 
 
+def _kept(document: Any) -> tuple[str | None, int]:
+    """The document as it is stored (None: there is none, or it is too large to keep), and its size in bytes."""
+    if document is None:
+        return None, 0
+    said = dumps(document)
+    size = len(said.encode())
+    return said if size <= PAYLOAD_BYTES else None, size
+
+
 _OF_THE_LAST_TRY = (
-    "run_id", "error", "code", "field", "value", "reason", "modified_ms", "updated_at", "payload_bytes", "payload",
+    "record_id", "row_id", "stage", "run_id", "error", "code", "field", "value", "reason", "modified_ms", "updated_at",
+    "config_hash", "content",
 )  # fmt: skip
+_OF_THE_RECORD = ("payload_bytes", "payload", "fields")
 
 
-def _again(letter: DeadLetter, was: Found[Any], now_ms: int) -> dict[str, Any]:
+def _again(letter: DeadLetter, was: Found[Any], now_ms: int, *, keeps: bool) -> dict[str, Any]:
     """The letter that is there, after one more try."""
     values = _values(letter, now_ms)
-    earlier = {"run": was.run_id, "at": was.updated_at, "error": was.error, "reason": was.reason[:200]}
-    history = [*loads(was.history), earlier][-HISTORY:]
+    earlier = {"run": was.run_id, "at": was.updated_at, "stage": was.stage, "error": was.error}
+    history = [*loads(was.history), {**earlier, "reason": was.reason[:200]}][-HISTORY:]
     return {
         "letter": was.id,
-        **{name: values[name] for name in _OF_THE_LAST_TRY},
+        **{name: values[name] for name in (*_OF_THE_LAST_TRY, *(() if keeps else _OF_THE_RECORD))},
         "attempts": was.attempts + 1,
         "history": dumps(history),
     }
@@ -266,29 +275,3 @@ def _record_id(letter: DeadLetter) -> str:
     if letter.record_id is not None:
         return letter.record_id
     return "no-id-" + hashlib.blake2b(dumps(letter.payload).encode(), digest_size=12).hexdigest()
-
-
-def _letter(found: Found[Any]) -> StoredLetter:
-    return StoredLetter(
-        id=found.id,
-        pipeline=found.pipeline,
-        run=found.run_id,
-        stage=found.stage,
-        error=found.error,
-        reason=found.reason,
-        record_id=found.record_id,
-        row_id=found.row_id,
-        field=found.field,
-        value=found.value,
-        payload=loads(found.payload),
-        code=found.code,
-        modified_ms=found.modified_ms,
-        open=found.state == "open",
-        attempts=found.attempts,
-        created_at=found.created_at,
-        updated_at=found.updated_at,
-        closed_at=found.closed_at,
-        closed_by=found.closed_by,
-        history=loads(found.history),
-        payload_bytes=found.payload_bytes,
-    )

@@ -18,8 +18,8 @@ from fenxiang_sync.window import Window, to_ms
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRecord:
-    """One run. `kind`: scheduled, manual, backfill, lookback, reconcile, sweep; `state`: running, success, failed;
-    `window` is None for none yet.
+    """One run. `kind`: scheduled, manual, backfill, lookback, reconcile, sweep, replay; `state`: running, success,
+    failed; `window` is None for none yet, or for a replay.
 
     `numbers` is what the run says of itself (counts by outcome, seconds, …), any JSON.
     """

@@ -83,6 +83,26 @@ class Sources:
                 marked += len(meant)
         return marked
 
+    def look_again(self, pipeline: str, ids: Mapping[str, int], run: str, now: datetime) -> int:
+        """Note of records that no version newer than the given one has an outcome; how many were noted in one."""
+        behind = 0
+        for batch in batches(list(ids), BATCH):
+            with self._database.writing(f"sources of {pipeline}") as connection:
+                found = (Entry._make(each) for each in _ENTRIES.run(connection, pipeline, batch))
+                ahead = [entry for entry in found if entry.modified_ms > ids[entry.id]]
+                _STORE.run(
+                    connection,
+                    [
+                        (
+                            pipeline, entry.id, ids[entry.id], None if entry.listed_ms is None else ids[entry.id],
+                            entry.presence, run, to_ms(now),
+                        )
+                        for entry in ahead
+                    ],
+                )  # fmt: skip
+                behind += len(ahead)
+        return behind
+
     def _see(self, pipeline: str, seen: Sequence[Seen], run: str, now: datetime) -> None:
         with self._database.writing(f"sources of {pipeline}") as connection:
             ids = [each.id for each in seen]

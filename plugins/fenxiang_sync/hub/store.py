@@ -8,18 +8,22 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self
 
+from fenxiang_sync.hub.bulk import batches
 from fenxiang_sync.hub.calls import Calls, DayCalls
 from fenxiang_sync.hub.certificates import Certificate, Certificates, Look
 from fenxiang_sync.hub.connect import Database
+from fenxiang_sync.hub.doubts import Doubts
+from fenxiang_sync.hub.gists import LetterGroup, letter_groups
 from fenxiang_sync.hub.late import LateArrival, LateArrivals, LateBin
 from fenxiang_sync.hub.leases import Lease, Leases
 from fenxiang_sync.hub.ledger import Claimant, Decision, Ledger, Settled
-from fenxiang_sync.hub.letters import DeadLetter, LetterGroup, Letters, StoredLetter
+from fenxiang_sync.hub.letters import DISMISSED, Letters
 from fenxiang_sync.hub.notes import Change, Notes
 from fenxiang_sync.hub.records import Record, Records
 from fenxiang_sync.hub.removals import Removals
 from fenxiang_sync.hub.runs import RunRecord, Runs
 from fenxiang_sync.hub.schema import migrate
+from fenxiang_sync.hub.selection import DeadLetter, Selection, StoredLetter
 from fenxiang_sync.hub.sources import Listed, Seen, Sources
 from fenxiang_sync.hub.tables import Presence, Status
 from fenxiang_sync.rows import IdCheck, Row
@@ -36,7 +40,6 @@ class Hub:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._ledger = Ledger(database)
-        self._letters = Letters(database)
         self._runs = Runs(database)
         self._certificates = Certificates(database)
         self._late = LateArrivals(database)
@@ -45,6 +48,10 @@ class Hub:
         self._notes = Notes(database)
         self._records = Records(database)
         self._sources = Sources(database)
+        self.letters = Letters(database)
+        """Dead letters, beyond `bury`."""
+        self.doubts = Doubts(database)
+        """Rows in doubt."""
         self.removals = Removals(database)
         """Rows whose record is voided or gone."""
 
@@ -176,6 +183,11 @@ class Hub:
         """Note why queries do not list these records any more, each in the version (epoch ms) that is meant."""
         return self._sources.mark(pipeline, ids, presence, run, now)
 
+    def look_again(self, pipeline: str, ids: Mapping[str, int], *, run: str, now: datetime) -> int:
+        """Note of records that only this version (epoch ms) has an outcome: a reconcile then reads a newer one anew.
+        Returns of how many a newer one was noted."""
+        return self._sources.look_again(pipeline, ids, run, now)
+
     def listed(self, pipeline: str) -> Listed:
         """The records of the source that queries list, by what was read."""
         return Listed(self._database, pipeline)
@@ -184,7 +196,7 @@ class Hub:
 
     def bury(self, letters: Sequence[DeadLetter], now: datetime) -> None:
         """Park records for people. A letter that is open already gets one more attempt."""
-        self._letters.bury(letters, now)
+        self.letters.bury(letters, now)
 
     def dead_letters(
         self,
@@ -197,15 +209,18 @@ class Hub:
         open_only: bool = True,
     ) -> Iterator[StoredLetter]:
         """Letters, oldest first; `run` is the one that met them last."""
-        return self._letters.find(pipeline, run=run, stage=stage, error=error, record_id=record_id, open_only=open_only)
+        records = None if record_id is None else (record_id,)
+        wanted = Selection(run=run, stage=stage, error=error, records=records, closed=not open_only)
+        return self.letters.find(pipeline, wanted, whole=True)
 
     def letter_groups(self, pipeline: str) -> list[LetterGroup]:
         """The open letters by what they have in common, the most first."""
-        return self._letters.groups(pipeline)
+        return letter_groups(self._database, pipeline)
 
     def close_letters(self, pipeline: str, record_ids: Sequence[str], *, by: str, now: datetime) -> int:
         """Close the open letters of records that need no delivery any more; how many there were."""
-        return self._letters.close(pipeline, record_ids, by, now)
+        meant = (Selection(records=batch) for batch in batches(list(dict.fromkeys(record_ids))))
+        return sum(self.letters.close(pipeline, each, by=by, closed_as=DISMISSED, now=now) for each in meant)
 
     # Runs and proofs
 

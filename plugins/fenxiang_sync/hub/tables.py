@@ -178,10 +178,15 @@ dead_letter = Table(
     Column("created_at", Instant, nullable=False),
     Column("updated_at", Instant, nullable=False),
     Column("closed_at", Instant),
-    Column("closed_by", Text, comment="the run that delivered it, or the person who put it aside"),
+    Column("closed_by", Text, comment="the run that closed it, or the person who put it aside"),
+    Column("closed_as", Text, comment="delivered, unchanged, superseded, filtered, in_doubt, dismissed, expired"),
+    Column("note", Text, comment="what the person said"),
+    Column("config_hash", Text, nullable=False, server_default="", comment="of the declaration of its last try"),
+    Column("fields", Text, comment="JSON: the fields of the record that were asked for"),
     Column("history", Text, nullable=False, comment="JSON: the earlier tries, newest last"),
-    Column("payload_bytes", BigInteger, nullable=False, comment="of the whole payload"),
-    Column("payload", Text, comment="JSON of the record or row; NULL where it is too large to keep"),
+    Column("payload_bytes", BigInteger, nullable=False, comment="of the whole record"),
+    Column("payload", Text, comment="JSON of the record as it was read; NULL where it is too large to keep"),
+    Column("content", Text, comment="JSON of the row that was refused; NULL where it is too large to keep"),
     Index(
         "fenxiang_dead_letter_open",
         "pipeline",
@@ -194,6 +199,13 @@ dead_letter = Table(
     ),
     Index("fenxiang_dead_letter_run", "pipeline", "run_id"),
     Index("fenxiang_dead_letter_record", "pipeline", "record_id"),
+    Index(
+        "fenxiang_dead_letter_stale",
+        "pipeline",
+        "updated_at",
+        sqlite_where=text("state = 'open'"),
+        postgresql_where=text("state = 'open'"),
+    ),
 )
 
 run = Table(
@@ -201,7 +213,7 @@ run = Table(
     metadata,
     Column("pipeline", _KEY, primary_key=True),
     Column("run_id", _KEY, primary_key=True),
-    Column("kind", Text, nullable=False, comment="scheduled, manual, backfill, lookback; reconcile, sweep"),
+    Column("kind", Text, nullable=False, comment="scheduled, manual, backfill, lookback, reconcile, sweep, replay"),
     Column("state", Text, nullable=False, comment="running, success, failed"),
     Column("since_ms", BigInteger),
     Column("until_ms", BigInteger),

@@ -6,37 +6,24 @@ import logging
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
-from itertools import islice
-from typing import TypeVar
 
-from fenxiang_sync.errors import IncompleteError, RefusedError, SetupError, TransientError, UnverifiedError
-from fenxiang_sync.hub import DeadLetter, Decision, Hub, Settled
+from fenxiang_sync.errors import IncompleteError, UnverifiedError
+from fenxiang_sync.hub import DeadLetter, Hub, Settled
 from fenxiang_sync.rows import Outcome, Row
 from fenxiang_sync.stage import Folder
+from fenxiang_sync.steps.courier import ROWS_A_CLAIM, Courier, groups
 from fenxiang_sync.steps.extract import sightings
 from fenxiang_sync.steps.late import Watch
+from fenxiang_sync.steps.letters import Originals, refused, rejected
 from fenxiang_sync.steps.plan import Segment
 from fenxiang_sync.steps.run import Run
 from fenxiang_sync.steps.transform import rejects, rows
-from fenxiang_sync.targets.protocol import Answer, Delivery, Holder, Reach, Sender
+from fenxiang_sync.targets.protocol import Holder, Reach, Sender
 
 log = logging.getLogger(__name__)
 
-T = TypeVar("T")
-
-ROWS_A_CLAIM = 1_000
 RECORDS_SEEN = 5_000
 """Records that are noted at once."""
-LEASE_S = 900.0
-"""How long a claim keeps other runs off a row; longer than sending `ROWS_A_CLAIM` rows takes."""
-BUSY_S = 5.0
-"""How long to wait before asking again for rows that another run has claimed."""
-
-_OUTCOME = {
-    Delivery.DELIVERED: Outcome.DELIVERED,
-    Delivery.REFUSED: Outcome.DEAD_LETTER,
-    Delivery.UNKNOWN: Outcome.IN_DOUBT,
-}
 
 
 def load(
@@ -61,10 +48,10 @@ def load(
     else:
         with run.pipeline.target.open(reach) as sender:
             delivery = _Delivery(run, segment, hub, reach, clock, sender, watch)
-            delivery.deliver(folder)
-            delivery.ask(folder)
+            delivery.deliver()
+            delivery.ask()
             counted = delivery.counted
-        for seen in _groups(sightings(folder), RECORDS_SEEN):  # all of them have an outcome now
+        for seen in groups(sightings(folder), RECORDS_SEEN):  # all of them have an outcome now
             hub.see(run.pipeline.name, seen, run=run.id, now=clock())
     counted[Outcome.FILTERED] += transformed["filtered"]
     if counted.total() != transformed["read"]:
@@ -80,7 +67,7 @@ def load(
 def _preview(run: Run, folder: Folder, hub: Hub) -> Counter[Outcome]:
     pipeline = run.pipeline
     counted: Counter[Outcome] = Counter()
-    for group in _groups(rows(folder), ROWS_A_CLAIM):
+    for group in groups(rows(folder), ROWS_A_CLAIM):
         decisions = hub.preview(pipeline.name, group, id_check=pipeline.id_check, upserts=pipeline.target.upserts)
         counted.update(decision.outcome or Outcome.DELIVERED for decision in decisions)
     counted[Outcome.DEAD_LETTER] += sum(1 for _ in rejects(folder))
@@ -88,7 +75,7 @@ def _preview(run: Run, folder: Folder, hub: Hub) -> Counter[Outcome]:
 
 
 class _Delivery:
-    """The delivery of one segment: claim, send, settle, and count what became of each record."""
+    """The delivery of one segment, and what became of each of its records."""
 
     def __init__(
         self,
@@ -103,23 +90,34 @@ class _Delivery:
         self._run = run
         self._name = run.pipeline.name
         self._target = run.pipeline.target
-        self._segment = str(segment.index)
+        self._folder = run.segment(segment.index)
+        self._originals = Originals(self._folder)
         self._hub = hub
         self._reach = reach
         self._clock = clock
         self._sender = sender
         self._watch = watch
+        self._courier = Courier(
+            run,
+            str(segment.index),
+            hub=hub,
+            reach=reach,
+            clock=clock,
+            sender=sender,
+            bury=self._bury,
+            told=self._count,
+        )
         self.counted: Counter[Outcome] = Counter()
 
-    def deliver(self, folder: Folder) -> None:
-        for group in _groups(rows(folder), ROWS_A_CLAIM):
-            self._look(group, folder)
-            self._deliver(group)
-        for letters in _groups(self._rejected(folder), ROWS_A_CLAIM):
+    def deliver(self) -> None:
+        for group in groups(rows(self._folder), ROWS_A_CLAIM):
+            self._look(group)
+            self._courier.deliver(group)
+        for letters in groups(self._rejected(), ROWS_A_CLAIM):
             self._hub.bury(letters, now=self._clock())
             self.counted[Outcome.DEAD_LETTER] += len(letters)
 
-    def ask(self, folder: Folder) -> None:
+    def ask(self) -> None:
         """Ask the target for what it took, where it can be asked; what it lacks is sent again, once.
 
         Only to a target that upserts: at another, a row that merely shows late would be there twice. Raises
@@ -127,30 +125,30 @@ class _Delivery:
         """
         if not isinstance(self._sender, Holder) or self._sender.sample == 0 or not self.counted[Outcome.DELIVERED]:
             return
-        sent = self._sent(folder, self._sender.sample)
+        sent = self._sent(self._sender.sample)
         absent = self._absent(sent, self._sender)
         sent_again = 0
         if absent and self._target.upserts:
             sent_again = self._send_again(absent)
-            absent = self._absent(self._sent(folder, self._sender.sample), self._sender)
+            absent = self._absent(self._sent(self._sender.sample), self._sender)
         if absent:
             raise IncompleteError(
                 f"{len(absent)} of {len(sent)} rows that the target took are not there (for example "
                 f"{absent[0].id!r}). Does it drop changes of a row (idCheck: true)? Then declare IdCheck.SKIP_EXISTING"
             )
-        folder.save("asked", {"asked": len(sent), "sent_again": sent_again})
+        self._folder.save("asked", {"asked": len(sent), "sent_again": sent_again})
 
     def _send_again(self, absent: list[Row]) -> int:
         log.warning("%d rows that the target took are not there; sending them again", len(absent))
         forgotten = self._hub.forget(self._name, absent, run=self._run.id, now=self._clock())
         self.counted[Outcome.DELIVERED] -= len(forgotten)
-        self._deliver(forgotten)
+        self._courier.deliver(forgotten)
         return len(forgotten)
 
-    def _sent(self, folder: Folder, most: int | None) -> list[tuple[Row, int]]:
+    def _sent(self, most: int | None) -> list[tuple[Row, int]]:
         """The last rows that this run delivered, at most so many, with when they were claimed (epoch ms)."""
         sent: deque[tuple[Row, int]] = deque(maxlen=most)
-        for group in _groups(rows(folder), ROWS_A_CLAIM):
+        for group in groups(rows(self._folder), ROWS_A_CLAIM):
             sent.extend(self._hub.delivered(self._name, group, run=self._run.id))
         return list(sent)
 
@@ -171,129 +169,23 @@ class _Delivery:
         ahead = max(0.0, self._clock().timestamp() - self._reach.now())
         return min(at for _, at in sent) / 1000 - ahead
 
-    def _look(self, group: list[Row], folder: Folder) -> None:
+    def _look(self, group: list[Row]) -> None:
         late = self._watch.note(group, self._clock()) if self._watch else []
         if late:  # a retry adds to what its first try found, which the ledger has met since
-            before = folder.load("late") or {"late": 0, "late_ms": 0}
+            before = self._folder.load("late") or {"late": 0, "late_ms": 0}
             largest = max(before["late_ms"], *(each.most_ms for each in late))
-            folder.save("late", {"late": before["late"] + len(late), "late_ms": largest})
+            self._folder.save("late", {"late": before["late"] + len(late), "late_ms": largest})
 
-    def _deliver(self, group: list[Row]) -> None:
-        """Claim the rows, send what is to be sent, settle it; wait for rows that another claimant holds."""
-        waited = 0.0
-        while group:
-            decided = list(zip(group, self._claim(group), strict=True))
-            self.counted.update(decision.outcome for _, decision in decided if decision.outcome)
-            claimed = (row for row, decision in decided if decision.claimed)
-            lost = [row for batch in _groups(claimed, self._target.batch_rows) for row in self._send(batch)]
-            group = [row for row, decision in decided if decision is Decision.BUSY] + lost
-            if group:
-                waited = self._wait(group, waited)
+    def _count(self, row: Row, outcome: Outcome) -> None:  # noqa: ARG002 - each row counts once
+        self.counted[outcome] += 1
 
-    def _claim(self, group: Sequence[Row]) -> list[Decision]:
-        return self._hub.claim(
-            self._name,
-            group,
-            run=self._run.id,
-            segment=self._segment,
-            id_check=self._run.pipeline.id_check,
-            upserts=self._target.upserts,
-            lease_s=LEASE_S,
-            now=self._clock(),
-        )
+    def _bury(self, settled: Sequence[Settled]) -> None:
+        records = self._originals.find([one.row for one in settled])
+        letters = [refused(self._run, one, record) for one, record in zip(settled, records, strict=True)]
+        self._hub.bury(letters, now=self._clock())
 
-    def _send(self, batch: list[Row]) -> list[Row]:
-        """Send a batch and settle the answers; returns rows whose claim another took meanwhile, unsent."""
-        ours = self._marked(batch, upserts=self._target.upserts)
-        sending = [row for row, mine in zip(batch, ours, strict=True) if mine]
-        if sending:
-            self._settle(self._answers(sending))
-        return [row for row, mine in zip(batch, ours, strict=True) if not mine]
-
-    def _marked(self, batch: list[Row], *, upserts: bool) -> list[bool]:
-        """Renew the claims; where the target does not upsert, note that the rows are on their way."""
-        return self._hub.sending(
-            self._name,
-            batch,
-            run=self._run.id,
-            segment=self._segment,
-            upserts=upserts,
-            lease_s=LEASE_S,
-            now=self._clock(),
-        )
-
-    def _answers(self, batch: list[Row]) -> list[tuple[Row, Answer]]:
-        try:
-            return list(zip(batch, self._sender.send(batch), strict=True))
-        except (TransientError, RefusedError, SetupError):
-            self._marked(batch, upserts=True)  # the target took nothing: the rows are not on their way
-            raise
-
-    def _settle(self, answers: list[tuple[Row, Answer]]) -> None:
-        """Store the answers; raises `TransientError` where rows are left that must be sent again."""
-        settled = [_settled(row, answer) for row, answer in answers if answer.delivery is not Delivery.AGAIN]
-        refused = [one for one in settled if one.outcome is Outcome.DEAD_LETTER]
-        if refused:
-            self._hub.bury([self._refused(one) for one in refused], now=self._clock())
-        lost = self._hub.settle(self._name, settled, run=self._run.id, segment=self._segment, now=self._clock())
-        if lost:
-            log.warning("%d of %d rows were taken over by another run before this one settled them", lost, len(settled))
-        self.counted.update(one.outcome for one in settled)
-        again = [(row, answer) for row, answer in answers if answer.delivery is Delivery.AGAIN]
-        if again:
-            self._marked([row for row, _ in again], upserts=True)
-            _, why = again[0]
-            raise TransientError(
-                f"{len(again)} of {len(answers)} rows of a batch must be sent again: {why.reason}",
-                code=why.code,
-                retry_after=why.retry_after,
+    def _rejected(self) -> Iterator[DeadLetter]:
+        for reject in rejects(self._folder):
+            yield rejected(
+                self._run, reject["record"], reason=reject["reason"], field=reject["field"], value=reject["value"]
             )
-
-    def _wait(self, group: Sequence[Row], waited: float) -> float:
-        if waited > LEASE_S:
-            raise TransientError(
-                f"{len(group)} rows (the first is {group[0].id!r}) have been claimed by another run for over "
-                f"{LEASE_S:.0f} s; this task tries again later"
-            )
-        log.info("%d rows are being delivered by another run; asking again in %.0f s", len(group), BUSY_S)
-        self._reach.sleep(BUSY_S)
-        return waited + BUSY_S
-
-    def _refused(self, settled: Settled) -> DeadLetter:
-        return DeadLetter(
-            pipeline=self._name,
-            run=self._run.id,
-            stage="load",
-            error="Refused",
-            reason=settled.reason,
-            code=settled.code,
-            record_id=settled.row.source_id,
-            row_id=settled.row.id,
-            modified_ms=settled.row.modified_ms,
-            payload=settled.row.content,
-        )
-
-    def _rejected(self, folder: Folder) -> Iterator[DeadLetter]:
-        for reject in rejects(folder):
-            record = reject["record"]
-            yield DeadLetter(
-                pipeline=self._name,
-                run=self._run.id,
-                stage="transform",
-                error="RecordError",
-                reason=reject["reason"],
-                field=reject["field"],
-                value=reject["value"],
-                record_id=record["_id"],
-                modified_ms=record["last_modified_time"],
-                payload=record,
-            )
-
-
-def _settled(row: Row, answer: Answer) -> Settled:
-    return Settled(row=row, outcome=_OUTCOME[answer.delivery], reason=answer.reason, code=answer.code)
-
-
-def _groups(items: Iterator[T], size: int) -> Iterator[list[T]]:
-    while group := list(islice(items, size)):
-        yield group

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -26,13 +26,13 @@ def transform(run: Run, segment: Segment) -> dict[str, int]:
     number = 0
     while group := list(islice(records, RECORDS_A_FILE)):
         number += 1
-        mapped = _mapped(run, group)
-        _write(folder, "rows", number, mapped.rows)
-        _write(folder, "rejects", number, mapped.rejects)
+        made = mapped(run, group)
+        _write(folder, "rows", number, made.rows)
+        _write(folder, "rejects", number, made.rejects)
         numbers["read"] += len(group)
-        numbers["rows"] += len(mapped.rows)
-        numbers["filtered"] += mapped.filtered
-        numbers["rejected"] += len(mapped.rejects)
+        numbers["rows"] += len(made.rows)
+        numbers["filtered"] += made.filtered
+        numbers["rejected"] += len(made.rejects)
     if numbers["read"] != read:
         raise UnverifiedError(
             f"{folder} holds {numbers['read']} records, but extract read {read}; clear the extract task of this segment"
@@ -42,26 +42,29 @@ def transform(run: Run, segment: Segment) -> dict[str, int]:
 
 
 @dataclass(slots=True)
-class _Mapped:
+class Mapped:
+    """What became of some records: rows, rejects ({reason, field, value, record}), and how many were filtered."""
+
     rows: list[Row] = field(default_factory=list)
     rejects: list[dict[str, Any]] = field(default_factory=list)
     filtered: int = 0
 
 
-def _mapped(run: Run, records: list[dict[str, Any]]) -> _Mapped:
+def mapped(run: Run, records: Iterable[dict[str, Any]]) -> Mapped:
+    """Map records as the pipeline is declared now."""
     pipeline = run.pipeline
-    mapped = _Mapped()
+    made = Mapped()
     deletes = pipeline.removes is DeletePolicy.DELETE
     for record in records:
         try:
             gone = deletes and is_voided(record.get("life_status"), record.get("is_deleted"))
             if pipeline.keeps(record) and not gone:
-                mapped.rows.append(pipeline.mapping.row(record))
+                made.rows.append(pipeline.mapping.row(record))
             else:
-                mapped.filtered += 1
+                made.filtered += 1
         except RecordError as error:
-            mapped.rejects.append({"reason": str(error), "field": error.field, "value": error.value, "record": record})
-    return mapped
+            made.rejects.append({"reason": str(error), "field": error.field, "value": error.value, "record": record})
+    return made
 
 
 def _write(folder: Folder, kind: str, number: int, items: list[Any]) -> None:

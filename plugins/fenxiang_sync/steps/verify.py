@@ -12,15 +12,17 @@ from typing import Any
 
 import msgspec
 
-from fenxiang_sync.errors import IncompleteError
-from fenxiang_sync.hub import Certificate, Hub
+from fenxiang_sync.errors import DeadLettersError, IncompleteError
+from fenxiang_sync.hub import Certificate, Hub, Selection
 from fenxiang_sync.rows import Outcome
 from fenxiang_sync.source import FenxiangClient
 from fenxiang_sync.stage import DATA, Folder
 from fenxiang_sync.steps.comparison import Comparison, compare
+from fenxiang_sync.steps.courier import ROWS_A_CLAIM
+from fenxiang_sync.steps.expiry import expire
 from fenxiang_sync.steps.extract import read_ids
 from fenxiang_sync.steps.late import Watch
-from fenxiang_sync.steps.load import ROWS_A_CLAIM, load
+from fenxiang_sync.steps.load import load
 from fenxiang_sync.steps.plan import Plan, Segment
 from fenxiang_sync.steps.run import Run
 from fenxiang_sync.steps.transform import rows, transform
@@ -34,7 +36,8 @@ log = logging.getLogger(__name__)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """The numbers of a run, in records. `window` was asked for; `certified` is what is certified now: it and the gaps
-    before it, or nothing after a dry run. `uncovered` are gaps that are too old to heal by themselves."""
+    before it, or nothing after a dry run. `uncovered` are gaps that are too old to heal by themselves. `open_letters`
+    are all of the pipeline's; `expired` and `forgotten` ones the run closed, or deleted, for their age."""
 
     window: Window
     certified: list[Window]
@@ -46,6 +49,9 @@ class Report:
     filtered: int
     in_doubt: int
     dead_letters: int
+    open_letters: int
+    expired: int
+    forgotten: int
     repaired: int
     left: int
     late: int
@@ -77,6 +83,7 @@ def verify(run: Run, *, client: FenxiangClient, hub: Hub, reach: Reach, clock: C
     folders = [run.segment(index) for index in range(1, len(planned.segments) + 2)]
     read, outcomes = _added_up(folders)
     ever = hub.late(run.pipeline.name)
+    aged = {"expired": 0, "forgotten": 0} if planned.dry_run else expire(run, hub=hub, now=clock())
     report = Report(
         window=planned.window,
         certified=[] if planned.dry_run else planned.windows,
@@ -88,6 +95,9 @@ def verify(run: Run, *, client: FenxiangClient, hub: Hub, reach: Reach, clock: C
         filtered=outcomes[Outcome.FILTERED],
         in_doubt=outcomes[Outcome.IN_DOUBT],
         dead_letters=outcomes[Outcome.DEAD_LETTER],
+        open_letters=hub.letters.count(run.pipeline.name, Selection()),
+        expired=aged["expired"],
+        forgotten=aged["forgotten"],
         repaired=repaired,
         left=compared.left,
         late=_total(folders, "late", "late"),
@@ -115,6 +125,28 @@ def verify(run: Run, *, client: FenxiangClient, hub: Hub, reach: Reach, clock: C
 def _seconds(spans_ms: Iterable[int]) -> int:
     """The longest of some spans, rounded up; 0 where there is none."""
     return -(-max(spans_ms, default=0) // 1000)
+
+
+def judge(run: Run, report: Report, hub: Hub) -> None:
+    """Raise `DeadLettersError` where the run has more dead letters than its pipeline allows.
+
+    Those that were delivered or put aside since count no more, so that the task can be cleared when they are.
+    """
+    name, rules = run.pipeline.name, run.pipeline.dead_letters
+    if report.dry_run or not rules.too_many(report.dead_letters, report.read):
+        return
+    wanted = Selection(run=run.id)
+    left = min(report.dead_letters, hub.letters.count(name, wanted))  # one record may have several letters
+    if not rules.too_many(left, report.read):
+        return
+    found = hub.letters.find(name, wanted, whole=False)
+    reasons = dict.fromkeys(letter.reason for letter in itertools.islice(found, 3))
+    raise DeadLettersError(
+        f"{report.dead_letters:,} of {report.read:,} records became dead letters, more than pipeline {name!r} allows: "
+        f"DeadLetters({rules.limits}). All others are delivered and the window is certified, so the next run goes on "
+        f"behind it. The first reasons: {'; '.join(reasons)}. Look: fenxiang letters {name} --run '{run.id}'. When the "
+        f"cause is mended: fenxiang replay {name} --run '{run.id}', then clear this task"
+    )
 
 
 def clean(run: Run) -> None:

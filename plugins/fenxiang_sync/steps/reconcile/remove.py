@@ -11,7 +11,7 @@ from itertools import chain
 from fenxiang_sync.errors import RefusedError, SetupError
 from fenxiang_sync.hub import Due, Hub
 from fenxiang_sync.rows import DeletePolicy
-from fenxiang_sync.steps.load import LEASE_S
+from fenxiang_sync.steps.courier import LEASE_S
 from fenxiang_sync.steps.reconcile.survey import Survey
 from fenxiang_sync.steps.run import Run
 from fenxiang_sync.targets.protocol import Answer, Delivery, Reach, Removal, Remover

@@ -125,10 +125,25 @@ def _dead_letter() -> None:
         sa.Column("created_at", sa.BigInteger, nullable=False),
         sa.Column("updated_at", sa.BigInteger, nullable=False),
         sa.Column("closed_at", sa.BigInteger),
-        sa.Column("closed_by", sa.Text, comment="the run that delivered it, or the person who put it aside"),
+        sa.Column("closed_by", sa.Text, comment="the run that closed it, or the person who put it aside"),
+        sa.Column(
+            "closed_as",
+            sa.Text,
+            comment="delivered, unchanged, superseded, filtered, in_doubt, dismissed, expired",
+        ),
+        sa.Column("note", sa.Text, comment="what the person said"),
+        sa.Column(
+            "config_hash",
+            sa.Text,
+            nullable=False,
+            server_default="",
+            comment="of the declaration of its last try",
+        ),
+        sa.Column("fields", sa.Text, comment="JSON: the fields of the record that were asked for"),
         sa.Column("history", sa.Text, nullable=False, comment="JSON: the earlier tries, newest last"),
-        sa.Column("payload_bytes", sa.BigInteger, nullable=False, comment="of the whole payload"),
-        sa.Column("payload", sa.Text, comment="JSON of the record or row; NULL where it is too large to keep"),
+        sa.Column("payload_bytes", sa.BigInteger, nullable=False, comment="of the whole record"),
+        sa.Column("payload", sa.Text, comment="JSON of the record as it was read; NULL where it is too large to keep"),
+        sa.Column("content", sa.Text, comment="JSON of the row that was refused; NULL where it is too large to keep"),
     )
     op.create_index(
         "fenxiang_dead_letter_open",
@@ -140,6 +155,13 @@ def _dead_letter() -> None:
     )
     op.create_index("fenxiang_dead_letter_run", "fenxiang_dead_letter", ["pipeline", "run_id"])
     op.create_index("fenxiang_dead_letter_record", "fenxiang_dead_letter", ["pipeline", "record_id"])
+    op.create_index(
+        "fenxiang_dead_letter_stale",
+        "fenxiang_dead_letter",
+        ["pipeline", "updated_at"],
+        sqlite_where=sa.text("state = 'open'"),
+        postgresql_where=sa.text("state = 'open'"),
+    )
 
 
 def _run() -> None:
@@ -147,7 +169,9 @@ def _run() -> None:
         "fenxiang_run",
         sa.Column("pipeline", _KEY, primary_key=True),
         sa.Column("run_id", _KEY, primary_key=True),
-        sa.Column("kind", sa.Text, nullable=False, comment="scheduled, manual, backfill, lookback; reconcile, sweep"),
+        sa.Column(
+            "kind", sa.Text, nullable=False, comment="scheduled, manual, backfill, lookback, reconcile, sweep, replay"
+        ),
         sa.Column("state", sa.Text, nullable=False, comment="running, success, failed"),
         sa.Column("since_ms", sa.BigInteger),
         sa.Column("until_ms", sa.BigInteger),

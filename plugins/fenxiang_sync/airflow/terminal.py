@@ -1,0 +1,86 @@
+"""The terminal: what the commands share: which pipelines are meant, the hub, moments, and how they end.
+
+Exit codes: 0 nothing to do, 1 there is, 2 it could not be told or done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from fenxiang_sync.errors import FenxiangSyncError
+
+if TYPE_CHECKING:
+    from fenxiang_sync.hub import Hub
+    from fenxiang_sync.pipeline import Pipeline
+
+CANNOT_TELL = 2
+
+Name = Annotated[str | None, typer.Argument(metavar="[PIPELINE]", help="One pipeline; by default all of them.")]
+One = Annotated[str, typer.Argument(metavar="PIPELINE", help="The pipeline.")]
+Dags = Annotated[
+    Path | None,
+    typer.Option("--dags", help="Folder or file of DAG files; by default Airflow's own dags folder.", exists=True),
+]
+Json = Annotated[bool, typer.Option("--json", help="Tell it as JSON.")]
+
+
+def declared(dags: Path | None, name: str | None) -> list[Pipeline]:
+    """The pipelines of the DAG files, or the one of that name; a file that cannot be read is told, and left out."""
+    from airflow import settings
+    from airflow.dag_processing.dagbag import DagBag
+
+    from fenxiang_sync.airflow.operators import PipelineOperator
+
+    bag = DagBag(str(dags or settings.DAGS_FOLDER))
+    for file in sorted(map(str, bag.import_errors)):
+        typer.echo(f"{file} cannot be read (fenxiang check says why); its pipelines are left out", err=True)
+    tasks = [task for dag in bag.dags.values() for task in dag.tasks if isinstance(task, PipelineOperator)]
+    found = {task.pipeline.name: task.pipeline for task in tasks}
+    if name is not None and name not in found:
+        cannot_tell(f"no DAG file declares a pipeline {name!r}; there are: {', '.join(sorted(found)) or 'none'}")
+    return [found[each] for each in sorted(found) if name in (None, each)]
+
+
+@contextmanager
+def opened_hub() -> Iterator[Hub]:
+    """The hub of this deployment; what is wrong with it ends the command."""
+    from fenxiang_sync.airflow.settings import Settings
+    from fenxiang_sync.hub import Hub
+
+    try:
+        with Hub.connect(Settings.load().hub_url()) as hub:
+            yield hub
+    except FenxiangSyncError as error:
+        cannot_tell(f"hub: {error}")
+
+
+def cannot_tell(why: str) -> NoReturn:
+    """End with the reason."""
+    typer.echo(why, err=True)
+    raise typer.Exit(CANNOT_TELL)
+
+
+def moment(at: datetime) -> str:
+    """A moment as people write it, to the second where it has one.
+
+    >>> moment(datetime(2026, 11, 22, 8, 5)), moment(datetime(2026, 11, 22, 8, 5, 1))
+    ('2026-11-22 08:05', '2026-11-22 08:05:01')
+    """
+    return f"{at:%Y-%m-%d %H:%M:%S}" if at.second or at.microsecond else f"{at:%Y-%m-%d %H:%M}"
+
+
+def counted(number: int, one: str, more: str = "") -> str:
+    """So many of something, as people say it.
+
+    >>> counted(3, "try", "tries")
+    '3 tries'
+    >>> counted(1, "row"), counted(2_000, "row")
+    ('1 row', '2,000 rows')
+    """
+    return f"{number:,} {one if number == 1 else more or one + 's'}"

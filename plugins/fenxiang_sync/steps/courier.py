@@ -1,0 +1,172 @@
+"""Courier: claims rows, sends them in batches, and settles the target's answers."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime
+from itertools import islice
+from typing import TypeVar
+
+from fenxiang_sync.errors import RefusedError, SetupError, TransientError
+from fenxiang_sync.hub import Decision, Hub, Settled
+from fenxiang_sync.hub.ledger import Claimant
+from fenxiang_sync.rows import Outcome, Row
+from fenxiang_sync.steps.run import Run
+from fenxiang_sync.targets.protocol import Answer, Delivery, Reach, Sender
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+ROWS_A_CLAIM = 1_000
+LEASE_S = 900.0
+"""How long a claim keeps other runs off a row; longer than sending `ROWS_A_CLAIM` rows takes."""
+BUSY_S = 5.0
+"""How long to wait before asking again for rows that another run has claimed."""
+
+_OUTCOME = {
+    Delivery.DELIVERED: Outcome.DELIVERED,
+    Delivery.REFUSED: Outcome.DEAD_LETTER,
+    Delivery.UNKNOWN: Outcome.IN_DOUBT,
+}
+
+
+class Courier:
+    """Delivers the rows of one claimant, which is a run and its `segment`, to one open target.
+
+    `bury` gets the rows that the target refused, before that is settled: a death in between must not lose them.
+    `told` gets each row's outcome, once that is stored. `doubtful`: the rows were in doubt, and those that the target
+    turns out not to have taken are in doubt again.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        segment: str,
+        *,
+        hub: Hub,
+        reach: Reach,
+        clock: Callable[[], datetime],
+        sender: Sender,
+        bury: Callable[[Sequence[Settled]], None],
+        told: Callable[[Row, Outcome], None],
+        doubtful: bool = False,
+    ) -> None:
+        self._run = run
+        self._name = run.pipeline.name
+        self._target = run.pipeline.target
+        self._segment = segment
+        self._hub = hub
+        self._reach = reach
+        self._clock = clock
+        self._sender = sender
+        self._bury = bury
+        self._told = told
+        self._doubtful = doubtful
+
+    def deliver(self, group: Sequence[Row]) -> None:
+        """Claim the rows, send what is to be sent, settle it; wait for rows that another claimant holds."""
+        waited = 0.0
+        while group:
+            decided = list(zip(group, self._claim(group), strict=True))
+            for row, decision in decided:
+                if decision.outcome is not None:
+                    self._told(row, decision.outcome)
+            lost = self.send(row for row, decision in decided if decision.claimed)
+            group = [row for row, decision in decided if decision is Decision.BUSY] + lost
+            if group:
+                waited = self._wait(group, waited)
+
+    def send(self, claimed: Iterable[Row]) -> list[Row]:
+        """Send claimed rows and settle them; returns those whose claim another took meanwhile, unsent."""
+        return [row for batch in groups(claimed, self._target.batch_rows) for row in self._send(batch)]
+
+    def _claim(self, group: Sequence[Row]) -> list[Decision]:
+        return self._hub.claim(
+            self._name,
+            group,
+            run=self._run.id,
+            segment=self._segment,
+            id_check=self._run.pipeline.id_check,
+            upserts=self._target.upserts,
+            lease_s=LEASE_S,
+            now=self._clock(),
+        )
+
+    def _send(self, batch: list[Row]) -> list[Row]:
+        """Send a batch and settle the answers; returns rows whose claim another took meanwhile, unsent."""
+        ours = self._marked(batch, upserts=self._target.upserts)
+        sending = [row for row, mine in zip(batch, ours, strict=True) if mine]
+        if sending:
+            self._settle(self._answers(sending))
+        return [row for row, mine in zip(batch, ours, strict=True) if not mine]
+
+    def _marked(self, batch: list[Row], *, upserts: bool) -> list[bool]:
+        """Renew the claims; where the target does not upsert, note that the rows are on their way."""
+        return self._hub.sending(
+            self._name,
+            batch,
+            run=self._run.id,
+            segment=self._segment,
+            upserts=upserts,
+            lease_s=LEASE_S,
+            now=self._clock(),
+        )
+
+    def _answers(self, batch: list[Row]) -> list[tuple[Row, Answer]]:
+        try:
+            return list(zip(batch, self._sender.send(batch), strict=True))
+        except (TransientError, RefusedError, SetupError) as error:
+            self._not_taken(batch, str(error))
+            raise
+
+    def _not_taken(self, rows: list[Row], reason: str) -> None:
+        """The target took nothing of these: they are not on their way."""
+        if self._doubtful:
+            holder = Claimant(run=self._run.id, segment=self._segment).holder
+            self._hub.doubts.give_back(self._name, rows, run=holder, reason=reason, now=self._clock())
+        else:
+            self._marked(rows, upserts=True)
+
+    def _settle(self, answers: list[tuple[Row, Answer]]) -> None:
+        """Store the answers; raises `TransientError` where rows are left that must be sent again."""
+        settled = [_settled(row, answer) for row, answer in answers if answer.delivery is not Delivery.AGAIN]
+        refused = [one for one in settled if one.outcome is Outcome.DEAD_LETTER]
+        if refused:
+            self._bury(refused)
+        lost = self._hub.settle(self._name, settled, run=self._run.id, segment=self._segment, now=self._clock())
+        if lost:
+            log.warning("%d of %d rows were taken over by another run before this one settled them", lost, len(settled))
+        for one in settled:
+            self._told(one.row, one.outcome)
+        again = [(row, answer) for row, answer in answers if answer.delivery is Delivery.AGAIN]
+        if again:
+            _, why = again[0]
+            self._not_taken([row for row, _ in again], why.reason)
+            raise TransientError(
+                f"{len(again)} of {len(answers)} rows of a batch must be sent again: {why.reason}",
+                code=why.code,
+                retry_after=why.retry_after,
+            )
+
+    def _wait(self, group: Sequence[Row], waited: float) -> float:
+        if waited > LEASE_S:
+            raise TransientError(
+                f"{len(group)} rows (the first is {group[0].id!r}) have been claimed by another run for over "
+                f"{LEASE_S:.0f} s; this task tries again later"
+            )
+        log.info("%d rows are being delivered by another run; asking again in %.0f s", len(group), BUSY_S)
+        self._reach.sleep(BUSY_S)
+        return waited + BUSY_S
+
+
+def _settled(row: Row, answer: Answer) -> Settled:
+    return Settled(row=row, outcome=_OUTCOME[answer.delivery], reason=answer.reason, code=answer.code)
+
+
+def groups(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """The items in lists of `size`, the last one shorter."""
+    left = iter(items)
+    while group := list(islice(left, size)):
+        yield group
