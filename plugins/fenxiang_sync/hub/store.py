@@ -11,9 +11,10 @@ from typing import Any, Self
 from fenxiang_sync.hub.calls import Calls, DayCalls
 from fenxiang_sync.hub.certificates import Certificate, Certificates, Look
 from fenxiang_sync.hub.connect import Database
+from fenxiang_sync.hub.decision import Claimant, Decision
 from fenxiang_sync.hub.late import LateArrival, LateArrivals, LateBin
 from fenxiang_sync.hub.leases import Lease, Leases
-from fenxiang_sync.hub.ledger import Claimant, Decision, Ledger, Settled
+from fenxiang_sync.hub.ledger import Ledger
 from fenxiang_sync.hub.letters import DeadLetter, Letters, StoredLetter
 from fenxiang_sync.hub.notes import Change, Notes
 from fenxiang_sync.hub.records import Record, Records
@@ -22,6 +23,7 @@ from fenxiang_sync.hub.runs import RunRecord, Runs
 from fenxiang_sync.hub.schema import migrate
 from fenxiang_sync.hub.sources import Listed, Seen, Sources
 from fenxiang_sync.hub.tables import Presence, Status
+from fenxiang_sync.hub.writer import Settled
 from fenxiang_sync.rows import IdCheck, Row
 from fenxiang_sync.window import Window
 
