@@ -38,9 +38,10 @@ COMPARED = {
     tables.source: "modified_ms listed_ms presence",
     tables.dead_letter: "row_id stage state error code field value reason modified_ms payload closed_by",
     tables.certificate: "until_ms read_since_ms digest config_hash run_id",
-    tables.late: "found_by arrivals least_ms most_ms record_id modified_ms run_id",
+    tables.late: "found_by least_ms most_ms record_id modified_ms run_id",
 }
-"""All that a hub holds but moments, numbers of tries and of calls, and the runs' own table, which Airflow's part keeps."""
+"""All that a hub holds but moments, numbers of tries and of calls, and the runs' own table, which Airflow's part keeps.
+How many came late is not compared: they are counted before they are claimed, so a death in between counts them twice."""
 KEYS = {
     tables.record: "id",
     tables.source: "source_id",
@@ -98,7 +99,9 @@ class Scene:
         self._must(self._live(self._job("run-0", clock.now_ms())))
         since = clock.now_ms()
         clock.advance(60)
-        for place, changes in enumerate([{"name": "changed 0"}, {"name": "changed 1"}, {"email": "a@b.cn"}, {"tel": ""}]):
+        for place, changes in enumerate(
+            [{"name": "changed 0"}, {"name": "changed 1"}, {"email": "a@b.cn"}, {"tel": ""}]
+        ):
             tenant.update(OBJECT, ids[place], changes)
         tenant.update(OBJECT, ids[4], {"remark": ""})  # what the target refuses
         tenant.update(OBJECT, ids[5], {"tel": "no number"})  # what the converter rejects
@@ -112,20 +115,20 @@ class Scene:
         self._keep()
         life = self._must(self.lives(None))
         self.events = life.events
-        self.undisturbed = self._left(None)
+        self.undisturbed = self.left()
 
     def dies(self, death: Death) -> tuple[Life, Left]:
         """The run with that death in it, and then again from the task that died, as Airflow's retry does it."""
         first = self.lives(death)
         last = self._live(self.job, first=first.done) if first.killed_at else first
-        return first, self._left(last.failed)
+        return first, self.left(last.failed)
 
     def dies_for_good(self, death: Death) -> tuple[Life, Left]:
         """The same, but nobody tries again: another run comes when the claims are over."""
         first = self.lives(death)
         self.simulator.clock.advance(2 * LEASE_S)
         last = self._live(replace(self.job, run="run-2"))
-        return first, self._left(last.failed, run="run-2")
+        return first, self.left(last.failed, run="run-2")
 
     def lives(self, death: Death | None) -> Life:
         self._put_back()
@@ -205,11 +208,12 @@ class Scene:
         apps[apps.index(simulator.targets)] = empty
         simulator.targets = empty
 
-    def _left(self, failed: Failed | None, run: str = RUN) -> Left:
+    def left(self, failed: Failed | None = None, run: str = RUN) -> Left:
         held = self.simulator.targets.write.rows + self.simulator.targets.qeasy.contents("demo")
         folder = Stage(Path(self.job.folder) / "stage").run("account", run)
         numbers = folder.load("report") or {}
-        numbers.pop("requests", None)
+        for name in ("requests", "late", "late_ever"):
+            numbers.pop(name, None)
         with self.engine.begin() as connection:
             found = connection.execute(tables.record.select().where(tables.record.c.status == int(Status.IN_DOUBT)))
             doubtful = frozenset(one.id for one in found)
