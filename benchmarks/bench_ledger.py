@@ -4,18 +4,19 @@ Run: ``PYTHONPATH=plugins:. python benchmarks/bench_ledger.py [ROWS]``. Rows are
 to be sent, in batches as a loading task does it. A plain upsert of the same rows (the driver's `executemany` of id,
 hash and JSON content, in transactions of the same size) and, for rows that are unchanged, a plain SELECT of their
 hashes by id are run on the same database right after, so the ratio says what the ledger costs; rates depend on the
-machine. Then a whole `load` of unchanged rows (reading the stage, claims, what was seen), and the memory: the ledger's
-own, at most, over 100,000 and over 1,000,000 rows. PostgreSQL is measured where FENXIANG_TEST_POSTGRES points to a
+machine. Then a whole `load` of unchanged rows (reading the stage, claims, what was seen), and the memory of a process
+that does nothing else, over 100,000 and over 1,000,000 rows. PostgreSQL is measured where FENXIANG_TEST_POSTGRES points to a
 server (or one runs on this machine).
 """
 
 from __future__ import annotations
 
 import json
+import multiprocessing
+import resource
 import sys
 import tempfile
 import time
-import tracemalloc
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -39,6 +40,7 @@ from tests.hub_fixtures import empty_database
 
 ROWS = 100_000
 MEMORY_ROWS = (100_000, 1_000_000)
+WARM_UP = 10_000
 BATCH = ROWS_A_CLAIM
 
 PLAIN_TABLE = "CREATE TABLE plain (id TEXT PRIMARY KEY, hash TEXT, content TEXT)"
@@ -172,15 +174,15 @@ def _load(hub: Hub, stage: Stage, count: int) -> float:
     return watch.seconds
 
 
-def measure_memory(count: int) -> None:
-    """What the ledger's Python objects take at most while `count` rows are new, and then unchanged (SQLite)."""
+def memory(count: int) -> float:
+    """MiB by which this process grows while `count` rows are new, and then unchanged (SQLite), after a warm-up."""
     with tempfile.TemporaryDirectory() as folder, Hub.connect(f"sqlite:///{folder}/hub.db") as hub:
-        tracemalloc.start()
+        for run in ("warm", "up"):
+            through_ledger(hub, run, rows(WARM_UP, 1), Stopwatch())
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         for run in ("new", "unchanged"):
             through_ledger(hub, run, rows(count, 1), Stopwatch())
-        most = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-    print(f"  {count:>9,} rows: {most / 2**20:.1f} MiB at most")
+        return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
 
 
 def main() -> None:
@@ -190,9 +192,10 @@ def main() -> None:
             measure(kind, count)
         except pytest.skip.Exception as skipped:
             print(f"\n{kind}: {skipped}")
-    print("\nmemory of the ledger, in Python objects, over all rows")
+    print(f"\nmemory (RSS at most, beyond what {WARM_UP:,} rows take), of a process that claims and settles")
     for size in MEMORY_ROWS:
-        measure_memory(size)
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            print(f"  {size:>9,} rows: {pool.apply(memory, (size,)):.1f} MiB")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""``python -m tests.crash [--target NAME] [--minutes 30]``: a death at every event; exit code 1 where one shows."""
+"""``python -m tests.crash [--target NAME] [--minutes 60]``: a death at every event; exit code 1 where one shows."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Tally:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.crash", description=__doc__)
     parser.add_argument("--target", choices=list(TARGETS), action="append", help="only these (default: all)")
-    parser.add_argument("--minutes", type=float, default=30.0, help="stop after so long, and say so (default 30)")
+    parser.add_argument("--minutes", type=float, default=60.0, help="stop after so long, and say so (default 60)")
     given = parser.parse_args()
     until = time.monotonic() + given.minutes * 60
     print(f"{'target':16}{'events':>8}{'commits':>9}{'kills':>7}{'in doubt':>10}{'differences':>13}", flush=True)

@@ -41,7 +41,7 @@ COMPARED = {
     tables.late: "found_by least_ms most_ms record_id modified_ms run_id",
 }
 """All that a hub holds but moments, numbers of tries and of calls, and the runs' own table, which Airflow's part keeps.
-How many came late is not compared: they are counted before they are claimed, so a death in between counts them twice."""
+How many came late is not compared: they are counted before they are claimed, so a death in between counts twice."""
 KEYS = {
     tables.record: "id",
     tables.source: "source_id",
