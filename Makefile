@@ -11,7 +11,7 @@ UV_VERSION := 0.13.9
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo up test lint bench bench-pace bench-loss chaos
+.PHONY: help demo up test lint bench bench-pace bench-loss chaos crash
 .DELETE_ON_ERROR:
 
 help: ## Show these commands
@@ -38,6 +38,9 @@ bench: $(DEV) ## Measure what is quick, and print the numbers
 chaos: $(DEV) ## Let everything go wrong for five minutes, and compare (SEED=7 MINUTES=20; EXAMPLES=2000 orders as well)
 	@$(BIN)/python -m tests.chaos --minutes $(or $(MINUTES),5) $(if $(SEED),--seed $(SEED))
 	@$(if $(EXAMPLES),FENXIANG_MACHINE_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest -q tests/test_steps_machine.py)
+
+crash: $(DEV) ## Kill a run at every call and every commit, and compare (half an hour; TARGET="write, appends" one target)
+	@$(BIN)/python -m tests.crash --minutes $(or $(MINUTES),60) $(if $(TARGET),--target "$(TARGET)")
 
 bench-pace: $(DEV) ## Measure how much of the quota two first loads use in a real Airflow (a quarter of an hour)
 	@$(BIN)/python -m benchmarks pace

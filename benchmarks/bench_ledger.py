@@ -1,17 +1,22 @@
-"""Rows a second through the ledger (claim, then settle what is claimed), beside a plain upsert of the same rows.
+"""What the ledger costs: rows a second, beside the plain statements that it is made of.
 
-Run: ``PYTHONPATH=plugins:. python benchmarks/bench_ledger.py [ROWS]``. The plain upsert is the driver's `executemany`
-(id, hash, JSON content) in transactions of the same size, written to the same database in the same run, so the ratio
-says what the ledger costs; rates depend on the machine. PostgreSQL is measured where FENXIANG_TEST_POSTGRES points to
-a server (or one runs on this machine).
+Run: ``PYTHONPATH=plugins:. python benchmarks/bench_ledger.py [ROWS]``. Rows are claimed, and settled where they were
+to be sent, in batches as a loading task does it. A plain upsert of the same rows (the driver's `executemany` of id,
+hash and JSON content, in transactions of the same size) and, for rows that are unchanged, a plain SELECT of their
+hashes by id are run on the same database right after, so the ratio says what the ledger costs; rates depend on the
+machine. Then a whole `load` of unchanged rows (reading the stage, claims, what was seen), and the memory of a process
+that does nothing else, over 100,000 and over 1,000,000 rows. PostgreSQL is measured where FENXIANG_TEST_POSTGRES points to a
+server (or one runs on this machine).
 """
 
 from __future__ import annotations
 
+import json
+import multiprocessing
+import resource
 import sys
 import tempfile
 import time
-import tracemalloc
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -19,22 +24,34 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
+import requests
 from sqlalchemy import Engine, create_engine, text
 
+from fenxiang_sync import Field, HubTarget, Pipeline, Source
 from fenxiang_sync.hub import Hub, Settled
 from fenxiang_sync.hub.content import dumps
 from fenxiang_sync.rows import IdCheck, Outcome, Row
+from fenxiang_sync.stage import Stage
+from fenxiang_sync.steps import Run, Segment, load
+from fenxiang_sync.steps.load import ROWS_A_CLAIM
+from fenxiang_sync.targets.protocol import Endpoint, Reach
+from fenxiang_sync.window import Window
 from tests.hub_fixtures import empty_database
 
 ROWS = 100_000
-BATCH = 1_000
-"""What a loading task claims at once."""
+MEMORY_ROWS = (100_000, 1_000_000)
+WARM_UP = 10_000
+BATCH = ROWS_A_CLAIM
 
 PLAIN_TABLE = "CREATE TABLE plain (id TEXT PRIMARY KEY, hash TEXT, content TEXT)"
 PLAIN = (
     "INSERT INTO plain (id, hash, content) VALUES (:id, :hash, :content) "
     "ON CONFLICT (id) DO UPDATE SET hash = excluded.hash, content = excluded.content"
 )
+PLAIN_HASHES = {
+    "sqlite": "SELECT id, hash FROM plain WHERE id IN (SELECT value FROM json_each(?))",
+    "postgresql": "SELECT id, hash FROM plain WHERE id IN (SELECT json_array_elements_text(%s::json))",
+}
 
 
 def rows(count: int, modified_ms: int, extra: str = "") -> Iterator[Row]:
@@ -93,6 +110,15 @@ def plainly(engine: Engine, all_rows: Iterator[Row], watch: Stopwatch) -> None:
             connection.execute(text(PLAIN), values)
 
 
+def asked_plainly(engine: Engine, all_rows: Iterator[Row], watch: Stopwatch) -> None:
+    """The least that can tell which rows are unchanged: their hashes, by id."""
+    for batch in batches(all_rows):
+        with watch, engine.begin() as connection:
+            ids = json.dumps([row.id for row in batch])
+            found = connection.exec_driver_sql(PLAIN_HASHES[connection.dialect.name], (ids,)).all()
+        assert dict(found) == {row.id: row.hash for row in batch}
+
+
 def measure(kind: str, count: int) -> None:
     with tempfile.TemporaryDirectory() as folder, empty_database(kind, Path(folder)) as url, Hub.connect(url) as hub:
         engine = create_engine(url)
@@ -102,10 +128,8 @@ def measure(kind: str, count: int) -> None:
         for step in STEPS:
             _measure(step, hub, engine, count)
         engine.dispose()
-        tracemalloc.start()
-        through_ledger(hub, "memory", rows(count, 3, " ✓"), Stopwatch())
-        print(f"  at most, in Python objects, over all rows: {tracemalloc.get_traced_memory()[1] / 2**20:.1f} MiB")
-        tracemalloc.stop()
+        seconds = _load(hub, Stage(Path(folder) / "stage"), count)
+        print(f"  a whole load of unchanged rows {count / seconds:>9,.0f}")
 
 
 STEPS = [("new", 1, "", True), ("unchanged", 1, "", False), ("newer stamp", 2, "", False), ("changed", 3, " ✓", True)]
@@ -113,12 +137,52 @@ STEPS = [("new", 1, "", True), ("unchanged", 1, "", False), ("newer stamp", 2, "
 
 def _measure(step: tuple[str, int, str, bool], hub: Hub, engine: Engine, count: int) -> None:
     name, modified_ms, extra, sends = step
-    plain, ours = Stopwatch(), Stopwatch()
-    plainly(engine, rows(count, modified_ms, extra), plain)
+    ours = Stopwatch()
     sent = through_ledger(hub, name, rows(count, modified_ms, extra), ours)
     assert sent == (count if sends else 0), (name, sent)
-    ratio = ours.seconds / plain.seconds
-    print(f"  {name:<12} ledger {count / ours.seconds:>9,.0f}   upsert {count / plain.seconds:>9,.0f}   {ratio:.2f}")
+    for what, plainly_done in (("upsert", plainly), ("SELECT", asked_plainly)):
+        if what == "upsert" or name == "unchanged":
+            plain = Stopwatch()
+            plainly_done(engine, rows(count, modified_ms, extra), plain)
+            print(
+                f"  {name:<12} ledger {count / ours.seconds:>9,.0f}   {what} {count / plain.seconds:>9,.0f}   "
+                f"{ours.seconds / plain.seconds:.2f}"
+            )
+
+
+def _load(hub: Hub, stage: Stage, count: int) -> float:
+    """Seconds of a whole load of rows that the ledger knows."""
+
+    def endpoint(conn_id: str) -> Endpoint:
+        raise AssertionError(f"a hub target asks for no connection, nor for {conn_id}")
+
+    pipeline = Pipeline(name="stock", source=Source(object="AccountObj"), fields=[Field("_id")], target=HubTarget())
+    reach = Reach(endpoint=endpoint, session=requests.Session, sleep=time.sleep, now=time.time)
+    segment = Segment(index=1, window=Window(0, 10), count=None)
+    for run_id in ("first", "second"):  # the hub sees the records for the first time, and again
+        run = Run(pipeline=pipeline, id=run_id, folder=stage.run("stock", run_id))
+        folder = run.segment(1)
+        for number, batch in enumerate(batches(rows(count, 3, " ✓"))):
+            records = [{"_id": row.source_id, "last_modified_time": row.modified_ms} for row in batch]
+            folder.write_lines(f"records-00-{number:05d}", records)
+            folder.write_lines(f"rows-{number:05d}", batch)
+        folder.save("transformed", {"read": count, "rows": count, "filtered": 0, "rejected": 0})
+        watch = Stopwatch()
+        with watch:
+            numbers = load(run, segment, hub=hub, reach=reach, clock=lambda: datetime.now(UTC))
+        assert numbers["unchanged"] == count, numbers
+    return watch.seconds
+
+
+def memory(count: int) -> float:
+    """MiB by which this process grows while `count` rows are new, and then unchanged (SQLite), after a warm-up."""
+    with tempfile.TemporaryDirectory() as folder, Hub.connect(f"sqlite:///{folder}/hub.db") as hub:
+        for run in ("warm", "up"):
+            through_ledger(hub, run, rows(WARM_UP, 1), Stopwatch())
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        for run in ("new", "unchanged"):
+            through_ledger(hub, run, rows(count, 1), Stopwatch())
+        return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
 
 
 def main() -> None:
@@ -128,6 +192,10 @@ def main() -> None:
             measure(kind, count)
         except pytest.skip.Exception as skipped:
             print(f"\n{kind}: {skipped}")
+    print(f"\nmemory (RSS at most, beyond what {WARM_UP:,} rows take), of a process that claims and settles")
+    for size in MEMORY_ROWS:
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            print(f"  {size:>9,} rows: {pool.apply(memory, (size,)):.1f} MiB")
 
 
 if __name__ == "__main__":

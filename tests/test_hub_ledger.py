@@ -72,6 +72,33 @@ def test_the_id_check_decides_what_an_existing_id_means(
     assert held(hub).content == {"a": 1}
 
 
+@pytest.mark.parametrize(
+    ("id_check", "content", "decision"),
+    [
+        (UPSERT, {"a": 1}, UNCHANGED),
+        (UPSERT, {"a": 2}, CHANGED),
+        (SKIP, {"a": 1}, UNCHANGED),
+        (SKIP, {"a": 2}, UNCHANGED),
+        (OVERWRITE, {"a": 1}, CHANGED),
+        (OVERWRITE, {"a": 2}, CHANGED),
+    ],
+)
+def test_the_id_check_decides_among_versions_that_are_not_older(
+    hub: Hub, id_check: IdCheck, content: dict[str, int], decision: Decision
+) -> None:
+    """Versions compare by last_modified_time first and by version where that is equal; then the matrix holds."""
+    stamps = {"older": (4, 9), "older version": (5, 2), "same": (5, 3), "newer version": (5, 4), "newer": (6, 1)}
+    deliver(hub, *(row(name, 5, 3, a=1) for name in stamps))
+    asked = [row(name, *stamp, **content) for name, stamp in stamps.items()]
+    assert hub.preview("stock", asked, id_check=id_check) == [STALE, STALE, decision, decision, decision]
+    assert claim(hub, *asked, run="run-2", id_check=id_check) == [STALE, STALE, decision, decision, decision]
+    newest = max if decision is UNCHANGED else lambda delivered, _: delivered
+    for name, stamp in stamps.items():
+        record = held(hub, name)
+        assert (record.modified_ms, record.version) == newest((5, 3), stamp), "what is known to be there"
+        assert record.content == {"a": 1}, "nothing is there before it is settled"
+
+
 @pytest.mark.parametrize("id_check", list(IdCheck))
 def test_an_id_that_is_not_there_is_new_whatever_the_id_check(hub: Hub, id_check: IdCheck) -> None:
     assert claim(hub, row("A", a=1), id_check=id_check) == [NEW]

@@ -3,6 +3,7 @@
 ==================  ==========================================================
 `store`             Hub: the one door
 `ledger`            claim, sending, settle: what is sent, and once
+`decision`          what becomes of one row; `writer` stores it
 `records`           reading the ledger
 `sources`           the records of the source, as they were last seen
 `removals`          rows whose record is voided or gone
@@ -24,10 +25,10 @@ from __future__ import annotations
 
 from fenxiang_sync.hub.calls import DayCalls
 from fenxiang_sync.hub.certificates import Certificate, Look
+from fenxiang_sync.hub.decision import Decision
 from fenxiang_sync.hub.doubts import Doubt
 from fenxiang_sync.hub.gists import LetterGroup
 from fenxiang_sync.hub.late import LateArrival, LateBin
-from fenxiang_sync.hub.ledger import Decision, Settled
 from fenxiang_sync.hub.records import Record
 from fenxiang_sync.hub.removals import Due
 from fenxiang_sync.hub.runs import RunRecord
@@ -35,6 +36,7 @@ from fenxiang_sync.hub.selection import DeadLetter, Ladder, Selection, StoredLet
 from fenxiang_sync.hub.sources import Entry, Listed, Seen
 from fenxiang_sync.hub.store import Hub
 from fenxiang_sync.hub.tables import Presence, Status
+from fenxiang_sync.hub.writer import Settled
 
 __all__ = [
     "Certificate",

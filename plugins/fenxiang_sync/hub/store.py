@@ -12,11 +12,12 @@ from fenxiang_sync.hub.bulk import batches
 from fenxiang_sync.hub.calls import Calls, DayCalls
 from fenxiang_sync.hub.certificates import Certificate, Certificates, Look
 from fenxiang_sync.hub.connect import Database
+from fenxiang_sync.hub.decision import Claimant, Decision
 from fenxiang_sync.hub.doubts import Doubts
 from fenxiang_sync.hub.gists import LetterGroup, letter_groups
 from fenxiang_sync.hub.late import LateArrival, LateArrivals, LateBin
 from fenxiang_sync.hub.leases import Lease, Leases
-from fenxiang_sync.hub.ledger import Claimant, Decision, Ledger, Settled
+from fenxiang_sync.hub.ledger import Ledger
 from fenxiang_sync.hub.letters import DISMISSED, Letters
 from fenxiang_sync.hub.notes import Change, Notes
 from fenxiang_sync.hub.records import Record, Records
@@ -26,6 +27,7 @@ from fenxiang_sync.hub.schema import migrate
 from fenxiang_sync.hub.selection import DeadLetter, Selection, StoredLetter
 from fenxiang_sync.hub.sources import Listed, Seen, Sources
 from fenxiang_sync.hub.tables import Presence, Status
+from fenxiang_sync.hub.writer import Settled
 from fenxiang_sync.rows import IdCheck, Row
 from fenxiang_sync.window import Window
 
