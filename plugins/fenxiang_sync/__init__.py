@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from fenxiang_sync.reconcile import Reconcile
     from fenxiang_sync.rows import DeletePolicy, IdCheck
     from fenxiang_sync.source import Bounds, Filter, Operator
+    from fenxiang_sync.targets.files import FilesTarget, Format
     from fenxiang_sync.targets.hub import HubTarget
     from fenxiang_sync.targets.qeasy import QeasyStore
     from fenxiang_sync.targets.write import WriteApi
@@ -28,7 +29,9 @@ __all__ = [
     "Constant",
     "DeletePolicy",
     "Field",
+    "FilesTarget",
     "Filter",
+    "Format",
     "HubTarget",
     "IdCheck",
     "Logic",
@@ -59,7 +62,9 @@ _HOMES = {
     "Constant": "fenxiang_sync.mapping",
     "DeletePolicy": "fenxiang_sync.rows",
     "Field": "fenxiang_sync.mapping",
+    "FilesTarget": "fenxiang_sync.targets.files",
     "Filter": "fenxiang_sync.source",
+    "Format": "fenxiang_sync.targets.files",
     "HubTarget": "fenxiang_sync.targets.hub",
     "IdCheck": "fenxiang_sync.rows",
     "Logic": "fenxiang_sync.condition",

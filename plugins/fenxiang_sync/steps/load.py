@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 from itertools import islice
 from typing import TypeVar
@@ -12,7 +13,7 @@ from typing import TypeVar
 from fenxiang_sync.errors import IncompleteError, RefusedError, SetupError, TransientError, UnverifiedError
 from fenxiang_sync.hub import DeadLetter, Decision, Hub, Settled
 from fenxiang_sync.rows import Outcome, Row
-from fenxiang_sync.stage import Folder
+from fenxiang_sync.stage import Folder, segment_name
 from fenxiang_sync.steps.extract import sightings
 from fenxiang_sync.steps.late import Watch
 from fenxiang_sync.steps.plan import Segment
@@ -59,7 +60,7 @@ def load(
     if dry_run:
         counted = _preview(run, folder, hub)
     else:
-        with run.pipeline.target.open(reach) as sender:
+        with run.pipeline.target.open(run.reach(reach, segment_name(segment.index))) as sender:
             delivery = _Delivery(run, segment, hub, reach, clock, sender, watch)
             delivery.deliver(folder)
             delivery.ask(folder)
@@ -112,7 +113,7 @@ class _Delivery:
         self.counted: Counter[Outcome] = Counter()
 
     def deliver(self, folder: Folder) -> None:
-        for group in _groups(rows(folder), ROWS_A_CLAIM):
+        for group in _groups(rows(folder), max(ROWS_A_CLAIM, self._target.batch_rows)):
             self._look(group, folder)
             self._deliver(group)
         for letters in _groups(self._rejected(folder), ROWS_A_CLAIM):
@@ -224,10 +225,15 @@ class _Delivery:
 
     def _answers(self, batch: list[Row]) -> list[tuple[Row, Answer]]:
         try:
-            return list(zip(batch, self._sender.send(batch), strict=True))
+            return list(zip(batch, self._sender.send(self._as_flagged(batch)), strict=True))
         except (TransientError, RefusedError, SetupError):
             self._marked(batch, upserts=True)  # the target took nothing: the rows are not on their way
             raise
+
+    def _as_flagged(self, batch: list[Row]) -> list[Row]:
+        """The batch, with a mark on rows of voided records that are flagged at the target and stay so."""
+        flagged = self._hub.removals.done(self._name, [row.id for row in batch if row.voided])
+        return [replace(row, flagged=row.voided and row.id in flagged) for row in batch] if flagged else batch
 
     def _settle(self, answers: list[tuple[Row, Answer]]) -> None:
         """Store the answers; raises `TransientError` where rows are left that must be sent again."""
