@@ -99,8 +99,6 @@ class Removals:
 
     def done(self, pipeline: str, ids: Sequence[str]) -> set[str]:
         """The ids, of these, whose row the delete policy was done to."""
-        if not ids:
-            return set()
         with self._database.reading() as connection:
             return {found[0] for found in _DONE.run(connection, pipeline, ids)}
 

@@ -232,7 +232,8 @@ class _Delivery:
 
     def _as_flagged(self, batch: list[Row]) -> list[Row]:
         """The batch, with a mark on rows of voided records that are flagged at the target and stay so."""
-        flagged = self._hub.removals.done(self._name, [row.id for row in batch if row.voided])
+        voided = [row.id for row in batch if row.voided]
+        flagged = self._hub.removals.done(self._name, voided) if voided else set()
         return [replace(row, flagged=row.voided and row.id in flagged) for row in batch] if flagged else batch
 
     def _settle(self, answers: list[tuple[Row, Answer]]) -> None:

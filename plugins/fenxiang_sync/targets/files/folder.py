@@ -62,13 +62,18 @@ class Folder:
 
     def names(self) -> list[str]:
         """What is in it, sorted: complete files and folders, as others have left them by now."""
+        local = isinstance(self._path, Path)
         with _storage(self._path):
             try:
-                if not isinstance(self._path, Path):
+                if not local:  # it remembers what it listed before
                     self._path.fs.invalidate_cache()
                 names = [child.name for child in self._path.iterdir()]
             except FileNotFoundError:
                 return []
+            except NotADirectoryError:
+                if local:
+                    raise
+                return []  # what an object store says of a folder without files
         return sorted(name for name in names if name and not name.endswith(".part"))
 
     def remove(self, name: str) -> None:

@@ -85,20 +85,22 @@ class FilesSender:
         except ValueError:
             refused = self._misfits(lines)
             lines = [line for line in lines if line.mark not in refused]
-            content = self._encoding.encode(lines) if lines else b""
+            content = self._encoding.encode(lines)
         if lines:
             self._feed.write(self._note(lines, content), content)
             held.update(line.mark for line in lines)
         return refused
 
     def _misfits(self, lines: Sequence[Line]) -> dict[Mark, str]:
-        found: dict[Mark, str] = {}
-        for line in lines:
-            try:
-                self._encoding.encode([line])
-            except ValueError as error:
-                found[line.mark] = str(error)
-        return found
+        """The lines that cannot be encoded, found by halves."""
+        try:
+            self._encoding.encode(lines)
+        except ValueError as error:
+            if len(lines) == 1:
+                return {lines[0].mark: str(error)}
+            half = len(lines) // 2
+            return self._misfits(lines[:half]) | self._misfits(lines[half:])
+        return {}
 
     def _note(self, lines: Sequence[Line], content: bytes) -> Note:
         digest = hashlib.sha256(content).hexdigest()
