@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -18,6 +19,8 @@ from uuid import uuid4
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from upath import UPath
 
 from fenxiang_sync import (
@@ -48,6 +51,7 @@ from tests.files_fixtures import Death, DyingHub, DyingPath, Killed, Reader, new
 from tests.reconcile_fixtures import reconciled
 from tests.source_fixtures import FEW
 from tests.steps_fixtures import Bench, bench, manual, pipeline, scheduled
+from tests.targets_fixtures import row as plain_row
 
 NAME = "AccountObj"
 HOUR = timedelta(hours=1)
@@ -248,17 +252,8 @@ SEGMENT = Segment(index=1, window=Window(0, 1), count=None)
 BATCH = 3
 
 
-def row(number: int, **content: Any) -> Row:
-    name = f"r{number:05d}"
-    return Row(
-        id=name,
-        source_id=name,
-        number=None,
-        modified_ms=1_700_000_000_000 + number,
-        version=1,
-        content={"_id": name, "amount": Decimal("1.5"), **content},
-        hash=name,
-    )
+def row(number: int, amount: Any = Decimal("1.5")) -> Row:
+    return plain_row(number, amount=amount)
 
 
 def unreachable(conn_id: str) -> Any:
@@ -326,6 +321,31 @@ def test_a_death_between_any_two_steps_leaves_every_row_once(tmp_path: Path) -> 
             if at is None:
                 assert counting.steps > 20
                 break
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["send", "die", "finish"])), max_size=20))
+def test_however_runs_overlap_fail_and_finish_a_reader_of_manifests_gets_every_row_once(
+    steps: list[tuple[str, str]],
+) -> None:
+    root, target, number = UPath(f"memory://{uuid4().hex}"), fitted(small(Format.NDJSON)), 0
+    found, loaded = Reader(root / "account"), Counter[str]()
+    for run, what in [*steps, ("last", "finish")]:
+        number += 1
+        errand = Errand(pipeline="account", run=run, part="segment-0001")
+        death = Death(2, done=False) if what == "die" else Death()  # between the note of a file and the file
+        reach = replace(reach_to(DyingPath(root, death)), errand=errand)
+        if what == "finish":
+            target.finish(Finished(pipeline="account", run=run, windows=[], numbers={}), reach)
+            loaded.update(each["_id"] for each in found.news(run))
+            continue
+        with target.open(reach) as sender, suppress(Killed):
+            sender.send([row(number)])
+        with target.open(replace(reach_to(root), errand=errand)) as sender:  # the retry, or the same try once more
+            sender.send([row(number)])
+    sent = [f"r{at:05d}" for at, (_, what) in enumerate(steps, start=1) if what != "finish"]
+    assert loaded == Counter(sent)
+    assert not list((root / "account" / "_feed" / "open").glob("*/*.json"))
 
 
 # Kinds of columns

@@ -16,6 +16,8 @@ from fenxiang_sync.targets.protocol import Endpoint, Reach
 
 CONNECT_TIMEOUT_S = 10.0
 READ_TIMEOUT_S = 60.0
+_STORAGES = {"s3": "aws", "s3a": "aws", "gs": "google_cloud_platform", "abfs": "adls", "abfss": "adls"}
+"""The type of the connection that a message proposes, by the scheme of a URL."""
 
 
 def make_reach() -> Reach:
@@ -92,6 +94,8 @@ class _RoutedAdapter(HTTPAdapter):
 
 
 def _storage(url: str, conn_id: str | None) -> Any:
+    if conn_id is not None:
+        need(conn_id, _STORAGES.get(url.partition("://")[0], "generic"))
     try:
         folder = ObjectStoragePath(url, conn_id=conn_id)
         _ = folder.fs

@@ -62,18 +62,8 @@ class Folder:
 
     def names(self) -> list[str]:
         """What is in it, sorted: complete files and folders, as others have left them by now."""
-        local = isinstance(self._path, Path)
         with _storage(self._path):
-            try:
-                if not local:  # it remembers what it listed before
-                    self._path.fs.invalidate_cache()
-                names = [child.name for child in self._path.iterdir()]
-            except FileNotFoundError:
-                return []
-            except NotADirectoryError:
-                if local:
-                    raise
-                return []  # what an object store says of a folder without files
+            names = [child.name for child in _children(self._path)]
         return sorted(name for name in names if name and not name.endswith(".part"))
 
     def remove(self, name: str) -> None:
@@ -89,6 +79,16 @@ class Folder:
                 self._path.rmdir()
             except OSError:  # somebody writes there just now, or it is gone
                 return
+
+
+def _children(path: Any) -> list[Any]:
+    if isinstance(path, Path):
+        return list(path.iterdir()) if path.exists() else []
+    path.fs.invalidate_cache()  # it remembers what it listed before
+    try:
+        return list(path.iterdir())
+    except (FileNotFoundError, NotADirectoryError):  # what an object store says of a folder without files
+        return []
 
 
 @contextmanager
