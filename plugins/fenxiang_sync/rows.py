@@ -55,8 +55,8 @@ class Row:
 
     `id` is the row's key at the target, `source_id` the Fenxiang ``_id`` it came from. Rows of one id are
     ordered by (`modified_ms`, `version`): Fenxiang's ``last_modified_time`` in epoch milliseconds and its
-    ``version``. `hash` is of `content` alone. `voided`: the record is in the recycle bin. `flagged`: so is the row's
-    mark at the target, and it stays (known only while the row is sent).
+    ``version``. `hash` is of `content` alone. `voided`: the record is in the recycle bin. `flagged`: the row is
+    marked as removed at the target, and stays so (told only to the target, with what is sent).
     """
 
     id: str
