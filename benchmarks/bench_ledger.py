@@ -5,8 +5,8 @@ to be sent, in batches as a loading task does it. A plain upsert of the same row
 hash and JSON content, in transactions of the same size) and, for rows that are unchanged, a plain SELECT of their
 hashes by id are run on the same database right after, so the ratio says what the ledger costs; rates depend on the
 machine. Then a whole `load` of unchanged rows (reading the stage, claims, what was seen), and the memory of a process
-that does nothing else, over 100,000 and over 1,000,000 rows. PostgreSQL is measured where FENXIANG_TEST_POSTGRES points to a
-server (or one runs on this machine).
+that does nothing else, over 100,000 and over 1,000,000 rows. PostgreSQL is measured where FENXIANG_TEST_POSTGRES
+points to a server (or one runs on this machine).
 """
 
 from __future__ import annotations

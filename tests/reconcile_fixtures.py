@@ -8,6 +8,7 @@ from typing import Any
 from fenxiang_sync.pipeline import Pipeline
 from fenxiang_sync.source import FenxiangClient
 from fenxiang_sync.steps import Run, transform
+from fenxiang_sync.steps.finish import finish
 from fenxiang_sync.steps.reconcile import (
     Reconciled,
     Wanted,
@@ -48,4 +49,6 @@ def concluded(crm: Bench, run: Run, *, most_segments: int = 1000) -> Reconciled:
         fetch(run, segment, client=crm.client())
         transform(run, segment)
         deliver(run, segment, hub=crm.hub, reach=crm.reach(), clock=crm.now)
-    return report(run, remove(run, hub=crm.hub, reach=crm.reach(), clock=crm.now))
+    made = report(run, remove(run, hub=crm.hub, reach=crm.reach(), clock=crm.now))
+    finish(run, crm.reach(), windows=made.windows, numbers=made.to_json())
+    return made

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import requests
+from upath import UPath
 
 from fenxiang_simulator import Knobs, Simulator
 from fenxiang_sync import Field, HubTarget
@@ -58,7 +59,13 @@ class Bench:
         )
 
     def reach(self) -> Reach:
-        return Reach(endpoint=self._endpoint, session=requests.Session, sleep=lambda seconds: None, now=time.time)
+        return Reach(
+            endpoint=self._endpoint,
+            session=requests.Session,
+            sleep=lambda seconds: None,
+            now=time.time,
+            storage=lambda url, conn_id: UPath(url),
+        )
 
     def _endpoint(self, conn_id: str) -> Endpoint:
         logins = {"qeasy": ("demoappkey01", "demo-qeasy-secret-20")}

@@ -13,6 +13,7 @@ from fenxiang_simulator.clock import Clock
 from fenxiang_simulator.server import Request, Response, Server
 from fenxiang_sync.airflow.reach import make_reach
 from fenxiang_sync.errors import SetupError
+from fenxiang_sync.targets.files.folder import Folder
 from tests.airflow_fixtures import ConnectionSetter
 
 
@@ -168,3 +169,24 @@ def test_each_thread_may_have_a_session_of_its_own(connection: ConnectionSetter,
     for thread in threads:
         thread.join()
     assert statuses == [200] * 4
+
+
+def test_a_storage_is_a_folder_that_files_can_be_written_to(tmp_path: Path, airflow_home: Path) -> None:
+    folder = Folder(make_reach().storage(f"file://{tmp_path}", None)) / "account" / "run"
+    folder.write("a.ndjson", b"{}")
+    assert (tmp_path / "account/run/a.ndjson").read_bytes() == b"{}"
+    assert (folder.names(), folder.size("a.ndjson"), folder.read("b.ndjson")) == (["a.ndjson"], 2, None)
+
+
+@pytest.mark.parametrize(
+    ("url", "conn_id", "said"),
+    [
+        ("nowhere://bucket/crm", None, "'nowhere://bucket/crm' cannot be opened: .*comes with its provider"),
+        ("s3://bucket/crm", "absent", "Connection 'absent' does not exist.*type aws"),
+    ],
+)
+def test_a_storage_that_cannot_be_opened_says_what_is_missing(
+    url: str, conn_id: str | None, said: str, airflow_home: Path
+) -> None:
+    with pytest.raises(SetupError, match=said):
+        make_reach().storage(url, conn_id)

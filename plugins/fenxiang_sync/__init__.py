@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from fenxiang_sync.reconcile import Reconcile
     from fenxiang_sync.rows import DeletePolicy, IdCheck
     from fenxiang_sync.source import Bounds, Filter, Operator
+    from fenxiang_sync.targets.files import FilesTarget, Format
     from fenxiang_sync.targets.hub import HubTarget
     from fenxiang_sync.targets.kingdee import KingdeeBatchSave
     from fenxiang_sync.targets.pace import Rate
@@ -47,7 +48,9 @@ __all__ = [
     "DeadLetters",
     "DeletePolicy",
     "Field",
+    "FilesTarget",
     "Filter",
+    "Format",
     "HubTarget",
     "IdCheck",
     "KingdeeBatchSave",
@@ -98,7 +101,9 @@ _HOMES = {
     "DeadLetters": "fenxiang_sync.letters",
     "DeletePolicy": "fenxiang_sync.rows",
     "Field": "fenxiang_sync.mapping",
+    "FilesTarget": "fenxiang_sync.targets.files",
     "Filter": "fenxiang_sync.source",
+    "Format": "fenxiang_sync.targets.files",
     "HubTarget": "fenxiang_sync.targets.hub",
     "IdCheck": "fenxiang_sync.rows",
     "KingdeeBatchSave": "fenxiang_sync.targets.kingdee",

@@ -55,7 +55,8 @@ class Row:
 
     `id` is the row's key at the target, `source_id` the Fenxiang ``_id`` it came from. Rows of one id are
     ordered by (`modified_ms`, `version`): Fenxiang's ``last_modified_time`` in epoch milliseconds and its
-    ``version``. `hash` is of `content` alone. `voided`: the record is in the recycle bin.
+    ``version``. `hash` is of `content` alone. `voided`: the record is in the recycle bin. `flagged`: the row is
+    marked as removed at the target, and stays so (told only to the target, with what is sent).
     """
 
     id: str
@@ -66,3 +67,4 @@ class Row:
     content: dict[str, Any]
     hash: str
     voided: bool = False
+    flagged: bool = False

@@ -6,15 +6,18 @@ import time
 from typing import Any
 
 import requests
-from airflow.sdk import Connection
+from airflow.sdk import Connection, ObjectStoragePath
 from airflow.sdk.log import mask_secret
 from requests.adapters import HTTPAdapter
 
 from fenxiang_sync.airflow.connections import base_url, need, positive
+from fenxiang_sync.errors import SetupError
 from fenxiang_sync.targets.protocol import Endpoint, Reach
 
 CONNECT_TIMEOUT_S = 10.0
 READ_TIMEOUT_S = 60.0
+_STORAGES = {"s3": "aws", "s3a": "aws", "gs": "google_cloud_platform", "abfs": "adls", "abfss": "adls"}
+"""The type of the connection that a message proposes, by the scheme of a URL."""
 
 
 def make_reach() -> Reach:
@@ -35,7 +38,7 @@ def make_reach() -> Reach:
         made.mount("http://", adapter)
         return made
 
-    return Reach(endpoint=endpoint, session=session, sleep=time.sleep, now=time.time)
+    return Reach(endpoint=endpoint, session=session, sleep=time.sleep, now=time.time, storage=_storage)
 
 
 def no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:
@@ -94,6 +97,20 @@ class _RoutedAdapter(HTTPAdapter):
     def _route(self, url: str) -> Route | None:
         fitting = [start for start in self._routes if url == start or url.startswith((f"{start}/", f"{start}?"))]
         return self._routes[max(fitting, key=len)] if fitting else None
+
+
+def _storage(url: str, conn_id: str | None) -> Any:
+    if conn_id is not None:
+        need(conn_id, _STORAGES.get(url.partition("://")[0], "generic"))
+    try:
+        folder = ObjectStoragePath(url, conn_id=conn_id)
+        _ = folder.fs
+    except (ImportError, ValueError) as error:
+        raise SetupError(
+            f"{url!r} cannot be opened: {error}. The driver of a storage comes with its provider, for example "
+            "apache-airflow-providers-amazon[s3fs] for s3://"
+        ) from error
+    return folder
 
 
 def _endpoint(connection: Connection) -> Endpoint:

@@ -30,6 +30,7 @@ from fenxiang_sync.airflow.retries import retry_arguments
 from fenxiang_sync.pipeline import Pipeline
 from fenxiang_sync.reconcile import Reconcile
 from fenxiang_sync.steps import Run, Segment
+from fenxiang_sync.steps.finish import finish
 from fenxiang_sync.steps.reconcile import Survey, compare, confirm, deliver, fetch, remove, report, segments, survey
 from fenxiang_sync.steps.reconcile.fetch import BY_ID, segment
 from fenxiang_sync.steps.reconcile.report import clean
@@ -204,6 +205,8 @@ class ConcludeOperator(Reconciling):
         removed = remove(run, hub=deployment.hub, reach=deployment.reach, clock=deployment.now)
         made = report(run, removed)
         numbers = made.to_json()
+        if not made.dry_run:
+            finish(run, deployment.reach, windows=made.windows, numbers=numbers)
         log.info("%s", ", ".join(f"{value:,} {name}" for name, value in numbers.items() if type(value) is int))
         self.journal_of(deployment, context).reconciled(Survey.of(run), made)
         for asset in self.outlets:

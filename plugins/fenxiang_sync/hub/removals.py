@@ -60,6 +60,7 @@ _ROWS = LookUp(
 )
 """Rows that the target holds, of records: not those in doubt."""
 _ROWS_BY_ID = replace(_ROWS, by="id")
+_DONE = LookUp(record, ("id",), by="id", where="removed_at IS NOT NULL")
 _MARKS = LookUp(source, ("source_id", "presence", "modified_ms", "changed_at"), by="source_id")
 
 
@@ -95,6 +96,11 @@ class Removals:
         with self._database.reading() as connection:
             found = connection.execute(query.order_by(source.c.source_id).limit(_PAGE)).all()
         return {each.source_id: Presence(each.presence) for each in found}
+
+    def done(self, pipeline: str, ids: Sequence[str]) -> set[str]:
+        """The ids, of these, whose row the delete policy was done to."""
+        with self._database.reading() as connection:
+            return {found[0] for found in _DONE.run(connection, pipeline, ids)}
 
     def claim(self, pipeline: str, due: Sequence[Due], *, run: str, lease_s: float, now: datetime) -> list[Due]:
         """Those of the rows that are still due and that nobody else is sending: they are this run's for `lease_s`."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Any
 
 from fenxiang_sync.errors import UnverifiedError
@@ -53,6 +53,9 @@ class Comparison:
         return f"{self.digest % _SPAN:032x}"
 
 
+_Buckets = list[tuple[Slice, census.Bucket]]
+
+
 class _Held(census.HeldStamps):
     """What one folder holds."""
 
@@ -69,22 +72,27 @@ def compare(run: Run, planned: Plan, client: FenxiangClient, extra: Segment) -> 
     _digest(made, more)
     large = sum(segment.count or 0 for segment in planned.segments) >= census.CAP
     threads = AT_ONCE if large else 1
-    compared = _compared(run, planned)
+    asked: deque[tuple[_Held, Future[_Buckets]]] = deque()  # no more than these are in memory
+
+    def note() -> None:
+        held, found = asked.popleft()
+        _digest(made, held.versions)
+        for part, bucket in found.result():
+            _note(made, part, bucket, held, more)
+
     with ThreadPoolExecutor(max_workers=threads) as pool:
-        while group := list(islice(compared, threads)):  # no more than these are in memory
-            asked = pool.map(lambda each: _buckets(source, client, *each), group)
-            for (_, held), buckets in zip(group, asked, strict=True):
-                _digest(made, held.versions)
-                for part, bucket in buckets:
-                    _note(made, part, bucket, held, more)
+        for parts, held in _compared(run, planned):
+            asked.append((held, pool.submit(_buckets, source, client, parts, held)))
+            if len(asked) == threads:
+                note()
+        while asked:
+            note()
     return made
 
 
-def _buckets(
-    source: Source, client: FenxiangClient, parts: Sequence[Slice], held: _Held
-) -> list[tuple[Slice, census.Bucket]]:
+def _buckets(source: Source, client: FenxiangClient, parts: Sequence[Slice], held: _Held) -> _Buckets:
     """What the server holds in each part now."""
-    found: list[tuple[Slice, census.Bucket]] = []
+    found: _Buckets = []
     for part in parts:
         if part.whole:
             buckets = census.compare(client, source.object, part.window, source.filters, held)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 from itertools import islice
 from typing import TypeVar
 
 from fenxiang_sync.errors import RefusedError, SetupError, TransientError
 from fenxiang_sync.hub import Decision, Hub, Settled
-from fenxiang_sync.hub.ledger import Claimant
+from fenxiang_sync.hub.decision import Claimant
 from fenxiang_sync.rows import Outcome, Row
 from fenxiang_sync.steps.run import Run
 from fenxiang_sync.targets.protocol import Answer, Delivery, Reach, Sender
@@ -116,10 +117,16 @@ class Courier:
 
     def _answers(self, batch: list[Row]) -> list[tuple[Row, Answer]]:
         try:
-            return list(zip(batch, self._sender.send(batch), strict=True))
+            return list(zip(batch, self._sender.send(self._as_flagged(batch)), strict=True))
         except (TransientError, RefusedError, SetupError) as error:
             self._not_taken(batch, str(error))
             raise
+
+    def _as_flagged(self, batch: list[Row]) -> list[Row]:
+        """The batch, with a mark on rows of voided records that are flagged at the target and stay so."""
+        voided = [row.id for row in batch if row.voided]
+        flagged = self._hub.removals.done(self._name, voided) if voided else set()
+        return [replace(row, flagged=row.voided and row.id in flagged) for row in batch] if flagged else batch
 
     def _not_taken(self, rows: list[Row], reason: str) -> None:
         """The target took nothing of these: they are not on their way."""

@@ -20,6 +20,8 @@ from fenxiang_sync.targets.protocol import Reach
 log = logging.getLogger(__name__)
 
 ENDS = ("accepted", "resent", "refused", "left_in_doubt")
+PART = "doubt"
+"""What of a run the target is opened for."""
 _DONE = "doubts"
 
 
@@ -88,7 +90,7 @@ class _Settling:
             hub=self._hub,
             reach=self._reach,
             clock=self._clock,
-            sender=self._stack.enter_context(self._run.pipeline.target.open(self._reach)),
+            sender=self._stack.enter_context(self._run.pipeline.target.open(self._run.reach(self._reach, PART))),
             bury=self._bury,
             told=self._told,
             doubtful=True,

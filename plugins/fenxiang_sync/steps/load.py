@@ -10,7 +10,7 @@ from datetime import datetime
 from fenxiang_sync.errors import IncompleteError, UnverifiedError
 from fenxiang_sync.hub import DeadLetter, Hub, Settled
 from fenxiang_sync.rows import Outcome, Row
-from fenxiang_sync.stage import Folder
+from fenxiang_sync.stage import Folder, segment_name
 from fenxiang_sync.steps.courier import ROWS_A_CLAIM, Courier, groups
 from fenxiang_sync.steps.extract import sightings
 from fenxiang_sync.steps.late import Watch
@@ -46,7 +46,7 @@ def load(
     if dry_run:
         counted = _preview(run, folder, hub)
     else:
-        with run.pipeline.target.open(reach) as sender:
+        with run.pipeline.target.open(run.reach(reach, segment_name(segment.index))) as sender:
             delivery = _Delivery(run, segment, hub, reach, clock, sender, watch)
             delivery.deliver()
             delivery.ask()
@@ -110,7 +110,7 @@ class _Delivery:
         self.counted: Counter[Outcome] = Counter()
 
     def deliver(self) -> None:
-        for group in groups(rows(self._folder), ROWS_A_CLAIM):
+        for group in groups(rows(self._folder), max(ROWS_A_CLAIM, self._target.batch_rows)):
             self._look(group)
             self._courier.deliver(group)
         for letters in groups(self._rejected(), ROWS_A_CLAIM):

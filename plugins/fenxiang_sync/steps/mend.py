@@ -12,6 +12,7 @@ from fenxiang_sync.pipeline import Pipeline
 from fenxiang_sync.steps import doubt
 from fenxiang_sync.steps.doubt import Choice
 from fenxiang_sync.steps.expiry import expire
+from fenxiang_sync.steps.finish import finish
 from fenxiang_sync.steps.replay import replay
 from fenxiang_sync.steps.run import Run
 from fenxiang_sync.targets.protocol import Reach
@@ -59,6 +60,7 @@ def mend(run: Run, wanted: Wanted, *, hub: Hub, reach: Reach, clock: Callable[[]
     numbers |= replay(run, selection, hub=hub, reach=reach, clock=clock, dry_run=wanted.dry_run)
     if not wanted.dry_run:
         numbers |= expire(run, hub=hub, now=clock())
+        finish(run, reach, windows=[], numbers=numbers)
     numbers["open_letters"] = hub.letters.count(name, Selection())
     numbers["rows_in_doubt"] = hub.doubts.count(name, now=clock())
     return numbers

@@ -26,6 +26,9 @@ from fenxiang_sync.targets.protocol import Reach
 
 log = logging.getLogger(__name__)
 
+PART = "replay"
+"""What of a run the target is opened for."""
+
 AGAIN, UNREADABLE = "dead_letters", "unreadable"
 ENDS = (DELIVERED, UNCHANGED, SUPERSEDED, FILTERED, IN_DOUBT, AGAIN, UNREADABLE)
 """What becomes of a letter: what it is closed as; it fails again; or its record is not kept, and nothing was tried."""
@@ -92,7 +95,7 @@ class _Replay:
             hub=self._hub,
             reach=reach,
             clock=self._clock,
-            sender=stack.enter_context(self._run.pipeline.target.open(reach)),
+            sender=stack.enter_context(self._run.pipeline.target.open(self._run.reach(reach, PART))),
             bury=self._bury,
             told=self._told,
         )

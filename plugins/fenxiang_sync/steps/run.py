@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fenxiang_sync.pipeline import Pipeline
 from fenxiang_sync.stage import Folder, segment_name
+from fenxiang_sync.targets.protocol import Errand, Reach
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,3 +19,7 @@ class Run:
 
     def segment(self, index: int) -> Folder:
         return self.folder / segment_name(index)
+
+    def reach(self, reach: Reach, part: str) -> Reach:
+        """What the target may reach, with what it is opened for."""
+        return replace(reach, errand=Errand(pipeline=self.pipeline.name, run=self.id, part=part))

@@ -21,6 +21,7 @@ from fenxiang_sync.steps.comparison import Comparison, compare
 from fenxiang_sync.steps.courier import ROWS_A_CLAIM
 from fenxiang_sync.steps.expiry import expire
 from fenxiang_sync.steps.extract import read_ids
+from fenxiang_sync.steps.finish import finish
 from fenxiang_sync.steps.late import Watch
 from fenxiang_sync.steps.load import load
 from fenxiang_sync.steps.plan import Plan, Segment
@@ -117,6 +118,7 @@ def verify(run: Run, *, client: FenxiangClient, hub: Hub, reach: Reach, clock: C
             "(fenxiang late %s tells of all so far)", report.late, report.late_s, run.pipeline.name,
         )  # fmt: skip
     if not planned.dry_run:
+        finish(run, reach, windows=planned.windows, numbers=report.to_json())
         _certify(run, planned, compared, report, hub, clock())
     run.folder.save("report", report.to_json())
     return report

@@ -1,8 +1,9 @@
 """Targets: where rows go.
 
 =================  ===================================================================================
-``protocol``       `Target`, `Sender`, `Finder`, `Remover`, `Answer`, `Delivery`, `Reach`: what a target is
+``protocol``       `Target`, `Sender`, `Finder`, `Remover`, `Finishing`, `Answer`, `Delivery`, `Reach`: what a target is
 ``hub``            `HubTarget`: rows stay in the hub (写入空操作)
+``files``          `FilesTarget`: the changes of each run as NDJSON or Parquet on any storage
 ``qeasy``          `QeasyStore`: batches into a scheme of Qeasy (轻易云)
 ``kingdee``        `KingdeeBatchSave`: documents and base data of Kingdee (金蝶云星空)
 ``write``          `WriteApi`: one object per POST

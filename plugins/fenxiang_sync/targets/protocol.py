@@ -12,7 +12,9 @@ from typing import Any, Protocol, runtime_checkable
 import requests
 
 from fenxiang_sync.columns import Column
+from fenxiang_sync.errors import SetupError
 from fenxiang_sync.rows import DeletePolicy, Row
+from fenxiang_sync.window import Window
 
 
 class Delivery(StrEnum):
@@ -49,17 +51,34 @@ class Endpoint:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Errand:
+    """What a target is opened for: one part of a run (``segment-0001``, ``removals``). A retry of it is the same."""
+
+    pipeline: str
+    run: str
+    part: str
+
+
+def _no_storage(url: str, conn_id: str | None) -> Any:
+    raise SetupError(f"Nobody gives this process a storage, so {url!r} (connection {conn_id!r}) cannot be opened")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reach:
     """What a target may reach when it opens. The caller gives it; the target takes nothing else from outside.
 
     `endpoint(conn_id)` raises `SetupError` for a connection that is not there. `session()` is a new session with
-    the deployment's TLS, proxies and time-outs. `sleep(seconds)` waits; `now()` is epoch seconds.
+    the deployment's TLS, proxies and time-outs. `sleep(seconds)` waits; `now()` is epoch seconds. `storage(url,
+    conn_id)` is a folder that looks like a ``pathlib.Path``; it raises `SetupError` where there is no driver for it.
+    `errand` is None where nobody said what it is opened for.
     """
 
     endpoint: Callable[[str], Endpoint]
     session: Callable[[], requests.Session]
     sleep: Callable[[float], None]
     now: Callable[[], float]
+    storage: Callable[[str, str | None], Any] = _no_storage
+    errand: Errand | None = None
 
 
 class Sender(Protocol):
@@ -179,4 +198,25 @@ class Fitting(Protocol):
     def fit(self, columns: Sequence[Column], *, key: str) -> Target:
         """The same target for rows of these columns, whose id is at the path `key`; asked once, when the pipeline is
         declared. Raises `DeclarationError` where it cannot take them."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finished:
+    """A run whose numbers add up: the `windows` that it read or compared, and its numbers as JSON."""
+
+    pipeline: str
+    run: str
+    windows: Sequence[Window]
+    numbers: Mapping[str, Any]
+
+
+@runtime_checkable
+class Finishing(Protocol):
+    """A target that shows a run to its readers only when all of it is there."""
+
+    def finish(self, finished: Finished, reach: Reach) -> None:
+        """The run is complete; called before it is certified, and again if that fails: the second time leaves the same
+        state. Raises `IncompleteError` where the target lacks what it took, else as `Sender.send` does.
+        """
         ...

@@ -18,6 +18,8 @@ from fenxiang_sync.targets.protocol import Answer, Delivery, Reach, Removal, Rem
 
 log = logging.getLogger(__name__)
 
+REMOVALS = "removals"
+
 Told = list[tuple[Due, Answer]]
 
 
@@ -36,7 +38,7 @@ def remove(run: Run, *, hub: Hub, reach: Reach, clock: Callable[[], datetime]) -
     if first is None:  # then the target need not be there
         return numbers
     refused: list[tuple[Due, Answer]] = []
-    with run.pipeline.target.open(reach) as sender:
+    with run.pipeline.target.open(run.reach(reach, REMOVALS)) as sender:
         if not isinstance(sender, Remover):
             raise SetupError(f"The target of pipeline {name!r} says that it removes rows, and what it opens does not")
         for batch in chain([first], due):
