@@ -144,6 +144,23 @@ class Holder(Protocol):
 
 
 @runtime_checkable
+class Counting(Protocol):
+    """A sender whose target can be counted, so that one that was truncated or restored is found.
+
+    Where it is a `Holder` as well, it can be asked for any row that it ever took, with ``since=0``: that is how a
+    reconcile finds which rows are gone.
+    """
+
+    def count(self) -> int | None:
+        """How many rows of this pipeline the target holds now, those that are flagged as removed left out.
+
+        None where that cannot be told. Others' rows may be among them: only too few say something. Raises as
+        `Sender.send` does.
+        """
+        ...
+
+
+@runtime_checkable
 class Target(Protocol):
     """A declared target: frozen, with real values, no secret; checked when built."""
 
