@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fenxiang_sync.condition import Condition, Logic
     from fenxiang_sync.convert import as_is, boolean, choice, day, decimal, first, instant, integer, label, text
+    from fenxiang_sync.explode import Explode
     from fenxiang_sync.lookback import Lookback
     from fenxiang_sync.mapping import Constant, Field
     from fenxiang_sync.pipeline import Pipeline, Source
@@ -27,6 +28,7 @@ __all__ = [
     "Condition",
     "Constant",
     "DeletePolicy",
+    "Explode",
     "Field",
     "Filter",
     "HubTarget",
@@ -58,6 +60,7 @@ _HOMES = {
     "Condition": "fenxiang_sync.condition",
     "Constant": "fenxiang_sync.mapping",
     "DeletePolicy": "fenxiang_sync.rows",
+    "Explode": "fenxiang_sync.explode",
     "Field": "fenxiang_sync.mapping",
     "Filter": "fenxiang_sync.source",
     "HubTarget": "fenxiang_sync.targets.hub",

@@ -6,6 +6,7 @@
 `records`           reading the ledger
 `sources`           the records of the source, as they were last seen
 `removals`          rows whose record is voided or gone
+`orphans`           rows that their record gives no more
 `letters`           dead letters
 `runs`              runs and their numbers
 `certificates`      proved spans of time
@@ -26,6 +27,7 @@ from fenxiang_sync.hub.certificates import Certificate, Look
 from fenxiang_sync.hub.late import LateArrival, LateBin
 from fenxiang_sync.hub.ledger import Decision, Settled
 from fenxiang_sync.hub.letters import DeadLetter, StoredLetter
+from fenxiang_sync.hub.orphans import Given
 from fenxiang_sync.hub.records import Record
 from fenxiang_sync.hub.removals import Due
 from fenxiang_sync.hub.runs import RunRecord
@@ -40,6 +42,7 @@ __all__ = [
     "Decision",
     "Due",
     "Entry",
+    "Given",
     "Hub",
     "LateArrival",
     "LateBin",

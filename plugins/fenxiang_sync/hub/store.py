@@ -16,6 +16,7 @@ from fenxiang_sync.hub.leases import Lease, Leases
 from fenxiang_sync.hub.ledger import Claimant, Decision, Ledger, Settled
 from fenxiang_sync.hub.letters import DeadLetter, Letters, StoredLetter
 from fenxiang_sync.hub.notes import Change, Notes
+from fenxiang_sync.hub.orphans import Orphans
 from fenxiang_sync.hub.records import Record, Records
 from fenxiang_sync.hub.removals import Removals
 from fenxiang_sync.hub.runs import RunRecord, Runs
@@ -47,6 +48,8 @@ class Hub:
         self._sources = Sources(database)
         self.removals = Removals(database)
         """Rows whose record is voided or gone."""
+        self.orphans = Orphans(database)
+        """Rows that their record gives no more."""
 
     @classmethod
     def connect(cls, url: str) -> Self:
@@ -164,9 +167,14 @@ class Hub:
 
     # What the source has
 
-    def see(self, pipeline: str, seen: Sequence[Seen], *, run: str, now: datetime) -> None:
-        """Note records of the source that were read and have an outcome, whatever it is."""
-        self._sources.see(pipeline, seen, run, now)
+    def see(self, pipeline: str, seen: Sequence[Seen], *, run: str, now: datetime) -> dict[str, int]:
+        """Note records of the source that were read and have an outcome, whatever it is; those that were noted in a
+        newer version before, each with its stamp (epoch ms)."""
+        return self._sources.see(pipeline, seen, run, now)
+
+    def newer(self, pipeline: str, stamps: Mapping[str, int]) -> dict[str, int]:
+        """Of records (id and stamp) those that were noted in a newer version, each with its stamp (epoch ms)."""
+        return self._sources.newer(pipeline, stamps)
 
     def mark(self, pipeline: str, ids: Mapping[str, int], presence: Presence, *, run: str, now: datetime) -> int:
         """Note why queries do not list these records any more, each in the version (epoch ms) that is meant."""

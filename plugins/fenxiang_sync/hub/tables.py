@@ -126,7 +126,7 @@ record = Table(
     Column("removed_at", Instant, comment="the delete policy was done to it; NULL: the target holds it"),
     Column("content", Text, comment="JSON of what was delivered"),
     Column("claim_content", Text, comment="JSON of what may have arrived, while that is in doubt"),
-    Index("fenxiang_record_source", "pipeline", "source_id"),
+    Index("fenxiang_record_source", "pipeline", "source_id", "id"),
     Index("fenxiang_record_modified", "pipeline", "modified_ms", "id"),
     Index(
         "fenxiang_record_unfinished",

@@ -89,7 +89,7 @@ class Finder(Protocol):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Removal:
     """One row to be removed: the id and number it was sent with, its content then, and the word that says why
-    (``voided``, ``left``, ``vanished``)."""
+    (``voided``, ``left``, ``vanished``; ``orphaned``: its record is there, and gives it no more)."""
 
     id: str
     source_id: str

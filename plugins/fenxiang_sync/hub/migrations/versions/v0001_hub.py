@@ -65,7 +65,7 @@ def _record() -> None:
         sa.Column("content", sa.Text, comment="JSON of what was delivered"),
         sa.Column("claim_content", sa.Text, comment="JSON of what may have arrived, while that is in doubt"),
     )
-    op.create_index("fenxiang_record_source", "fenxiang_record", ["pipeline", "source_id"])
+    op.create_index("fenxiang_record_source", "fenxiang_record", ["pipeline", "source_id", "id"])
     op.create_index("fenxiang_record_modified", "fenxiang_record", ["pipeline", "modified_ms", "id"])
     op.create_index(
         "fenxiang_record_unfinished",
