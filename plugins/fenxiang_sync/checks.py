@@ -109,7 +109,7 @@ def condition_problems(conditions: Any, explode: Explode | None = None) -> Itera
             continue
         for condition in each:
             if isinstance(condition, Condition):
-                yield from condition.problems(explode.list if isinstance(explode, Explode) else None)
+                yield from condition.problems(explode.field if isinstance(explode, Explode) else None)
             else:
                 yield f"conditions: {condition!r} is no Condition; write Condition(field, Logic.EQ, value)"
 

@@ -39,43 +39,43 @@ HEADER = Line(0, {})
 
 @dataclass(frozen=True)
 class Explode:
-    """One row per element of the record's field `list`, whose elements are objects.
+    """One row per element of `field`, a list of objects in the record.
 
-    `key` is the field of a line that tells it from the others of its record; a row's id is then ``{header's}-{line's}``.
-    With ``key=None`` lines are numbered from `first` on, as Qeasy's beatFlat does (``-1, -2``; on some of its pages
-    ``-0, -1``): a line that is inserted then gives the later ones other numbers. A pipeline whose `key` is read from the
-    line itself needs neither. An empty list gives no row, and its record counts as filtered; with ``keep_empty`` it
-    gives one row of the header alone, under the header's id.
+    `key` is what of a line tells it from the others of its record; a row's id is then ``{header's}-{line's}``. With
+    ``key=None`` lines are numbered from `first` on, as Qeasy's beatFlat does (``-1, -2``; on some of its pages
+    ``-0, -1``): a line that is inserted then gives the later ones other numbers. Neither counts in a pipeline whose own
+    `key` is read from the line. An empty list gives no row, and its record is filtered; with ``keep_empty`` it gives
+    one row of the header alone, under the header's id.
     """
 
-    list: str
+    field: str
     key: str | None = "_id"
     first: int = 1
     keep_empty: bool = False
 
     def problems(self) -> Iterator[str]:
         """What cannot be meant as written, each as a sentence."""
-        for word in ("list", "key"):
+        for word in ("field", "key"):
             value = getattr(self, word)
             if not (word == "key" and value is None) and not (isinstance(value, str) and _NAME.fullmatch(value)):
-                of = "the record" if word == "list" else "a line, or None to number the lines"
+                of = "the record" if word == "field" else "a line, or None to number the lines"
                 yield f"explode: {word}={value!r}: name one field of {of}"
         if type(self.first) is not int or self.first < 0:
             yield f"explode: first={self.first!r}: give the number of the first line, 0 or more"
         elif self.first != 1 and self.key is not None:
-            yield f"explode: first={self.first} numbers the lines, and key={self.key!r} names them; give key=None with it"
+            yield f"explode: first={self.first} numbers the lines, and key={self.key!r} names them; give key=None too"
         if not isinstance(self.keep_empty, bool):
             yield f"explode: keep_empty={self.keep_empty!r}: give True or False"
 
     def of_line(self, path: object) -> str | None:
         """The path within a line, where a dotted path of the declaration leads there; None for one of the header."""
         top, dot, rest = str(path).partition(".")
-        return rest if dot and top == self.list else None
+        return rest if dot and top == self.field else None
 
     def lines(self, record: Record[str, Any]) -> list[Line]:
         """The record's lines in their order; where the list is empty or absent, none, or `HEADER` with `keep_empty`.
         Raises `RecordError` for what is no list of objects."""
-        found = record.get(self.list)
+        found = record.get(self.field)
         if is_null(found):
             return [HEADER] if self.keep_empty else []
         if not isinstance(found, list):
@@ -96,9 +96,9 @@ class Explode:
         raise self._wrong(f"line {line.place}: its {self.key!r}, which is its id, {said}", value)
 
     def _wrong(self, reason: str, value: Any) -> RecordError:
-        return RecordError(f"{self.list}: {reason}", field=self.list, value=str(value)[:120])
+        return RecordError(f"{self.field}: {reason}", field=self.field, value=str(value)[:120])
 
     def __str__(self) -> str:
         told = f"`{self.key}` of the line" if self.key else f"its number from {self.first} on"
         empty = "; an empty list gives one row of the header" if self.keep_empty else ""
-        return f"one row per line of `{self.list}`, told apart by {told}{empty}"
+        return f"one row per line of `{self.field}`, told apart by {told}{empty}"

@@ -204,7 +204,7 @@ class Mapping:
                     *ENGINE_FIELDS,
                     *([number] if number else []),
                     *(f for e in entries for f in e.reads),
-                    *([explode.list] if explode else []),
+                    *([explode.field] if explode else []),
                     *also,
                 ]
             )
@@ -280,7 +280,7 @@ class Mapping:
                 row_id = self._with_suffix(content, row_id, explode.suffix(line))
             if row_id in made:
                 said = f"line {line.place} has the id {_shown(row_id)} of another line of the record"
-                raise RecordError(f"{explode.list}: {said}", field=explode.list, value=_bounded(row_id))
+                raise RecordError(f"{explode.field}: {said}", field=explode.field, value=_bounded(row_id))
             made[row_id] = Row(
                 id=row_id,
                 source_id=source_id,
@@ -355,7 +355,7 @@ def _explode_problems(entries: Sequence[Any], key: str | None, explode: Explode)
     yield from explode.problems()
     sound = [entry for entry in entries if isinstance(entry, Field) and isinstance(entry.source, str)]
     if not any(explode.of_line(entry.source) for entry in sound):
-        yield f"explode: no field reads a line; name what it reads as '{explode.list}.…', or leave explode out"
+        yield f"explode: no field reads a line; name what it reads as '{explode.field}.…', or leave explode out"
     by_line = any(explode.of_line(entry.source) for entry in sound if key is not None and entry.target == key)
     if explode.keep_empty and by_line:
         yield f"explode: keep_empty gives rows without a line, and key {key!r} is read from the line; read it elsewhere"

@@ -90,9 +90,10 @@ class Pipeline:
     """One synced object. Checked when built; `DeclarationError` names everything that cannot be meant as written.
 
     `conditions` say which records are kept: one of the lists must hold, with all of its conditions; the others are
-    counted as filtered. `explode` makes one row of each line of a list (拍扁). `key` is the target path of the row's id (by default where ``_id`` goes), `number` the source
-    field that people search by. `start` is from when on the target is to be complete; `reach_back` how far a
-    scheduled run heals gaps. `lookbacks` are further schedules that read the last hours or days again.
+    counted as filtered. `explode` makes one row of each line of a list (拍扁). `key` is the target path of the row's id
+    (by default where ``_id`` goes), `number` the source field that people search by. `start` is from when on the target
+    is to be complete; `reach_back` how far a scheduled run heals gaps. `lookbacks` are further schedules that read the
+    last hours or days again.
     `delete_policy` is for rows whose record is voided or gone, or does not give them any more (by default they are
     flagged where the target can, else ignored); `reconcile` says when the former are looked for, None never.
     """
@@ -201,7 +202,7 @@ class Pipeline:
                     f"DAG `{self.name}.{each.id}`"
                     for each in self.lookbacks
                 ),
-                f"- **Rows of voided or deleted records, and those that a record gives no more** {_REMOVES[self.removes]}; "
+                f"- **Rows of voided or deleted records, or given no more,** {_REMOVES[self.removes]}; "
                 f"looked for {_looks(self.reconcile)}",
             ]
         )

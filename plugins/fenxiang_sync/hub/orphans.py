@@ -69,8 +69,8 @@ class Orphans:
             known = _IDS.run(connection, pipeline, list(given))
             candidates = [each.id for each in known if each.id not in given[each.source_id].ids]
             rows = list(_ROWS.run(connection, pipeline, candidates)) if candidates else []
-        made = (_made(each, given[each.source_id]) for each in rows if each.source_id in given)
-        return [each for each, row in zip(made, rows, strict=True) if _met(row) <= each.as_of]
+        due = {row.id: _made(row, given[row.source_id]) for row in rows if row.source_id in given}
+        return [due[row.id] for row in rows if row.id in due and _met(row) <= due[row.id].as_of]
 
     def claim(
         self, pipeline: str, due: Sequence[Due], *, run: str, lease_s: float, now: datetime
@@ -84,10 +84,7 @@ class Orphans:
             write(
                 connection,
                 OF_ROW,
-                [
-                    {"row": each.id, "claim_modified_ms": each.as_of[0], "claim_version": each.as_of[1]}
-                    for each in ours
-                ],
+                [{"row": each.id, "claim_modified_ms": each.as_of[0], "claim_version": each.as_of[1]} for each in ours],
                 pipeline,
                 {"claim_run": run, "claim_hash": REMOVAL, "claim_until": now + timedelta(seconds=lease_s)},
             )

@@ -28,6 +28,7 @@ class Seen(NamedTuple):
     id: str
     modified_ms: int
     voided: bool = False
+    version: int = 0
 
 
 class Entry(NamedTuple):

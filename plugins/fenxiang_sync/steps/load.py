@@ -4,34 +4,25 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
-from itertools import islice
-from typing import TypeVar
 
 from fenxiang_sync.errors import IncompleteError, RefusedError, SetupError, TransientError, UnverifiedError
 from fenxiang_sync.hub import DeadLetter, Decision, Hub, Settled
-from fenxiang_sync.rows import Outcome, Row
+from fenxiang_sync.rows import DeletePolicy, Outcome, Row
 from fenxiang_sync.stage import Folder
-from fenxiang_sync.steps.extract import sightings
+from fenxiang_sync.steps import orphans
 from fenxiang_sync.steps.late import Watch
 from fenxiang_sync.steps.plan import Segment
 from fenxiang_sync.steps.run import Run
+from fenxiang_sync.steps.tally import Tally
 from fenxiang_sync.steps.transform import rejects, rows
+from fenxiang_sync.steps.turns import LEASE_S, groups, wait_for
 from fenxiang_sync.targets.protocol import Answer, Delivery, Holder, Reach, Sender
 
 log = logging.getLogger(__name__)
 
-T = TypeVar("T")
-
 ROWS_A_CLAIM = 1_000
-RECORDS_SEEN = 5_000
-"""Records that are noted at once."""
-LEASE_S = 900.0
-"""How long a claim keeps other runs off a row; longer than sending `ROWS_A_CLAIM` rows takes."""
-BUSY_S = 5.0
-"""How long to wait before asking again for rows that another run has claimed."""
-
 _OUTCOME = {
     Delivery.DELIVERED: Outcome.DELIVERED,
     Delivery.REFUSED: Outcome.DEAD_LETTER,
@@ -63,9 +54,8 @@ def load(
             delivery = _Delivery(run, segment, hub, reach, clock, sender, watch)
             delivery.deliver(folder)
             delivery.ask(folder)
-            counted = delivery.counted
-        for seen in _groups(sightings(folder), RECORDS_SEEN):  # all of them have an outcome now
-            hub.see(run.pipeline.name, seen, run=run.id, now=clock())
+            orphans.note_and_remove(run, folder, hub=hub, sender=sender, reach=reach, clock=clock)
+            counted = delivery.tally.counted()
     counted[Outcome.FILTERED] += transformed["filtered"]
     if counted.total() != transformed["read"]:
         raise UnverifiedError(
@@ -79,12 +69,26 @@ def load(
 
 def _preview(run: Run, folder: Folder, hub: Hub) -> Counter[Outcome]:
     pipeline = run.pipeline
-    counted: Counter[Outcome] = Counter()
-    for group in _groups(rows(folder), ROWS_A_CLAIM):
+    tally = Tally(exploded=pipeline.explode is not None)
+    for group in _of_whole_records(tally.readings(rows(folder))):
         decisions = hub.preview(pipeline.name, group, id_check=pipeline.id_check, upserts=pipeline.target.upserts)
-        counted.update(decision.outcome or Outcome.DELIVERED for decision in decisions)
-    counted[Outcome.DEAD_LETTER] += sum(1 for _ in rejects(folder))
-    return counted
+        for row, decision in zip(group, decisions, strict=True):
+            tally.add(row, decision.outcome or Outcome.DELIVERED)
+    tally.records(Outcome.DEAD_LETTER, sum(1 for _ in rejects(folder)))
+    orphans.preview(run, folder, hub)
+    return tally.counted()
+
+
+def _of_whole_records(readings: Iterable[list[Row]]) -> Iterator[list[Row]]:
+    """The rows in groups to claim; no record is in two of them."""
+    group: list[Row] = []
+    for rows_of_record in readings:
+        if group and len(group) + len(rows_of_record) > ROWS_A_CLAIM:
+            yield group
+            group = []
+        group += rows_of_record
+    if group:
+        yield group
 
 
 class _Delivery:
@@ -109,15 +113,25 @@ class _Delivery:
         self._clock = clock
         self._sender = sender
         self._watch = watch
-        self.counted: Counter[Outcome] = Counter()
+        self.tally = Tally(exploded=run.pipeline.explode is not None)
 
     def deliver(self, folder: Folder) -> None:
-        for group in _groups(rows(folder), ROWS_A_CLAIM):
-            self._look(group, folder)
-            self._deliver(group)
-        for letters in _groups(self._rejected(folder), ROWS_A_CLAIM):
+        for group in _of_whole_records(self.tally.readings(rows(folder))):
+            current = self._current(group)
+            self._look(current, folder)
+            self._deliver(current)
+        for letters in groups(self._rejected(folder), ROWS_A_CLAIM):
             self._hub.bury(letters, now=self._clock())
-            self.counted[Outcome.DEAD_LETTER] += len(letters)
+            self.tally.records(Outcome.DEAD_LETTER, len(letters))
+
+    def _current(self, group: list[Row]) -> list[Row]:
+        """Without the rows of a record that another load has brought in a newer version: that one may not give them any
+        more, and then the ledger does not know them."""
+        newer = superseded(self._run, self._hub, group)
+        for row in group:
+            if row.source_id in newer:
+                self.tally.add(row, Outcome.STALE)
+        return [row for row in group if row.source_id not in newer] if newer else group
 
     def ask(self, folder: Folder) -> None:
         """Ask the target for what it took, where it can be asked; what it lacks is sent again, once.
@@ -125,7 +139,11 @@ class _Delivery:
         Only to a target that upserts: at another, a row that merely shows late would be there twice. Raises
         `IncompleteError` where rows stay away, `UnverifiedError` where the target cannot tell.
         """
-        if not isinstance(self._sender, Holder) or self._sender.sample == 0 or not self.counted[Outcome.DELIVERED]:
+        if (
+            not isinstance(self._sender, Holder)
+            or self._sender.sample == 0
+            or not self.tally.counted()[Outcome.DELIVERED]
+        ):
             return
         sent = self._sent(folder, self._sender.sample)
         absent = self._absent(sent, self._sender)
@@ -143,14 +161,14 @@ class _Delivery:
     def _send_again(self, absent: list[Row]) -> int:
         log.warning("%d rows that the target took are not there; sending them again", len(absent))
         forgotten = self._hub.forget(self._name, absent, run=self._run.id, now=self._clock())
-        self.counted[Outcome.DELIVERED] -= len(forgotten)
+        self.tally.take_back(len(forgotten))
         self._deliver(forgotten)
         return len(forgotten)
 
     def _sent(self, folder: Folder, most: int | None) -> list[tuple[Row, int]]:
         """The last rows that this run delivered, at most so many, with when they were claimed (epoch ms)."""
         sent: deque[tuple[Row, int]] = deque(maxlen=most)
-        for group in _groups(rows(folder), ROWS_A_CLAIM):
+        for group in groups(rows(folder), ROWS_A_CLAIM):
             sent.extend(self._hub.delivered(self._name, group, run=self._run.id))
         return list(sent)
 
@@ -182,13 +200,19 @@ class _Delivery:
         """Claim the rows, send what is to be sent, settle it; wait for rows that another claimant holds."""
         waited = 0.0
         while group:
-            decided = list(zip(group, self._claim(group), strict=True))
-            self.counted.update(decision.outcome for _, decision in decided if decision.outcome)
-            claimed = (row for row, decision in decided if decision.claimed)
-            lost = [row for batch in _groups(claimed, self._target.batch_rows) for row in self._send(batch)]
-            group = [row for row, decision in decided if decision is Decision.BUSY] + lost
+            group = self.offer(group)
             if group:
-                waited = self._wait(group, waited)
+                waited = wait_for(group[0].id, len(group), waited, self._reach)
+
+    def offer(self, group: list[Row]) -> list[Row]:
+        """Claim the rows, send what is to be sent, settle it; returns the rows that another claimant holds."""
+        decided = list(zip(group, self._claim(group), strict=True))
+        for row, decision in decided:
+            if decision.outcome:
+                self.tally.add(row, decision.outcome)
+        claimed = (row for row, decision in decided if decision.claimed)
+        lost = [row for batch in groups(claimed, self._target.batch_rows) for row in self._send(batch)]
+        return [row for row, decision in decided if decision is Decision.BUSY] + lost
 
     def _claim(self, group: Sequence[Row]) -> list[Decision]:
         return self._hub.claim(
@@ -238,7 +262,8 @@ class _Delivery:
         lost = self._hub.settle(self._name, settled, run=self._run.id, segment=self._segment, now=self._clock())
         if lost:
             log.warning("%d of %d rows were taken over by another run before this one settled them", lost, len(settled))
-        self.counted.update(one.outcome for one in settled)
+        for one in settled:
+            self.tally.add(one.row, one.outcome)
         again = [(row, answer) for row, answer in answers if answer.delivery is Delivery.AGAIN]
         if again:
             self._marked([row for row, _ in again], upserts=True)
@@ -248,16 +273,6 @@ class _Delivery:
                 code=why.code,
                 retry_after=why.retry_after,
             )
-
-    def _wait(self, group: Sequence[Row], waited: float) -> float:
-        if waited > LEASE_S:
-            raise TransientError(
-                f"{len(group)} rows (the first is {group[0].id!r}) have been claimed by another run for over "
-                f"{LEASE_S:.0f} s; this task tries again later"
-            )
-        log.info("%d rows are being delivered by another run; asking again in %.0f s", len(group), BUSY_S)
-        self._reach.sleep(BUSY_S)
-        return waited + BUSY_S
 
     def _refused(self, settled: Settled) -> DeadLetter:
         return DeadLetter(
@@ -294,6 +309,9 @@ def _settled(row: Row, answer: Answer) -> Settled:
     return Settled(row=row, outcome=_OUTCOME[answer.delivery], reason=answer.reason, code=answer.code)
 
 
-def _groups(items: Iterator[T], size: int) -> Iterator[list[T]]:
-    while group := list(islice(items, size)):
-        yield group
+def superseded(run: Run, hub: Hub, rows: Sequence[Row]) -> dict[str, int]:
+    """The records of these rows that another load has brought in a newer version, each with its stamp; none where rows
+    that a record gives no more are left at the target anyway."""
+    if run.pipeline.removes is DeletePolicy.IGNORE:
+        return {}
+    return hub.newer(run.pipeline.name, {row.source_id: row.modified_ms for row in rows})

@@ -17,8 +17,8 @@ RECORDS_A_FILE = 5_000
 
 
 def transform(run: Run, segment: Segment) -> dict[str, int]:
-    """Write ``rows-…`` and ``rejects-…`` files from the segment's records; returns {read, rows, filtered, rejected}, all
-    but `rows` in records: one that gives no row is filtered."""
+    """Write ``rows-…`` and ``rejects-…`` files from the segment's records; returns {read, rows, filtered, rejected}, in
+    records but for `rows`: one that gives no row is filtered."""
     folder = run.segment(segment.index)
     read = folder.need("extracted", "clear the extract task of this segment")["read"]
     folder.remove("rows-", "rejects-", "transformed", "loaded", "late", "asked", "orphans")

@@ -17,10 +17,11 @@ from fenxiang_sync.hub import Certificate, Hub
 from fenxiang_sync.rows import Outcome
 from fenxiang_sync.source import FenxiangClient
 from fenxiang_sync.stage import DATA, Folder
+from fenxiang_sync.steps import orphans
 from fenxiang_sync.steps.comparison import Comparison, compare
 from fenxiang_sync.steps.extract import read_ids
 from fenxiang_sync.steps.late import Watch
-from fenxiang_sync.steps.load import ROWS_A_CLAIM, load
+from fenxiang_sync.steps.load import ROWS_A_CLAIM, load, superseded
 from fenxiang_sync.steps.plan import Plan, Segment
 from fenxiang_sync.steps.run import Run
 from fenxiang_sync.steps.transform import rows, transform
@@ -33,8 +34,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """The numbers of a run, in records. `window` was asked for; `certified` is what is certified now: it and the gaps
-    before it, or nothing after a dry run. `uncovered` are gaps that are too old to heal by themselves."""
+    """The numbers of a run, in records; `removed` and `not_removed` in rows, those that a record gives no more.
+
+    `window` was asked for; `certified` is what is certified now: it and the gaps before it, or nothing after a dry run.
+    `uncovered` are gaps that are too old to heal by themselves."""
 
     window: Window
     certified: list[Window]
@@ -54,6 +57,8 @@ class Report:
     late_ever_s: int
     asked: int
     sent_again: int
+    removed: int
+    not_removed: int
     digest: str
     requests: int
     dry_run: bool
@@ -96,6 +101,8 @@ def verify(run: Run, *, client: FenxiangClient, hub: Hub, reach: Reach, clock: C
         late_ever_s=_seconds(each.most_ms for each in ever),
         asked=_total(folders, "asked", "asked") + asked,
         sent_again=_total(folders, "asked", "sent_again") + sent_again,
+        removed=_total(folders, orphans.DOCUMENT, "removed"),
+        not_removed=_total(folders, orphans.DOCUMENT, "not_removed"),
         digest=compared.hex(),
         requests=planned.calls + client.calls.total() - before + sum(_calls(folder) for folder in folders),
         dry_run=planned.dry_run,
@@ -188,7 +195,9 @@ def _absent(run: Run, index: int, hub: Hub) -> tuple[int, int]:
     found = rows(run.segment(index))
     while group := list(itertools.islice(found, ROWS_A_CLAIM)):
         total += len(group)
-        absent += len(hub.unseen(run.pipeline.name, group))
+        unseen = hub.unseen(run.pipeline.name, group)
+        newer = superseded(run, hub, unseen)
+        absent += sum(1 for row in unseen if row.source_id not in newer)
     return total, absent
 
 

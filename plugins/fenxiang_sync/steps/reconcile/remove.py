@@ -11,13 +11,14 @@ from itertools import chain
 from fenxiang_sync.errors import RefusedError
 from fenxiang_sync.hub import Due, Hub
 from fenxiang_sync.rows import DeletePolicy
-from fenxiang_sync.steps.load import LEASE_S
 from fenxiang_sync.steps.reconcile.survey import Survey
 from fenxiang_sync.steps.removal import do_policy, remover
 from fenxiang_sync.steps.run import Run
+from fenxiang_sync.steps.turns import LEASE_S
 from fenxiang_sync.targets.protocol import Answer, Delivery, Reach
 
 log = logging.getLogger(__name__)
+
 
 def remove(run: Run, *, hub: Hub, reach: Reach, clock: Callable[[], datetime]) -> dict[str, int]:
     """Flag or delete every row that is due at the target; returns {removed, not_removed}, in rows.

@@ -12,6 +12,7 @@ import msgspec
 from fenxiang_sync.errors import IncompleteError
 from fenxiang_sync.rows import Outcome
 from fenxiang_sync.stage import DATA, Folder
+from fenxiang_sync.steps import orphans
 from fenxiang_sync.steps.plan import Segment
 from fenxiang_sync.steps.reconcile.survey import Form, Survey
 from fenxiang_sync.steps.run import Run
@@ -72,6 +73,7 @@ def report(run: Run, removed: dict[str, int]) -> Reconciled:
     folders = [run.segment(segment.index) for segment in segments]
     read, outcomes = _added_up(folders)
     late = [told for folder in folders if (told := folder.load("late")) is not None]
+    orphaned = [told for folder in folders if (told := folder.load(orphans.DOCUMENT)) is not None]
     made = Reconciled(
         windows=surveyed.windows,
         form=surveyed.form,
@@ -97,8 +99,8 @@ def report(run: Run, removed: dict[str, int]) -> Reconciled:
         filtered=outcomes[Outcome.FILTERED],
         in_doubt=outcomes[Outcome.IN_DOUBT],
         dead_letters=outcomes[Outcome.DEAD_LETTER],
-        removed=removed["removed"],
-        not_removed=removed["not_removed"],
+        removed=removed["removed"] + sum(each["removed"] for each in orphaned),
+        not_removed=removed["not_removed"] + sum(each["not_removed"] for each in orphaned),
         estimated=surveyed.calls,
         requests=found["calls"] + confirmed["calls"] + sum(_read(folder)["calls"] for folder in folders),
     )
