@@ -139,8 +139,10 @@ class Orders:
         told = run.segment(1).load("orphans") or {}
         return {name: number for name, number in {**numbers, **told}.items() if number}
 
-    def deliver(self, run: Run, *, dry_run: bool = False) -> dict[str, int]:
-        return load(run, SEGMENT, hub=self.hub, reach=self.reach(), clock=lambda: self.now, dry_run=dry_run)
+    def deliver(self, run: Run, *, dry_run: bool = False, watch: Any = None) -> dict[str, int]:
+        return load(
+            run, SEGMENT, hub=self.hub, reach=self.reach(), clock=lambda: self.now, dry_run=dry_run, watch=watch
+        )
 
     def reach(self) -> Reach:
         return Reach(endpoint=_no_endpoint, session=requests.Session, sleep=self._sleep, now=self.now.timestamp)

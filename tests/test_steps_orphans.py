@@ -98,6 +98,21 @@ def test_a_row_that_a_newer_version_removed_is_not_brought_back_by_an_older_one(
     assert crm.shelf.live == {"O1-a"}
 
 
+def test_a_newer_version_that_is_loaded_between_the_look_and_the_claim_of_an_older_one_wins(crm: Orders) -> None:
+    class Between:
+        """What a load asks after it has looked for newer versions and before it claims."""
+
+        def note(self, *_: Any) -> list[Any]:
+            crm.load(order(2, "b"))
+            return []
+
+    older = crm.run([order(1, "a", "b")])
+    assert crm.deliver(older, watch=Between())["delivered"] == 1
+    assert older.segment(1).load("orphans") == {"removed": 1, "not_removed": 0}
+    assert crm.shelf.live == crm.held() == {"O1-b"}
+    assert crm.shelf.rows["O1-b"].version == 2
+
+
 def test_what_is_unchanged_is_looked_up_and_nothing_is_told_to_the_target(crm: Orders) -> None:
     crm.load(order(1, "a", "b"))
     crm.shelf.before = lambda: pytest.fail("nothing was to be sent")
