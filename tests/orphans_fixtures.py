@@ -72,7 +72,7 @@ class Shelf:
 
     sample: ClassVar[int | None] = 0
 
-    def holds(self, rows: Sequence[Row], *, since: float) -> Sequence[bool | None]:  # noqa: ARG002
+    def holds(self, rows: Sequence[Row], *, since: float) -> Sequence[bool | None]:
         return [row.id in self.live and self.rows[row.id].hash == row.hash for row in rows]
 
 
@@ -92,7 +92,7 @@ class InShelf:
     def describe(self) -> str:
         return f"shelf {self.name}"
 
-    def open(self, reach: Reach) -> AbstractContextManager[Sender]:  # noqa: ARG002
+    def open(self, reach: Reach) -> AbstractContextManager[Sender]:
         return nullcontext(SHELVES[self.name])
 
 

@@ -13,6 +13,7 @@ from fenxiang_sync.steps.reconcile import (
     Wanted,
     compare,
     confirm,
+    count,
     deliver,
     fetch,
     remove,
@@ -48,4 +49,5 @@ def concluded(crm: Bench, run: Run, *, most_segments: int = 1000) -> Reconciled:
         fetch(run, segment, client=crm.client())
         transform(run, segment)
         deliver(run, segment, hub=crm.hub, reach=crm.reach(), clock=crm.now)
-    return report(run, remove(run, hub=crm.hub, reach=crm.reach(), clock=crm.now))
+    removed = remove(run, hub=crm.hub, reach=crm.reach(), clock=crm.now)
+    return report(run, removed, count(run, hub=crm.hub, reach=crm.reach()))

@@ -185,7 +185,7 @@ def test_rows_in_the_hub_itself_are_flagged_there(crm: Orders) -> None:
     assert "gives it no more" in gone["O1-a"].reason
 
 
-class Died(Exception):
+class DiedError(Exception):
     """A worker that is killed."""
 
 
@@ -211,7 +211,7 @@ LOADS = st.lists(st.builds(Load, BOTH, st.integers(1, 4), st.booleans(), st.none
 def test_whatever_order_versions_are_loaded_in_the_target_ends_with_the_rows_of_the_newest(
     kind: str, policy: DeletePolicy
 ) -> None:
-    with tempfile.TemporaryDirectory() as folder, empty_database(kind, Path(folder)) as url:
+    with tempfile.TemporaryDirectory() as folder, empty_database(kind, Path(folder)) as url:  # noqa: SIM117
         with orders(url, Path(folder), delete_policy=policy) as crm:
 
             @settings(
@@ -226,7 +226,7 @@ def test_whatever_order_versions_are_loaded_in_the_target_ends_with_the_rows_of_
             check()
 
 
-def _check(crm: Orders, policy: DeletePolicy, histories: Any, loads: list[Load]) -> None:
+def _check(crm: Orders, policy: DeletePolicy, histories: Any, loads: list[Load]) -> None:  # noqa: C901 - one story
     name = f"p{next(_names)}"
     SHELVES[name] = shelf = Shelf()
     made = pipeline(name, name=name, delete_policy=policy, target=InShelf(name=name))
@@ -234,14 +234,17 @@ def _check(crm: Orders, policy: DeletePolicy, histories: Any, loads: list[Load])
     loaded: list[tuple[int, int]] = []
 
     def records(versions: tuple[int, int]) -> list[Any]:
-        return [_record(f"o{at}", history, version) for at, (history, version) in enumerate(zip(histories, versions))]
+        return [
+            _record(f"o{at}", history, version)
+            for at, (history, version) in enumerate(zip(histories, versions, strict=True))
+        ]
 
     def deliver(run: Run, *, patient: bool) -> None:
         crm.patient = patient
         try:
             numbers = crm.deliver(run)
             assert sum(numbers.values()) == 2, "counted in records"
-        except (Died, TransientError):
+        except (DiedError, TransientError):
             again.append(run)  # as Airflow does
 
     for one in loads:
@@ -258,7 +261,7 @@ def _check(crm: Orders, policy: DeletePolicy, histories: Any, loads: list[Load])
 
         def after(one: Load = one, batches: Any = batches) -> None:
             if one.dies and next(batches) >= one.at:
-                raise Died
+                raise DiedError
 
         shelf.before, shelf.after = (before, lambda: None) if other else (lambda: None, after)
         loaded.append(one.versions)

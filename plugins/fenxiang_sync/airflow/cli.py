@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from fenxiang_sync.airflow import reports
+from fenxiang_sync.airflow import reports, resend
 from fenxiang_sync.errors import FenxiangSyncError
 
 app = typer.Typer(
@@ -85,6 +85,7 @@ def check(
 app.command()(reports.gaps)
 app.command()(reports.late)
 app.command()(reports.calls)
+app.command()(resend.resend)
 
 
 def _fail(problems: Iterable[str]) -> None:

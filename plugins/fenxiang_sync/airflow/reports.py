@@ -40,9 +40,9 @@ def gaps(pipeline: Name = None, dags: Dags = None, as_json: Json = False) -> Non
     there is a gap."""
     from fenxiang_sync.coverage import Coverage
 
-    declared = _declared(dags, pipeline)
-    with _hub() as hub:
-        found = [Coverage.of(each, hub.certified(each.name)) for each in declared]
+    pipelines = declared(dags, pipeline)
+    with open_hub() as hub:
+        found = [Coverage.of(each, hub.certified(each.name)) for each in pipelines]
     if as_json:
         typer.echo(json.dumps([_gaps_document(each) for each in found], ensure_ascii=False, indent=1))
     else:
@@ -58,18 +58,18 @@ def late(
     forget: Annotated[bool, typer.Option("--forget", help="Count from zero again.")] = False,
 ) -> None:
     """Say how late records became visible, and what lookback would have caught all of them."""
-    declared = _declared(dags, pipeline)
-    with _hub() as hub:
-        found = {each.name: hub.late(each.name) for each in declared}
+    pipelines = declared(dags, pipeline)
+    with open_hub() as hub:
+        found = {each.name: hub.late(each.name) for each in pipelines}
         if forget:
-            for each in declared:
+            for each in pipelines:
                 typer.echo(f"{each.name}: {hub.forget_late(each.name)} late arrivals forgotten")
             return
     if as_json:
-        documents = [_late_document(each, found[each.name]) for each in declared]
+        documents = [_late_document(each, found[each.name]) for each in pipelines]
         typer.echo(json.dumps(documents, ensure_ascii=False, indent=1))
         return
-    for each in declared:
+    for each in pipelines:
         typer.echo("\n".join(_late_lines(each, found[each.name])))
 
 
@@ -80,7 +80,7 @@ def calls(
     """Say how many calls were made on each day (Asia/Shanghai), against the quota where it is known; exit code 1 where
     80 % of today's are used."""
     today = datetime.now(_SHANGHAI).date()
-    with _hub() as hub:
+    with open_hub() as hub:
         found = hub.calls((today - timedelta(days=days - 1)).isoformat())
     shares = [(each, _quota(each.connection), _of_app(each, found)) for each in found]
     if as_json:
@@ -114,7 +114,7 @@ def _quota(conn_id: str) -> int | None:
     try:
         return maybe_whole(connection.extra_dejson, "day_quota", conn_id) if connection else None
     except FenxiangSyncError as error:
-        return _cannot_tell(str(error))
+        return cannot_tell(str(error))
 
 
 def _gaps_document(coverage: Coverage) -> dict[str, Any]:
@@ -220,7 +220,7 @@ def _advice(bins: Sequence[LateBin], present: timedelta) -> str:
     )
 
 
-def _declared(dags: Path | None, name: str | None) -> list[Pipeline]:
+def declared(dags: Path | None, name: str | None) -> list[Pipeline]:
     """The pipelines of the DAG files, or the one of that name; a file that cannot be read is told, and left out."""
     from airflow import settings
     from airflow.dag_processing.dagbag import DagBag
@@ -233,12 +233,12 @@ def _declared(dags: Path | None, name: str | None) -> list[Pipeline]:
     tasks = [task for dag in bag.dags.values() for task in dag.tasks if isinstance(task, PipelineOperator)]
     found = {task.pipeline.name: task.pipeline for task in tasks}
     if name is not None and name not in found:
-        _cannot_tell(f"no DAG file declares a pipeline {name!r}; there are: {', '.join(sorted(found)) or 'none'}")
+        cannot_tell(f"no DAG file declares a pipeline {name!r}; there are: {', '.join(sorted(found)) or 'none'}")
     return [found[each] for each in sorted(found) if name in (None, each)]
 
 
 @contextmanager
-def _hub() -> Iterator[Hub]:
+def open_hub() -> Iterator[Hub]:
     from fenxiang_sync.airflow.settings import Settings
     from fenxiang_sync.hub import Hub
 
@@ -246,10 +246,10 @@ def _hub() -> Iterator[Hub]:
         with Hub.connect(Settings.load().hub_url()) as hub:
             yield hub
     except FenxiangSyncError as error:
-        _cannot_tell(f"hub: {error}")
+        cannot_tell(f"hub: {error}")
 
 
-def _cannot_tell(why: str) -> NoReturn:
+def cannot_tell(why: str) -> NoReturn:
     typer.echo(why, err=True)
     raise typer.Exit(CANNOT_TELL)
 

@@ -161,6 +161,14 @@ class Hub:
         """Records in the order of ids, or of delivered stamps where `window` asks for those in it."""
         return self._records.find(pipeline, ids=ids, source_id=source_id, status=status, window=window, content=content)
 
+    def held(self, pipeline: str, window: Window | None = None) -> Iterator[Row]:
+        """The rows that the target holds as the ledger has it, each as it was delivered; none in doubt."""
+        return self._records.held(pipeline, window)
+
+    def count_held(self, pipeline: str) -> int:
+        """How many rows the target should hold at the least."""
+        return self._records.count_held(pipeline)
+
     def counts(self, pipeline: str) -> dict[Status, int]:
         """How many records stand where; statuses that no record has are left out."""
         return self._records.counts(pipeline)

@@ -201,7 +201,7 @@ run = Table(
     metadata,
     Column("pipeline", _KEY, primary_key=True),
     Column("run_id", _KEY, primary_key=True),
-    Column("kind", Text, nullable=False, comment="scheduled, manual, backfill, lookback; reconcile, sweep"),
+    Column("kind", Text, nullable=False, comment="scheduled, manual, backfill, lookback; reconcile, sweep; resend"),
     Column("state", Text, nullable=False, comment="running, success, failed"),
     Column("since_ms", BigInteger),
     Column("until_ms", BigInteger),

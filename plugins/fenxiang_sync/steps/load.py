@@ -9,7 +9,7 @@ from datetime import datetime
 
 from fenxiang_sync.errors import IncompleteError, RefusedError, SetupError, TransientError, UnverifiedError
 from fenxiang_sync.hub import DeadLetter, Decision, Hub, Settled
-from fenxiang_sync.rows import DeletePolicy, Outcome, Row
+from fenxiang_sync.rows import DeletePolicy, IdCheck, Outcome, Row
 from fenxiang_sync.stage import Folder
 from fenxiang_sync.steps import orphans
 from fenxiang_sync.steps.late import Watch
@@ -38,20 +38,23 @@ def load(
     reach: Reach,
     clock: Callable[[], datetime],
     dry_run: bool = False,
+    resend: bool = False,
     watch: Watch | None = None,
 ) -> dict[str, int]:
     """Deliver the segment's rows and bury its rejects; returns the number of records by outcome.
 
     `watch` counts those that came late, into the hub and the segment's document ``late``.
-    A dry run decides and counts (what would be sent counts as delivered), and neither sends nor writes.
+    A dry run decides and counts (what would be sent counts as delivered), and neither sends nor writes. `resend` sends
+    what the ledger calls unchanged as well, but nothing older than what it has.
     """
+    id_check = IdCheck.OVERWRITE if resend else run.pipeline.id_check
     folder = run.segment(segment.index)
     transformed = folder.need("transformed", "clear the transform task of this segment")
     if dry_run:
-        counted = _preview(run, folder, hub)
+        counted = _preview(run, folder, hub, id_check)
     else:
         with run.pipeline.target.open(reach) as sender:
-            delivery = _Delivery(run, segment, hub, reach, clock, sender, watch)
+            delivery = Deliverer(run, segment, hub, reach, clock, sender, watch, id_check=id_check)
             delivery.deliver(folder)
             delivery.ask(folder)
             orphans.note_and_remove(run, folder, hub=hub, sender=sender, reach=reach, clock=clock)
@@ -67,11 +70,11 @@ def load(
     return numbers
 
 
-def _preview(run: Run, folder: Folder, hub: Hub) -> Counter[Outcome]:
+def _preview(run: Run, folder: Folder, hub: Hub, id_check: IdCheck) -> Counter[Outcome]:
     pipeline = run.pipeline
     tally = Tally(exploded=pipeline.explode is not None)
     for group in _of_whole_records(tally.readings(rows(folder))):
-        decisions = hub.preview(pipeline.name, group, id_check=pipeline.id_check, upserts=pipeline.target.upserts)
+        decisions = hub.preview(pipeline.name, group, id_check=id_check, upserts=pipeline.target.upserts)
         for row, decision in zip(group, decisions, strict=True):
             tally.add(row, decision.outcome or Outcome.DELIVERED)
     tally.records(Outcome.DEAD_LETTER, sum(1 for _ in rejects(folder)))
@@ -91,8 +94,8 @@ def _of_whole_records(readings: Iterable[list[Row]]) -> Iterator[list[Row]]:
         yield group
 
 
-class _Delivery:
-    """The delivery of one segment: claim, send, settle, and count what became of each record."""
+class Deliverer:
+    """The delivery of one segment, or of rows that the hub has: claim, send, settle, and count what became of them."""
 
     def __init__(
         self,
@@ -103,6 +106,9 @@ class _Delivery:
         clock: Callable[[], datetime],
         sender: Sender,
         watch: Watch | None,
+        *,
+        id_check: IdCheck,
+        tally: Tally | None = None,
     ) -> None:
         self._run = run
         self._name = run.pipeline.name
@@ -113,7 +119,8 @@ class _Delivery:
         self._clock = clock
         self._sender = sender
         self._watch = watch
-        self.tally = Tally(exploded=run.pipeline.explode is not None)
+        self._id_check = id_check
+        self.tally = tally or Tally(exploded=run.pipeline.explode is not None)
 
     def deliver(self, folder: Folder) -> None:
         for group in _of_whole_records(self.tally.readings(rows(folder))):
@@ -220,7 +227,7 @@ class _Delivery:
             group,
             run=self._run.id,
             segment=self._segment,
-            id_check=self._run.pipeline.id_check,
+            id_check=self._id_check,
             upserts=self._target.upserts,
             lease_s=LEASE_S,
             now=self._clock(),

@@ -147,7 +147,9 @@ def _run() -> None:
         "fenxiang_run",
         sa.Column("pipeline", _KEY, primary_key=True),
         sa.Column("run_id", _KEY, primary_key=True),
-        sa.Column("kind", sa.Text, nullable=False, comment="scheduled, manual, backfill, lookback; reconcile, sweep"),
+        sa.Column(
+            "kind", sa.Text, nullable=False, comment="scheduled, manual, backfill, lookback; reconcile, sweep; resend"
+        ),
         sa.Column("state", sa.Text, nullable=False, comment="running, success, failed"),
         sa.Column("since_ms", sa.BigInteger),
         sa.Column("until_ms", sa.BigInteger),
