@@ -51,7 +51,7 @@ def hub(
     connection("fenxiang_hub", conn_type="sqlite", host=f"{tmp_path}/hub.db")
     with Hub.connect(f"sqlite:///{tmp_path}/hub.db") as made:
         for name in ("account", "inserts"):
-            rows = [row(f"r{day}", to_ms(OCTOBER.replace(day=day)), _id=f"r{day}") for day in (1, 2, 3)]
+            rows = [row(f"r{day}", to_ms(OCTOBER.replace(day=day)), id=f"r{day}", needed="x") for day in (1, 2, 3)]
             made.claim(name, rows, run="run", id_check=IdCheck.UPSERT_ON_CHANGE, lease_s=60, now=OCTOBER)
             settled = [Settled(row=each, outcome=Outcome.DELIVERED) for each in rows]
             made.settle(name, settled, run="run", now=OCTOBER)
@@ -66,11 +66,11 @@ def test_a_range_or_all_of_it_is_sent_and_remembered_as_a_run(hub: Hub, shop: St
     assert said.stdout == (
         "account: 1 rows in the hub, 1 delivered, 0 refused, 0 in doubt, 0 left to the runs that send them\n"
     )
-    assert [each["_id"] for each in shop.targets.write.rows] == ["r2"]
+    assert [each["id"] for each in shop.targets.write.rows] == ["r2"]
     [told] = hub.runs("account")
     assert (told.kind, told.state, told.numbers["delivered"]) == ("resend", "success", 1)
     assert fenxiang("resend", "account", "--all", "--dags", dags).exit_code == 0
-    assert sorted(each["_id"] for each in shop.targets.write.rows) == ["r1", "r2", "r3"]
+    assert sorted(each["id"] for each in shop.targets.write.rows) == ["r1", "r2", "r3"]
 
 
 def test_a_dry_run_says_how_many_and_sends_nothing(hub: Hub, shop: Stand, dags: Path) -> None:
