@@ -8,14 +8,14 @@ version gives. They are claimed and settled as removals are.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
+import msgspec
 from sqlalchemy import Connection, Row
 
-from fenxiang_sync.hub.bulk import LookUp
+from fenxiang_sync.hub.bulk import LookUp, batches
 from fenxiang_sync.hub.connect import Database
 from fenxiang_sync.hub.content import loads
 from fenxiang_sync.hub.removals import OF_ROW, ORPHANED, REMOVAL, Due, write
@@ -28,11 +28,9 @@ class Given(NamedTuple):
 
     modified_ms: int
     version: int
-    ids: AbstractSet[str] = frozenset()
+    ids: Sequence[str] = ()
 
 
-_IDS = LookUp(record, ("source_id", "id"), by="source_id")
-"""Answered by the index alone: it is asked for every record that is read."""
 _ROWS = LookUp(
     record,
     (
@@ -66,8 +64,7 @@ class Orphans:
     def find(self, pipeline: str, given: Mapping[str, Given]) -> list[Due]:
         """The rows of these records that this version of them does not give, and no newer one has. Takes no lock."""
         with self._database.reading() as connection:
-            known = _IDS.run(connection, pipeline, list(given))
-            candidates = [each.id for each in known if each.id not in given[each.source_id].ids]
+            candidates = list(_others(connection, pipeline, given))
             rows = list(_ROWS.run(connection, pipeline, candidates)) if candidates else []
         due = {row.id: _made(row, given[row.source_id]) for row in rows if row.source_id in given}
         return [due[row.id] for row in rows if row.id in due and _met(row) <= due[row.id].as_of]
@@ -89,6 +86,29 @@ class Orphans:
                 {"claim_run": run, "claim_hash": REMOVAL, "claim_until": now + timedelta(seconds=lease_s)},
             )
         return ours, [each for each in due if each.id in still.keys() - free]
+
+
+def _others(connection: Connection, pipeline: str, given: Mapping[str, Given]) -> Iterator[str]:
+    """The ids of the rows that once were of these records, but for those that one of them gives.
+
+    An index alone answers, and as a rule there are none: it is asked for every record that is read.
+    """
+    for batch in batches(list(given)):
+        ids = [each for record_id in batch for each in given[record_id].ids]
+        if connection.dialect.name == "postgresql":
+            found = connection.exec_driver_sql(
+                "SELECT found.id FROM unnest(%s::text[]) AS given (id) CROSS JOIN LATERAL (SELECT id FROM "
+                "fenxiang_record WHERE pipeline = %s AND source_id = given.id OFFSET 0) AS found "
+                "WHERE found.id NOT IN (SELECT unnest(%s::text[]))",
+                (list(batch), pipeline, ids),
+            )
+        else:
+            found = connection.exec_driver_sql(
+                "SELECT held.id FROM json_each(?) AS given CROSS JOIN fenxiang_record AS held ON held.pipeline = ? "
+                "AND held.source_id = given.value WHERE held.id NOT IN (SELECT value FROM json_each(?))",
+                (msgspec.json.encode(batch).decode(), pipeline, msgspec.json.encode(ids).decode()),
+            )
+        yield from (each[0] for each in found)
 
 
 def _still(connection: Connection, pipeline: str, due: Iterable[Due]) -> dict[str, Row[Any]]:

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import func, select, text, tuple_
+import msgspec
+from sqlalchemy import Connection, func, select, text, tuple_
 
 from fenxiang_sync.hub.bulk import LookUp, Upsert, batches
 from fenxiang_sync.hub.connect import Database
@@ -72,8 +73,16 @@ class Sources:
         return newer
 
     def newer(self, pipeline: str, stamps: Mapping[str, int]) -> dict[str, int]:
-        """The stamp that is held of each of these records that was noted in a newer version than the one given."""
-        return _newer(stamps.items(), self._entries(pipeline, list(stamps)))
+        """The stamp that is held of each of these records that was noted in a newer version than the one given.
+
+        The database compares: it is asked for every row that is loaded, and as a rule has nothing to say.
+        """
+        newer: dict[str, int] = {}
+        with self._database.reading() as connection:
+            for batch in batches(list(stamps)):
+                given = [stamps[each] for each in batch]
+                newer |= {each[0]: each[1] for each in _newer_than(connection, pipeline, list(batch), given)}
+        return newer
 
     def mark(self, pipeline: str, ids: Mapping[str, int], presence: Presence, run: str, now: datetime) -> int:
         """Note that queries do not list these records, and why; `ids` has the version that is meant of each.
@@ -186,6 +195,22 @@ def _within(window: Window) -> list[Any]:
 
 def _presence(seen: Seen) -> Presence:
     return Presence.VOIDED if seen.voided else Presence.PRESENT
+
+
+def _newer_than(connection: Connection, pipeline: str, ids: list[str], stamps: list[int]) -> Iterator[Any]:
+    if connection.dialect.name == "postgresql":
+        yield from connection.exec_driver_sql(
+            "SELECT found.* FROM unnest(%s::text[], %s::bigint[]) AS given (id, stamp) CROSS JOIN LATERAL "
+            "(SELECT source_id, modified_ms FROM fenxiang_source "
+            "WHERE pipeline = %s AND source_id = given.id AND modified_ms > given.stamp OFFSET 0) AS found",
+            (ids, stamps, pipeline),
+        )
+    else:
+        yield from connection.exec_driver_sql(
+            "SELECT source_id, modified_ms FROM json_each(?) AS given CROSS JOIN fenxiang_source "
+            "ON pipeline = ? AND source_id = given.key AND modified_ms > given.value",
+            (msgspec.json.encode(dict(zip(ids, stamps, strict=True))).decode(), pipeline),
+        )
 
 
 def _newer(stamps: Iterable[tuple[str, int]], held: Mapping[str, Entry]) -> dict[str, int]:

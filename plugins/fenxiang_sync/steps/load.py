@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 
 from fenxiang_sync.errors import IncompleteError, RefusedError, SetupError, TransientError, UnverifiedError
@@ -73,25 +73,13 @@ def load(
 def _preview(run: Run, folder: Folder, hub: Hub, id_check: IdCheck) -> Counter[Outcome]:
     pipeline = run.pipeline
     tally = Tally(exploded=pipeline.explode is not None)
-    for group in _of_whole_records(tally.readings(rows(folder))):
+    for group in tally.groups(rows(folder), ROWS_A_CLAIM):
         decisions = hub.preview(pipeline.name, group, id_check=id_check, upserts=pipeline.target.upserts)
         for row, decision in zip(group, decisions, strict=True):
             tally.add(row, decision.outcome or Outcome.DELIVERED)
     tally.records(Outcome.DEAD_LETTER, sum(1 for _ in rejects(folder)))
     orphans.preview(run, folder, hub)
     return tally.counted()
-
-
-def _of_whole_records(readings: Iterable[list[Row]]) -> Iterator[list[Row]]:
-    """The rows in groups to claim; no record is in two of them."""
-    group: list[Row] = []
-    for rows_of_record in readings:
-        if group and len(group) + len(rows_of_record) > ROWS_A_CLAIM:
-            yield group
-            group = []
-        group += rows_of_record
-    if group:
-        yield group
 
 
 class Deliverer:
@@ -123,7 +111,7 @@ class Deliverer:
         self.tally = tally or Tally(exploded=run.pipeline.explode is not None)
 
     def deliver(self, folder: Folder) -> None:
-        for group in _of_whole_records(self.tally.readings(rows(folder))):
+        for group in self.tally.groups(rows(folder), ROWS_A_CLAIM):
             current = self._current(group)
             self._look(current, folder)
             self._deliver(current)

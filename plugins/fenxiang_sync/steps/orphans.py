@@ -7,9 +7,8 @@ version of a record never does that to what a newer one has given: `Orphans` say
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
-from typing import NamedTuple
 
 import msgspec
 
@@ -41,10 +40,14 @@ def note_and_remove(
     """
     policy = run.pipeline.removes
     due: list[Due] = []
-    for group in groups(_looks(folder), RECORDS_A_LOOK):
-        newer = hub.see(run.pipeline.name, [look.seen for look in group], run=run.id, now=clock())
-        if policy is not DeletePolicy.IGNORE:
-            due += hub.orphans.find(run.pipeline.name, _given(group, newer))
+    for seen, given in _looks(folder):
+        newer = hub.see(run.pipeline.name, seen, run=run.id, now=clock())
+        if policy is DeletePolicy.IGNORE:
+            continue
+        # Of one that another load brought in a newer version it is only known that nothing older is given any more:
+        # all that the newer one gives has its stamp.
+        given |= {record_id: Given(stamp, -1) for record_id, stamp in newer.items()}
+        due += hub.orphans.find(run.pipeline.name, given)
     if not due:
         return
     before = folder.load(DOCUMENT) or {"removed": 0}
@@ -60,16 +63,8 @@ def preview(run: Run, folder: Folder, hub: Hub) -> None:
     """Write how many rows would be removed (a dry run)."""
     if run.pipeline.removes is DeletePolicy.IGNORE:
         return
-    looked = (_given(group, {}) for group in groups(_looks(folder), RECORDS_A_LOOK))
-    removed = sum(len(hub.orphans.find(run.pipeline.name, given)) for given in looked)
+    removed = sum(len(hub.orphans.find(run.pipeline.name, given)) for _, given in _looks(folder))
     folder.save(DOCUMENT, {"removed": removed, "not_removed": 0})
-
-
-class _Look(NamedTuple):
-    """A record as it was read, and the ids of the rows that it gave."""
-
-    seen: Seen
-    ids: frozenset[str]
 
 
 class _RowStamp(msgspec.Struct):
@@ -81,41 +76,35 @@ class _RowStamp(msgspec.Struct):
 _decode_row = msgspec.json.Decoder(_RowStamp).decode
 
 
-def _looks(folder: Folder) -> Iterator[_Look]:
-    """Every record of the segment with its rows, which are in the order of the records.
+def _looks(folder: Folder) -> Iterator[tuple[list[Seen], dict[str, Given]]]:
+    """The records of the segment in groups, and what the newest version of each gives; rows come in the same order.
 
     Raises `UnverifiedError` at the end where a row is of none of them: nothing is removed then.
     """
     found = folder.lines_as("rows-", _decode_row)
     row = next(found, None)
-    seen = None
-    for seen in sightings(folder):
-        ids = []
-        while row is not None and (row.source_id, row.modified_ms) == (seen.id, seen.modified_ms):
-            ids.append(row.id)
-            row = next(found, None)
-        yield _Look(seen, frozenset(ids))
-    if row is not None and seen is not None:
+    seen: list[Seen] = []
+    for seen in groups(sightings(folder), RECORDS_A_LOOK):
+        given: dict[str, Given] = {}
+        for each in seen:
+            ids = []
+            while row is not None and row.source_id == each.id and row.modified_ms == each.modified_ms:
+                ids.append(row.id)
+                row = next(found, None)
+            made = Given(each.modified_ms, each.version, ids)
+            given[each.id] = _newer(given[each.id], made) if each.id in given else made
+        yield seen, given
+    if row is not None and seen:
         raise UnverifiedError(
             f"{folder} has rows of a record that it does not hold (the first is {row.id!r}); clear the transform task "
             "of this segment"
         )
 
 
-def _given(group: Iterable[_Look], newer: Mapping[str, int]) -> dict[str, Given]:
-    """What the newest version of each record gives. Of one that another load brought in a newer version it is only
-    known that nothing older is given any more: all that the newer one gives has its stamp."""
-    given: dict[str, Given] = {}
-    for seen, ids in group:
-        if seen.id in newer:
-            given[seen.id] = Given(newer[seen.id], -1)
-            continue
-        version, was = (seen.modified_ms, seen.version), given.get(seen.id)
-        if was is not None and was[:2] == version:  # it was read twice
-            given[seen.id] = Given(*version, was.ids | ids)
-        elif was is None or was[:2] < version:
-            given[seen.id] = Given(*version, ids)
-    return given
+def _newer(one: Given, other: Given) -> Given:
+    if one[:2] == other[:2]:  # it was read twice
+        return Given(one.modified_ms, one.version, [*one.ids, *other.ids])
+    return max(one, other, key=lambda each: each[:2])
 
 
 def _removed(

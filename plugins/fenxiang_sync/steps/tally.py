@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from fenxiang_sync.rows import Outcome, Row
+from fenxiang_sync.steps.turns import groups
 
 PRECEDENCE = (
     Outcome.DEAD_LETTER,
@@ -31,11 +32,22 @@ class Tally:
         self._ranks: dict[_Reading, int] = {}
         self._readings: Counter[_Reading] = Counter()
 
-    def readings(self, rows: Iterable[Row]) -> Iterator[list[Row]]:
-        """The rows, record by record, noted as read. One that was read twice in a row repeats its first row's id."""
+    def groups(self, rows: Iterator[Row], size: int) -> Iterator[list[Row]]:
+        """The rows in groups of about `size`, noted as read; no record is in two groups."""
         if not self._exploded:
-            yield from ([row] for row in rows)
+            yield from groups(rows, size)
             return
+        group: list[Row] = []
+        for reading in self._records(rows):
+            if group and len(group) + len(reading) > size:
+                yield group
+                group = []
+            group += reading
+        if group:
+            yield group
+
+    def _records(self, rows: Iterator[Row]) -> Iterator[list[Row]]:
+        """The rows record by record. One that was read twice in a row repeats the id of its first row."""
         group: list[Row] = []
         for row in rows:
             if group and (_reading(row) != _reading(group[0]) or row.id == group[0].id):
