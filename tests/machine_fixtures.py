@@ -24,7 +24,18 @@ from fenxiang_sync.source import FenxiangClient, MemoryTokenStore, Pace, Tokens
 from fenxiang_sync.stage import Stage
 from fenxiang_sync.steps import Asked, Plan, Run, Segment, extract, load, plan, transform, verify
 from fenxiang_sync.steps.extract import RANGES
-from fenxiang_sync.steps.reconcile import Survey, Wanted, compare, confirm, fetch, remove, report, segments, survey
+from fenxiang_sync.steps.reconcile import (
+    Survey,
+    Wanted,
+    compare,
+    confirm,
+    count,
+    fetch,
+    remove,
+    report,
+    segments,
+    survey,
+)
 from fenxiang_sync.steps.reconcile.report import clean
 from fenxiang_sync.targets.protocol import Answer, Delivery, Endpoint, Reach, Removal, Sender
 from tests.steps_fixtures import CREDENTIALS, quiet
@@ -259,7 +270,8 @@ class World:
             confirm(run, client=client, hub=hub, clock=clock)
             return segments(run, hub=hub)
         if name == "conclude":
-            made = report(run, remove(run, hub=hub, reach=self.reach(), clock=clock))
+            removed = remove(run, hub=hub, reach=self.reach(), clock=clock)
+            made = report(run, removed, count(run, hub=hub, reach=self.reach()))
             clean(run)
             return made
         assert segment is not None

@@ -14,6 +14,7 @@ from fenxiang_sync.steps.reconcile import (
     Wanted,
     compare,
     confirm,
+    count,
     deliver,
     fetch,
     remove,
@@ -49,6 +50,7 @@ def concluded(crm: Bench, run: Run, *, most_segments: int = 1000) -> Reconciled:
         fetch(run, segment, client=crm.client())
         transform(run, segment)
         deliver(run, segment, hub=crm.hub, reach=crm.reach(), clock=crm.now)
-    made = report(run, remove(run, hub=crm.hub, reach=crm.reach(), clock=crm.now))
+    removed = remove(run, hub=crm.hub, reach=crm.reach(), clock=crm.now)
+    made = report(run, removed, count(run, hub=crm.hub, reach=crm.reach()))
     finish(run, crm.reach(), windows=made.windows, numbers=made.to_json())
     return made

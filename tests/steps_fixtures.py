@@ -84,7 +84,8 @@ class Bench:
             extract(run, segment, client=self.client())
             transform(run, segment)
             watch = Watch.of(run, made, segment.window, self.hub)
-            load(run, segment, hub=self.hub, reach=self.reach(), clock=self.now, dry_run=made.dry_run, watch=watch)
+            how: dict[str, Any] = {"dry_run": made.dry_run, "resend": made.resend, "watch": watch}
+            load(run, segment, hub=self.hub, reach=self.reach(), clock=self.now, **how)
 
     def verify(self, run: Run) -> Report:
         return verify(run, client=self.client(), hub=self.hub, reach=self.reach(), clock=self.now)

@@ -120,8 +120,15 @@ def test_the_dag_page_says_what_is_synced(dag: DAG) -> None:
 
 
 def test_the_form_of_a_manual_run_has_typed_params_with_valid_defaults(dag: DAG) -> None:
-    assert set(dag.params) == {"since", "until", "full", "dry_run"}
-    assert dag.params.validate() == {"since": None, "until": None, "full": False, "dry_run": False}
+    assert set(dag.params) == {"since", "until", "full", "dry_run", "resend", "may_duplicate"}
+    assert dag.params.validate() == {
+        "since": None,
+        "until": None,
+        "full": False,
+        "dry_run": False,
+        "resend": False,
+        "may_duplicate": False,
+    }
 
 
 def test_arguments_of_airflows_dag_win_over_what_is_made_here() -> None:

@@ -18,7 +18,14 @@ from fenxiang_sync.steps.plan import Asked, Kind
 NOW = datetime(2026, 11, 22, 20, 30, tzinfo=UTC)
 START = datetime(2026, 11, 22, 19, tzinfo=UTC)
 END = datetime(2026, 11, 22, 20, tzinfo=UTC)
-DEFAULTS: dict[str, Any] = {"since": None, "until": None, "full": False, "dry_run": False}
+DEFAULTS: dict[str, Any] = {
+    "since": None,
+    "until": None,
+    "full": False,
+    "dry_run": False,
+    "resend": False,
+    "may_duplicate": False,
+}
 
 
 def run(run_type: Any, *, interval: tuple[Any, Any] | None = (START, END), **params: Any) -> dict[str, Any]:
@@ -92,6 +99,13 @@ def test_since_and_until_are_moments_with_a_zone(text: str) -> None:
     assert found.since.utcoffset() == pendulum.duration()
 
 
+def test_sending_again_is_for_a_range_or_everything() -> None:
+    found = asked(run("manual", since="2026-01-01T00:00:00Z", resend=True, may_duplicate=True))
+    assert (found.resend, found.may_duplicate) == (True, True)
+    assert asked(run("manual", full=True, resend=True)) == Asked(kind=Kind.MANUAL, full=True, resend=True)
+    assert not asked(run("backfill", resend=True)).resend
+
+
 def test_all_params_together() -> None:
     context = run("manual", since="2026-01-01T00:00:00Z", until="2026-02-01T00:00:00Z", dry_run=True)
     assert asked(context) == Asked(
@@ -122,6 +136,10 @@ def test_an_until_in_the_future_is_left_to_the_servers_clock() -> None:
         ({"since": "2026-01-01T00:00:00Z", "full": True}, ["since", "full"]),
         ({"full": "yes"}, ["full", "'yes'", "true or false"]),
         ({"dry_run": 1}, ["dry_run", "true or false"]),
+        ({"resend": "yes"}, ["resend", "true or false"]),
+        ({"resend": True}, ["resend", "since", "full"]),
+        ({"resend": True, "until": "2026-01-01T00:00:00Z"}, ["resend", "since", "full"]),
+        ({"may_duplicate": True}, ["may_duplicate", "resend is not"]),
         ({"sinse": "2026-01-01T00:00:00Z"}, ["'sinse'", "did you mean since"]),
         ({"colour": "red"}, ["'colour'", "since, until, full, dry_run"]),
     ],

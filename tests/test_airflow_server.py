@@ -51,6 +51,8 @@ def test_the_page_of_a_dag_tells_what_it_does_and_offers_a_typed_form(server: Se
         "until": ["null", "string"],
         "full": "boolean",
         "dry_run": "boolean",
+        "resend": "boolean",
+        "may_duplicate": "boolean",
     }
     assert {name for name, field in form.items() if field.get("format") == "date-time"} == {"since", "until"}
     assert all(
@@ -62,6 +64,8 @@ def test_the_page_of_a_dag_tells_what_it_does_and_offers_a_typed_form(server: Se
         "until": None,
         "full": False,
         "dry_run": False,
+        "resend": False,
+        "may_duplicate": False,
     }
 
 

@@ -31,7 +31,7 @@ from fenxiang_sync import (
     Reconcile,
     Source,
 )
-from fenxiang_sync.errors import FenxiangSyncError
+from fenxiang_sync.errors import FenxiangSyncError, RecordError
 from fenxiang_sync.hub import Hub, Status
 from fenxiang_sync.steps import Asked, Kind, Plan, Run, Segment
 from fenxiang_sync.steps.courier import LEASE_S
@@ -277,7 +277,7 @@ class Sync(RuleBasedStateMachine):
 
     def _told(self, _object: str, record_id: str, event: str, stamp: int) -> None:
         """After each write, the server's own edits too."""
-        if event in ("invalid", "delete"):
+        if event in ("invalid", "delete") or not self._gives_a_row(self.tenant.records(OBJECT)[record_id]):
             self.doomed.add(record_id)
         if event != "delete":
             self.stamps[record_id].append(stamp)
@@ -650,7 +650,14 @@ class Sync(RuleBasedStateMachine):
                 entries = self.hub.listed(self.pipeline.name).entries([row_id])
                 stamps = [entries[row_id].modified_ms] if row_id in entries else stamps
             if all(any(stamp in one for one in certified) for stamp in stamps):
-                self._is_removed(row_id, gone=found is None or found["life_status"] == "invalid")
+                gone = found is None or found["life_status"] == "invalid" or not self._gives_a_row(found)
+                self._is_removed(row_id, gone=gone)
+
+    def _gives_a_row(self, record: Record) -> bool:
+        try:
+            return bool(self.pipeline.rows(record))
+        except RecordError:
+            return False
 
     def _delete_some(self) -> None:
         for record_id in sorted(self._seen())[:2]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fenxiang_sync.condition import Condition, Logic
     from fenxiang_sync.convert import as_is, boolean, choice, day, decimal, first, instant, integer, label, text
+    from fenxiang_sync.explode import Explode
     from fenxiang_sync.formats import (
         Unmatched,
         chain,
@@ -47,6 +48,7 @@ __all__ = [
     "Constant",
     "DeadLetters",
     "DeletePolicy",
+    "Explode",
     "Field",
     "FilesTarget",
     "Filter",
@@ -100,6 +102,7 @@ _HOMES = {
     "Constant": "fenxiang_sync.mapping",
     "DeadLetters": "fenxiang_sync.letters",
     "DeletePolicy": "fenxiang_sync.rows",
+    "Explode": "fenxiang_sync.explode",
     "Field": "fenxiang_sync.mapping",
     "FilesTarget": "fenxiang_sync.targets.files",
     "Filter": "fenxiang_sync.source",

@@ -16,6 +16,7 @@ from croniter import CroniterBadDateError, croniter  # type: ignore[import-untyp
 from fenxiang_sync.condition import Condition
 from fenxiang_sync.convert import SHANGHAI
 from fenxiang_sync.errors import DeclarationError
+from fenxiang_sync.explode import Explode
 from fenxiang_sync.mapping import INJECTED, problems
 from fenxiang_sync.source import Filter
 
@@ -89,16 +90,16 @@ def object_problems(name: Any) -> Iterator[str]:
             yield f"object={name!r}: did you mean {meant!r}?"
 
 
-def field_problems(entries: Any, key: str | None) -> Iterator[str]:
+def field_problems(entries: Any, key: str | None, explode: Explode | None = None) -> Iterator[str]:
     if not entries:
         yield "fields is empty; give at least Field('_id')"
     elif not isinstance(entries, tuple):
         yield f"fields={entries!r}: give a list of Field and Constant"
     else:
-        yield from problems(entries, key)
+        yield from problems(entries, key, explode)
 
 
-def condition_problems(conditions: Any) -> Iterator[str]:
+def condition_problems(conditions: Any, explode: Explode | None = None) -> Iterator[str]:
     if not isinstance(conditions, tuple):
         yield f"conditions={conditions!r}: give lists of conditions, as in [[Condition('amount', Logic.GT, 0)]]"
         return
@@ -108,7 +109,7 @@ def condition_problems(conditions: Any) -> Iterator[str]:
             continue
         for condition in each:
             if isinstance(condition, Condition):
-                yield from condition.problems()
+                yield from condition.problems(explode.field if isinstance(explode, Explode) else None)
             else:
                 yield f"conditions: {condition!r} is no Condition; write Condition(field, Logic.EQ, value)"
 

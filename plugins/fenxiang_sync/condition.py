@@ -7,6 +7,9 @@ as in Qeasy's ``condition[][]`` (过滤条件)::
         [Condition("life_status", Logic.EQ, "normal"), Condition("amount", Logic.EGT, 1000)],
         [Condition("vip__c", Logic.EQ, True)],
     ]
+
+Where a record is exploded into lines, a condition may be on one of their fields, ``details_list.amount``: it keeps the
+lines that it holds for, or with ``strict=True`` (Qeasy's strictMode) drops the whole record where one line fails.
 """
 
 from __future__ import annotations
@@ -20,9 +23,11 @@ from enum import StrEnum
 from typing import Any
 
 from fenxiang_sync.errors import RecordError
+from fenxiang_sync.explode import Line
 from fenxiang_sync.window import to_ms
 
 Keeps = Callable[[Record[str, Any]], bool]
+KeepsLines = Callable[[Record[str, Any], Sequence[Line]], list[Line]]
 
 
 class Logic(StrEnum):
@@ -52,23 +57,31 @@ _ORDER: dict[Logic, Callable[[Any, Any], bool]] = {
 
 @dataclass(frozen=True)
 class Condition:
-    """One comparison of a top-level field.
+    """One comparison of a top-level field, or of a line's (``details_list.goods``) where records are exploded.
 
     `value` is text, a number (``int`` or ``Decimal``), a bool, or an aware ``datetime`` for instants; a list of them
     for IN, a pair for BETWEEN (both ends count), nothing for NOTNULL and ISNULL. The record's value is read as the
-    same kind; raises `RecordError` where it cannot be.
+    same kind; raises `RecordError` where it cannot be. `strict` (on a line's field): it must hold for every line, else
+    the record gives no row.
     """
 
     field: str
     logic: Logic
     value: Any = None
+    strict: bool = False
 
-    def problems(self) -> Iterator[str]:
-        """What cannot be meant as written, each as a sentence."""
+    def problems(self, exploded: str | None = None) -> Iterator[str]:
+        """What cannot be meant as written, each as a sentence; `exploded` is the list that becomes lines."""
         field: Any = self.field
         logic: Any = self.logic
-        if not isinstance(field, str) or not field or "." in field:
-            yield f"condition on {field!r}: name one field of the record"
+        top, dot, rest = field.partition(".") if isinstance(field, str) else ("", "", "")
+        if not top or (dot and (exploded is None or top != exploded or not rest or "." in rest)):
+            lines = f", or of a line as '{exploded}.…'" if exploded else ""
+            yield f"condition on {field!r}: name one field of the record{lines}"
+        elif not isinstance(self.strict, bool):
+            yield f"condition on {field!r}: strict={self.strict!r}; give True or False"
+        elif self.strict and not dot:
+            yield f"condition on {field!r}: strict is about lines; a record is dropped anyway where it fails"
         if not isinstance(logic, Logic):
             yield f"condition on {field!r}: {logic!r} is no Logic; choose one, for example Logic.EQ"
             return
@@ -99,7 +112,7 @@ class Condition:
         wanted = [_comparable(value) for value in self._values()]
         holds = _holds(self.logic, wanted)
         null_holds = self.logic in (Logic.ISNULL, Logic.NEQ, Logic.NOTLIKE)
-        name = self.field
+        name = self.field.rpartition(".")[2]
 
         def keeps(record: Record[str, Any]) -> bool:
             found = record.get(name)
@@ -111,7 +124,7 @@ class Condition:
 
     def __str__(self) -> str:
         value = "" if self.value is None else f" {self.value}"
-        return f"{self.field} {self.logic.value}{value}"
+        return f"{self.field} {self.logic.value}{value}{' on every line' if self.strict else ''}"
 
 
 def keeper(conditions: Sequence[Sequence[Condition]]) -> Keeps:
@@ -120,6 +133,24 @@ def keeper(conditions: Sequence[Sequence[Condition]]) -> Keeps:
     if not compiled:
         return lambda _record: True
     return lambda record: any(all(holds(record) for holds in each) for each in compiled)
+
+
+def line_keeper(conditions: Sequence[Sequence[Condition]]) -> KeepsLines:
+    """A function from a record and its lines to the lines that are kept."""
+    compiled = [[(condition, condition.compile()) for condition in each] for each in conditions]
+    if not compiled:
+        return lambda _record, lines: list(lines)
+
+    def holds(condition: Condition, keeps: Keeps, record: Record[str, Any], line: Line, lines: Sequence[Line]) -> bool:
+        if condition.strict:
+            return all(keeps(each.values) for each in lines)
+        return keeps(line.values if "." in condition.field else record)
+
+    return lambda record, lines: [
+        line
+        for line in lines
+        if any(all(holds(condition, keeps, record, line, lines) for condition, keeps in each) for each in compiled)
+    ]
 
 
 def _holds(logic: Logic, wanted: list[Any]) -> Callable[[Any], bool]:

@@ -1,4 +1,4 @@
-"""Mapping: one Fenxiang record becomes one row, or is rejected with every reason.
+"""Mapping: one Fenxiang record becomes one row (or one for each line, `explode`), or is rejected with every reason.
 
 Absent and null are one thing, and Fenxiang leaves empty fields out as well, so "", [] and {} are null too. A row always
 has every declared target path: one whose field is null holds None, so that an emptied field is emptied at the target.
@@ -12,16 +12,17 @@ import reprlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from collections.abc import Mapping as Record
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from decimal import MAX_PREC, Context, Decimal
 from hashlib import blake2b
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from fenxiang_sync.columns import Column, kind_of
 from fenxiang_sync.convert import Converter, as_is, converter, epoch_ms, given_by, integer, is_null, text, written
 from fenxiang_sync.errors import DeclarationError, RecordError
+from fenxiang_sync.explode import HEADER, Explode, Line
 from fenxiang_sync.rows import Row, is_voided
 
 ENGINE_FIELDS = ("_id", "last_modified_time", "version", "life_status", "is_deleted")
@@ -165,8 +166,10 @@ class Constant:
 Entry = Field | Constant
 
 
-def problems(entries: Sequence[Any], key: str | None) -> Iterator[str]:
+def problems(entries: Sequence[Any], key: str | None, explode: Explode | None = None) -> Iterator[str]:
     """What of a mapping cannot be meant as written, each as a sentence; empty for one that can."""
+    if explode is not None:
+        yield from _explode_problems(entries, key, explode)
     for entry in entries:
         if isinstance(entry, Field | Constant):
             yield from (f"{_named(entry)}: {problem}" for problem in entry.problems())
@@ -189,7 +192,8 @@ def problems(entries: Sequence[Any], key: str | None) -> Iterator[str]:
 class Mapping:
     """The fields of a pipeline, compiled once. `key` is the target path of the row's id, `number` a source field.
 
-    `also` are source fields that something else reads, to be asked for as well.
+    `also` are source fields that something else reads, to be asked for as well. With `explode` a record gives a row
+    for each of its lines.
     """
 
     def __init__(
@@ -199,14 +203,22 @@ class Mapping:
         key: str | None = None,
         number: str | None = "name",
         also: Iterable[str] = (),
+        explode: Explode | None = None,
     ) -> None:
-        if found := list(problems(entries, key)):
+        if found := list(problems(entries, key, explode)):
             raise DeclarationError("; ".join(found))
         self.entries = tuple(entries)
+        self.explode = explode
         self.key = key if key is not None else _written_from_id(self.entries)[0].target
         self.projection = tuple(
             dict.fromkeys(
-                [*ENGINE_FIELDS, *([number] if number else []), *(f for e in entries for f in e.reads), *also]
+                [
+                    *ENGINE_FIELDS,
+                    *([number] if number else []),
+                    *(f for e in entries for f in e.reads),
+                    *([explode.field] if explode else []),
+                    *also,
+                ]
             )
         )
         """The top-level fields to ask Fenxiang for; companions are asked for by name."""
@@ -224,6 +236,20 @@ class Mapping:
         )
         self._key_path = self.key.split(".")
         self._key_entry = next(entry for entry in entries if entry.target == self.key)
+        within = [_within_line(entry, explode) for entry in entries]
+        self._header_reads = [read for read, line in zip(self._reads, within, strict=True) if line is None]
+        self._line_reads = [line for line in within if line is not None]
+        self._is_of_line = [line is not None for line in within]
+        self._id_of_line = _within_line(self._key_entry, explode) is not None
+
+    def rows(self, record: Record[str, Any], lines: Sequence[Line] | None = None) -> list[Row]:
+        """The record's rows: one or, with `explode`, one for each of its lines (by default all of them).
+
+        Raises `RecordError` with everything that does not fit: a record is mapped as a whole or not at all.
+        """
+        if self.explode is None:
+            return [self.row(record)]
+        return self._exploded(record, self.explode, self.explode.lines(record) if lines is None else lines)
 
     def content(self, record: Record[str, Any]) -> dict[str, Any]:
         """What the target gets of a record; raises `RecordError` with everything that does not fit."""
@@ -253,6 +279,53 @@ class Mapping:
             voided=is_voided(record.get("life_status"), record.get("is_deleted")),
         )
 
+    def _exploded(self, record: Record[str, Any], explode: Explode, lines: Sequence[Line]) -> list[Row]:
+        rejected: list[_Rejected] = []
+        header = _values(self._header_reads, record, rejected)
+        source_id, number, modified_ms, version = _values(self._order, record, rejected)
+        voided = is_voided(record.get("life_status"), record.get("is_deleted"))
+        made: dict[str, Row] = {}
+        for line in lines:
+            content = self._form.fill(self._line_values(header, line, rejected))
+            row_id = self._id(content, record, rejected)
+            if rejected:  # one line's reasons are enough to mend the record
+                raise _error(rejected)
+            if not self._id_of_line and line is not HEADER:
+                row_id = self._with_suffix(content, row_id, explode.suffix(line))
+            if row_id in made:
+                said = f"line {line.place} has the id {_shown(row_id)} of another line of the record"
+                raise RecordError(f"{explode.field}: {said}", field=explode.field, value=_bounded(row_id))
+            made[row_id] = Row(
+                id=row_id,
+                source_id=source_id,
+                number=number,
+                modified_ms=modified_ms,
+                version=version,
+                content=content,
+                hash=content_hash(content),
+                voided=voided,
+            )
+        if rejected:
+            raise _error(rejected)
+        return list(made.values())
+
+    def _line_values(self, header: Sequence[Any], line: Line, rejected: list[_Rejected]) -> list[Any]:
+        """The values of all entries: the header's as they are, the line's read from it."""
+        own: list[_Rejected] = []
+        of_line = iter(_values([(each.within, each.read) for each in self._line_reads], line.values, own))
+        whole = {id(each.within): each.whole for each in self._line_reads}
+        rejected += [(whole[id(within)], value, f"line {line.place}: {reason}") for within, value, reason in own]
+        of_header = iter(header)
+        return [next(of_line if is_of_line else of_header) for is_of_line in self._is_of_line]
+
+    def _with_suffix(self, content: dict[str, Any], row_id: str, suffix: str) -> str:
+        """The id of a line's row, which is written into the content too."""
+        place: Any = content
+        for part in self._key_path[:-1]:
+            place = place[part]
+        place[self._key_path[-1]] = f"{row_id}-{suffix}"
+        return f"{row_id}-{suffix}"
+
     def _id(self, content: dict[str, Any], record: Record[str, Any], rejected: list[_Rejected]) -> str:
         value: Any = content
         for part in self._key_path:
@@ -270,6 +343,36 @@ class Mapping:
 
 _Rejected = tuple[Entry, Any, str]
 """The entry that failed, the record's value, and why."""
+
+
+class _LineRead(NamedTuple):
+    """A field of a line: as it was declared, as a field of the line alone, and compiled as that."""
+
+    whole: Field
+    within: Field
+    read: Read
+
+
+def _within_line(entry: Entry, explode: Explode | None) -> _LineRead | None:
+    """What an entry reads of a line; None where it reads the header."""
+    path = explode.of_line(entry.source) if explode and isinstance(entry, Field) else None
+    if path is None or not isinstance(entry, Field):
+        return None
+    within = replace(entry, source=path)
+    return _LineRead(entry, within, within.compile())
+
+
+def _explode_problems(entries: Sequence[Any], key: str | None, explode: Explode) -> Iterator[str]:
+    if not isinstance(explode, Explode):
+        yield f"explode={_shown(explode)}: give Explode('details_list'), or None for one row a record"
+        return
+    yield from explode.problems()
+    sound = [entry for entry in entries if isinstance(entry, Field) and isinstance(entry.source, str)]
+    if not any(explode.of_line(entry.source) for entry in sound):
+        yield f"explode: no field reads a line; name what it reads as '{explode.field}.…', or leave explode out"
+    by_line = any(explode.of_line(entry.source) for entry in sound if key is not None and entry.target == key)
+    if explode.keep_empty and by_line:
+        yield f"explode: keep_empty gives rows without a line, and key {key!r} is read from the line; read it elsewhere"
 
 
 def _compiled(entries: Sequence[Entry]) -> list[tuple[Entry, Read]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Sequence
+from collections.abc import Mapping as Record
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
@@ -27,14 +28,15 @@ from fenxiang_sync.checks import (
     spoken_span,
     start_problems,
 )
-from fenxiang_sync.condition import Condition, Keeps, keeper
+from fenxiang_sync.condition import Condition, Keeps, KeepsLines, keeper, line_keeper
 from fenxiang_sync.convert import SHANGHAI, converter, time_zone, written
 from fenxiang_sync.errors import DeclarationError
+from fenxiang_sync.explode import Explode
 from fenxiang_sync.letters import DeadLetters
 from fenxiang_sync.lookback import Lookback, lookback_problems
 from fenxiang_sync.mapping import Constant, Entry, Mapping
 from fenxiang_sync.reconcile import Reconcile
-from fenxiang_sync.rows import DeletePolicy, IdCheck
+from fenxiang_sync.rows import DeletePolicy, IdCheck, Row
 from fenxiang_sync.source import Bounds, Filter, is_custom
 from fenxiang_sync.source.query import MAX_LIMIT
 from fenxiang_sync.targets.protocol import Fitting, Target, removals_of
@@ -90,11 +92,12 @@ class Pipeline:
     """One synced object. Checked when built; `DeclarationError` names everything that cannot be meant as written.
 
     `conditions` say which records are kept: one of the lists must hold, with all of its conditions; the others are
-    counted as filtered. `key` is the target path of the row's id (by default where ``_id`` goes), `number` the source
-    field that people search by. `start` is from when on the target is to be complete; `reach_back` how far a
-    scheduled run heals gaps. `lookbacks` are further schedules that read the last hours or days again.
-    `delete_policy` is for rows whose record is voided or gone (by default they are flagged where the target can, else
-    ignored); `reconcile` says when they are looked for, None never.
+    counted as filtered. `explode` makes one row of each line of a list (拍扁). `key` is the target path of the row's id
+    (by default where ``_id`` goes), `number` the source field that people search by. `start` is from when on the target
+    is to be complete; `reach_back` how far a scheduled run heals gaps. `lookbacks` are further schedules that read the
+    last hours or days again.
+    `delete_policy` is for rows whose record is voided or gone, or does not give them any more (by default they are
+    flagged where the target can, else ignored); `reconcile` says when the former are looked for, None never.
     """
 
     name: str
@@ -102,6 +105,7 @@ class Pipeline:
     fields: Sequence[Entry]
     target: Target
     conditions: Sequence[Sequence[Condition]] = ()
+    explode: Explode | None = None
     title: str = ""
     description: str = ""
     key: str | None = None
@@ -140,13 +144,24 @@ class Pipeline:
     @functools.cached_property
     def mapping(self) -> Mapping:
         """The compiled fields."""
-        also = (condition.field for each in self.conditions for condition in each)
-        return Mapping(self.fields, key=self.key, number=self.number, also=also)
+        also = (condition.field.partition(".")[0] for each in self.conditions for condition in each)
+        return Mapping(self.fields, key=self.key, number=self.number, also=also, explode=self.explode)
 
     @functools.cached_property
     def keeps(self) -> Keeps:
         """Whether a record is kept, by the conditions."""
         return keeper(self.conditions)
+
+    @functools.cached_property
+    def keeps_lines(self) -> KeepsLines:
+        """Which of a record's lines are kept, by the conditions."""
+        return line_keeper(self.conditions)
+
+    def rows(self, record: Record[str, Any]) -> list[Row]:
+        """The rows that a record gives; none where it is filtered. Raises `RecordError` where it fits no row."""
+        if self.explode is None:
+            return [self.mapping.row(record)] if self.keeps(record) else []
+        return self.mapping.rows(record, self.keeps_lines(record, self.explode.lines(record)))
 
     @property
     def removes(self) -> DeletePolicy:
@@ -172,6 +187,7 @@ class Pipeline:
             "target": self.target.describe(),
             "id_check": self.id_check,
             "removes": self.removes,
+            "explode": repr(self.explode),
         }
         return sha256(msgspec.json.encode(says, order="sorted")).hexdigest()[:16]
 
@@ -188,6 +204,7 @@ class Pipeline:
                 f"- **Source** {source.object} ({'custom' if is_custom(source.object) else 'preset'} object, "
                 f"connection `{source.connection}`){_conditions(source.filters)}",
                 *([f"- **Keeps** {_kept(self.conditions)}"] if self.conditions else []),
+                *([f"- **Explodes** (拍扁) {self.explode}"] if self.explode else []),
                 f"- **Target** {self.target.describe()}; id `{self.mapping.key}`, id check `{self.id_check}`",
                 f"- **Runs** {_rhythm(self.schedule, self.timezone)}; each reads the changes of its data interval and "
                 f"{spoken_span(source.lookback)} before it, gaps up to {spoken_span(self.reach_back)} old as well",
@@ -196,7 +213,7 @@ class Pipeline:
                     f"DAG `{self.name}.{each.id}`"
                     for each in self.lookbacks
                 ),
-                f"- **Rows of voided or deleted records** {_REMOVES[self.removes]}; "
+                f"- **Rows of voided or deleted records, or given no more,** {_REMOVES[self.removes]}; "
                 f"looked for {_looks(self.reconcile)}",
                 f"- **Dead letters** are tried again {_again(self.dead_letters)}: DAG `{self.name}.replay`",
             ]
@@ -219,8 +236,8 @@ class Pipeline:
             yield from (f"source: {problem}" for problem in self.source.problems())
         else:
             yield f"source={self.source!r}: give Source(object=…)"
-        yield from field_problems(self.fields, self.key)
-        yield from condition_problems(self.conditions)
+        yield from field_problems(self.fields, self.key, self.explode)
+        yield from condition_problems(self.conditions, self.explode)
         if isinstance(self.target, type) or not isinstance(self.target, Target):
             yield f"target={self.target!r} is no target; give one with its settings, as in HubTarget()"
         yield from number_problems(self.number)

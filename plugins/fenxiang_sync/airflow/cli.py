@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fenxiang_sync.airflow import discovery, doubt, letters, reports
+from fenxiang_sync.airflow import discovery, doubt, letters, reports, resend
 from fenxiang_sync.airflow.fitness import Fitness
 from fenxiang_sync.errors import FenxiangSyncError
 
@@ -98,7 +98,7 @@ app.command()(discovery.new)
 app.command()(reports.gaps)
 app.command()(reports.late)
 app.command()(reports.calls)
-for command in (letters.letters, letters.letter, letters.replay, letters.dismiss, doubt.doubt):
+for command in (letters.letters, letters.letter, letters.replay, letters.dismiss, doubt.doubt, resend.resend):
     app.command()(command)
 
 

@@ -151,6 +151,7 @@ class LoadOperator(SegmentOperator):
             reach=deployment.reach,
             clock=deployment.now,
             dry_run=planned.dry_run,
+            resend=planned.resend,
             watch=Watch.of(run, planned, segment.window, deployment.hub),
         )
 

@@ -52,6 +52,21 @@ def run_params() -> dict[str, Param]:
             "Unpausing a DAG for it starts its schedule too. "
             "只读取和转换并报告将写入的内容，不写入目标；若为此打开暂停的 DAG，其调度也会开始。",
         ),
+        "resend": Param(
+            False,
+            type="boolean",
+            title="Send again (重新写入)",
+            description="Send what is read even where the target has it by the ledger: for a target that was truncated "
+            "or restored. An older version never replaces a newer one. "
+            "无论台账是否显示目标已有，均重新写入所读取的数据；用于目标被清空或恢复之后。旧版本不会覆盖新版本。",
+        ),
+        "may_duplicate": Param(
+            False,
+            type="boolean",
+            title="May duplicate (允许重复)",
+            description="With Send again, at a target that only inserts: yes, what is still there will be there twice. "
+            "目标只能插入时与“重新写入”同用：确认目标中仍存在的行将会重复。",
+        ),
     }
 
 
@@ -89,7 +104,7 @@ def asked(context: Mapping[str, Any], *, timezone: str = "Asia/Shanghai") -> Ask
     if kind is Kind.MANUAL:
         return _asked_by_hand(given, run.run_after, timezone)
     start, end = context.get("data_interval_start"), context.get("data_interval_end")
-    ignored = [name for name in ("since", "until", "full") if kind is Kind.BACKFILL and given.get(name)]
+    ignored = [name for name in _OF_A_RUN if name != "dry_run" and kind is Kind.BACKFILL and given.get(name)]
     if ignored:
         log.warning("A backfill reads its data interval %s → %s; ignored: %s", start, end, ", ".join(ignored))
     dry_run = kind is Kind.BACKFILL and _flag(given, "dry_run")
@@ -149,7 +164,7 @@ def reconcile_wanted(context: Mapping[str, Any], *, timezone: str = "Asia/Shangh
     _check_names(given, tuple(reconcile_params()))
     if _kind(str(getattr(run.run_type, "value", run.run_type))) is Kind.SCHEDULED:
         return Wanted(scheduled=True)
-    since, until = _instant(given, "since", timezone), _instant(given, "until", timezone)
+    since, until = instant(given, "since", timezone), instant(given, "until", timezone)
     if since and until and since >= until:
         raise ParamError(f"Param since ({given['since']!r}) must be before until ({given['until']!r})")
     confirmed = given.get("confirm_drops")
@@ -249,18 +264,34 @@ def _kind(run_type: str) -> Kind:
 
 
 def _asked_by_hand(given: Mapping[str, Any], run_after: datetime, timezone: str) -> Asked:
-    since, until = _instant(given, "since", timezone), _instant(given, "until", timezone)
+    since, until = instant(given, "since", timezone), instant(given, "until", timezone)
     full = _flag(given, "full")
     if full and since:
         raise ParamError(f"Param since is {given['since']!r} and full is on; full reads from the beginning; give one")
     if since and until and since >= until:
         raise ParamError(f"Param since ({given['since']!r}) must be before until ({given['until']!r})")
+    resend, may_duplicate = _flag(given, "resend"), _flag(given, "may_duplicate")
+    if may_duplicate and not resend:
+        raise ParamError("Param may_duplicate is on and resend is not; it says something about sending again alone")
+    if resend and not since and not full:
+        raise ParamError("Param resend is on; say what is sent again: since (and until), or full")
     if since and since >= run_after:
         raise ParamError(f"Param since is {given['since']!r}, which lies in the future; there is nothing to read yet")
-    return Asked(kind=Kind.MANUAL, since=since, until=until, full=full, dry_run=_flag(given, "dry_run"))
+    return Asked(
+        kind=Kind.MANUAL,
+        since=since,
+        until=until,
+        full=full,
+        dry_run=_flag(given, "dry_run"),
+        resend=resend,
+        may_duplicate=may_duplicate,
+    )
 
 
-def _check_names(given: Mapping[str, Any], known: Sequence[str] = ("since", "until", "full", "dry_run")) -> None:
+_OF_A_RUN = ("since", "until", "full", "dry_run", "resend", "may_duplicate")
+
+
+def _check_names(given: Mapping[str, Any], known: Sequence[str] = _OF_A_RUN) -> None:
     for name in given:
         if name not in known:
             near = get_close_matches(name, known, n=1)
@@ -275,7 +306,8 @@ def _flag(given: Mapping[str, Any], name: str) -> bool:
     return value
 
 
-def _instant(given: Mapping[str, Any], name: str, timezone: str) -> datetime | None:
+def instant(given: Mapping[str, Any], name: str, timezone: str) -> datetime | None:
+    """The moment that one of the params says; None where it says none. Raises `ParamError` with the way to write it."""
     value = given.get(name)
     if value is None or value == "":
         return None

@@ -31,7 +31,19 @@ from fenxiang_sync.pipeline import Pipeline
 from fenxiang_sync.reconcile import Reconcile
 from fenxiang_sync.steps import Run, Segment
 from fenxiang_sync.steps.finish import finish
-from fenxiang_sync.steps.reconcile import Survey, compare, confirm, deliver, fetch, remove, report, segments, survey
+from fenxiang_sync.steps.holding import demand
+from fenxiang_sync.steps.reconcile import (
+    Survey,
+    compare,
+    confirm,
+    count,
+    deliver,
+    fetch,
+    remove,
+    report,
+    segments,
+    survey,
+)
 from fenxiang_sync.steps.reconcile.fetch import BY_ID, segment
 from fenxiang_sync.steps.reconcile.report import clean
 from fenxiang_sync.steps.reconcile.survey import told
@@ -47,7 +59,7 @@ are read again, rows of voided (作废) and deleted ones are given to the delete
 - **survey** says what is compared, and what it will cost in calls.
 - **compare** counts, and looks closer where numbers differ. A record that is gone is asked for by its id.
 - **segment** reads again what is missing or outdated, and delivers it as every run does.
-- **conclude** does the delete policy, and tells the numbers.
+- **conclude** does the delete policy, counts the target's rows where it can, and tells the numbers.
 
 **Trigger ▸** compares a range of your own (`since`, `until`), id by id (`full`), reads every content again (`deep`),
 or only says what differs (`dry_run`). `confirm_drops` answers a run that stopped with a question.
@@ -199,15 +211,18 @@ class ReconcileLoadOperator(ReconcileSegmentOperator, LoadOperator):
 
 
 class ConcludeOperator(Reconciling):
-    """Does the delete policy, adds up, cleans the stage; returns the numbers of the run."""
+    """Does the delete policy, counts the target, adds up, cleans the stage; returns the numbers of the run."""
 
     def step(self, run: Run, deployment: Deployment, context: Any) -> dict[str, Any]:
         removed = remove(run, hub=deployment.hub, reach=deployment.reach, clock=deployment.now)
-        made = report(run, removed)
+        held = count(run, hub=deployment.hub, reach=deployment.reach)
+        made = report(run, removed, held)
         numbers = made.to_json()
         if not made.dry_run:
             finish(run, deployment.reach, windows=made.windows, numbers=numbers)
         log.info("%s", ", ".join(f"{value:,} {name}" for name, value in numbers.items() if type(value) is int))
+        if not made.dry_run:
+            demand(run.pipeline, held)
         self.journal_of(deployment, context).reconciled(Survey.of(run), made)
         for asset in self.outlets:
             context["outlet_events"][asset].extra = numbers

@@ -9,6 +9,7 @@
 `removals`          rows whose record is voided or gone
 `doubts`            rows that were sent, and no answer came
 `letters`           dead letters; `selection` finds and reads them, `gists` counts them
+`orphans`           rows that their record gives no more
 `runs`              runs and their numbers
 `certificates`      proved spans of time
 `late`              how late records became visible
@@ -29,6 +30,7 @@ from fenxiang_sync.hub.decision import Decision
 from fenxiang_sync.hub.doubts import Doubt
 from fenxiang_sync.hub.gists import LetterGroup
 from fenxiang_sync.hub.late import LateArrival, LateBin
+from fenxiang_sync.hub.orphans import Given
 from fenxiang_sync.hub.records import Record
 from fenxiang_sync.hub.removals import Due
 from fenxiang_sync.hub.runs import RunRecord
@@ -46,6 +48,7 @@ __all__ = [
     "Doubt",
     "Due",
     "Entry",
+    "Given",
     "Hub",
     "Ladder",
     "LateArrival",

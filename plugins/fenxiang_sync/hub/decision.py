@@ -66,6 +66,7 @@ class Held(NamedTuple):
     claim_until: int | None
     in_flight_at: int | None
     removed_at: int | None
+    source_id: str
 
     @property
     def delivered(self) -> tuple[int, int] | None:
@@ -89,6 +90,10 @@ class Held(NamedTuple):
     def misses(self, row: Row) -> bool:
         """Whether the delete policy was done to a row whose record has come back."""
         return self.removed_at is not None and not row.voided
+
+    def was_given_up(self, row: Row) -> bool:
+        """Whether another record gave this id and does no more: that record's stamps say nothing about this one's."""
+        return self.removed_at is not None and self.source_id != row.source_id
 
     def is_claim_of(self, row: Row, holder: str) -> bool:
         return (
@@ -116,7 +121,7 @@ def decide(row: Row, held: Held | None, claimant: Claimant, now_ms: int) -> Deci
         return Decision.NEW
     stamp = (row.modified_ms, row.version)
     delivered = held.delivered
-    if delivered is not None and stamp < delivered:
+    if delivered is not None and stamp < delivered and not held.was_given_up(row):
         return Decision.STALE
     if held.claim_until is not None and held.claim_until > now_ms and held.claim_run != claimant.holder:
         return Decision.BUSY
@@ -176,5 +181,8 @@ def writes(decision: Decision, row: Row, held: Held | None) -> bool:
 
 
 def is_news(row: Row, held: Held) -> bool:
-    """Whether an unchanged row tells the ledger something: a newer stamp, or that a refused version is history."""
-    return held.delivered != _stamp(row) or (held.status == Status.ERROR and held.claimed <= _stamp(row))
+    """Whether an unchanged row tells the ledger something: a newer stamp, that another record gives it now, or that a
+    refused version is history."""
+    if held.delivered != _stamp(row) or held.source_id != row.source_id:
+        return True
+    return held.status == Status.ERROR and held.claimed <= _stamp(row)

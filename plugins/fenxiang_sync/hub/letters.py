@@ -141,6 +141,16 @@ def close_delivered(
     _close(connection, answered, _closing(run, closed_as, now_ms))
 
 
+def close_rows(connection: Connection, pipeline: str, rows: Sequence[tuple[str, str]], run: str, now_ms: int) -> None:
+    """Close the letters of these rows (record id, row id), which are removed; a record's own letters stay open."""
+    if not rows or not _any_open(connection, pipeline):
+        return
+    found = _OPEN_OF.run(connection, pipeline, list({record_id: None for record_id, _ in rows}))
+    removed = set(rows)
+    answered = [each.id for each in found if (each.record_id, each.row_id) in removed]
+    _close(connection, answered, _closing(run, FILTERED, now_ms))
+
+
 def _any_open(connection: Connection, pipeline: str) -> bool:
     query = select(exists().where(dead_letter.c.pipeline == pipeline, dead_letter.c.state == "open"))
     return bool(connection.execute(query).scalar())

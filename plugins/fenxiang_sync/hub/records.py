@@ -13,6 +13,7 @@ from fenxiang_sync.hub.connect import Database
 from fenxiang_sync.hub.content import loads
 from fenxiang_sync.hub.tables import Status, record
 from fenxiang_sync.rows import Outcome
+from fenxiang_sync.rows import Row as DeliveredRow
 from fenxiang_sync.window import Window
 
 _PAGE = 500
@@ -92,6 +93,27 @@ class Records:
         with self._database.reading() as connection:
             return int(connection.execute(select(func.count()).select_from(record).where(*wanted)).scalar_one())
 
+    def held(self, pipeline: str, window: Window | None) -> Iterator[DeliveredRow]:
+        """The rows that the target holds, as they were delivered, in the order of ids (with `window`: of stamps)."""
+        wanted = [*_held(pipeline), record.c.content.is_not(None), record.c.status != int(Status.IN_DOUBT)]
+        if window is not None:
+            wanted += [record.c.modified_ms >= window.since_ms, record.c.modified_ms < window.until_ms]
+        key = (record.c.id,) if window is None else (record.c.modified_ms, record.c.id)
+        page = select(*_OF_ROW).where(*wanted).order_by(*key).limit(_PAGE)
+        after: list[ColumnElement[bool]] = []
+        while True:
+            with self._database.reading() as connection:
+                found = connection.execute(page.where(*after)).all()
+            yield from map(_row, found)
+            if len(found) < _PAGE:
+                return
+            after = [_after(found[-1], window is not None)]
+
+    def count_held(self, pipeline: str) -> int:
+        """How many rows were delivered and not removed since."""
+        with self._database.reading() as connection:
+            return int(connection.execute(select(func.count()).where(*_held(pipeline))).scalar_one())
+
     def counts(self, pipeline: str) -> dict[Status, int]:
         """How many records stand where. Only the unfinished ones are counted one by one."""
         mine = record.c.pipeline == pipeline
@@ -101,6 +123,24 @@ class Records:
             counts = {Status(status): count for status, count in connection.execute(unfinished)}
         finished = total - sum(counts.values())
         return {Status.FINISHED: finished, **counts} if finished else counts
+
+
+_OF_ROW = [
+    record.c[name] for name in ("id", "source_id", "number", "modified_ms", "version", "content_hash", "content")
+]
+
+
+def _held(pipeline: str) -> list[ColumnElement[bool]]:
+    """Without a hash is what was deleted, and what may be: the answer to its removal was lost."""
+    there = (record.c.modified_ms.is_not(None), record.c.removed_at.is_(None), record.c.content_hash.is_not(None))
+    return [record.c.pipeline == pipeline, *there]
+
+
+def _row(found: Row[Any]) -> DeliveredRow:
+    values = found._asdict()
+    values["version"] = values["version"] or 0
+    values["content"] = loads(values["content"])
+    return DeliveredRow(hash=values.pop("content_hash"), **values)
 
 
 def _after(last: Row[Any], by_stamp: bool) -> ColumnElement[bool]:

@@ -1,4 +1,5 @@
-"""Removals: rows whose record is voided or gone, and that the delete policy has not been done to yet.
+"""Removals: rows whose record is voided or gone, and that the delete policy has not been done to yet. (`orphans` are
+those whose record is there, and gives them no more.)
 
 Like a delivery, a removal is claimed before the target is told and settled after, so that a run that delivers the row
 anew and one that removes it do not meet::
@@ -16,6 +17,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, select, text, update
 
+from fenxiang_sync.hub import letters
 from fenxiang_sync.hub.bulk import LookUp
 from fenxiang_sync.hub.connect import Database
 from fenxiang_sync.hub.content import clean, loads
@@ -24,21 +26,32 @@ from fenxiang_sync.window import to_ms
 
 _ABSENT = text("presence <> 0")  # written as in the partial index
 _PAGE = 1_000
-_REMOVAL = "removal"
+REMOVAL = "removal"
 """The claim's hash: no row has it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Due:
-    """One row to be removed; `content` is what the target was sent, `presence` why."""
+    """One row to be removed; `content` is what the target was sent, `why` a word of `REASONS`.
+
+    `as_of` is the version of the record that says so: no older one brings the row back.
+    """
 
     id: str
     source_id: str
     number: str | None
     modified_ms: int
     version: int
-    presence: Presence
+    why: str
+    as_of: tuple[int, int]
     content: dict[str, Any] | None
+
+
+ORPHANED = "orphaned"
+REASONS = {
+    **{each.name.lower(): f"its record is {each.name.lower()}" for each in REMOVING},
+    ORPHANED: "its record gives it no more",
+}
 
 
 _ROWS = LookUp(
@@ -107,10 +120,10 @@ class Removals:
         with self._database.writing(f"records of {pipeline}") as connection:
             still = _still_due(connection, pipeline, [each.id for each in due], run, now)
             ours = [each for each in due if each.id in still]
-            claimed = {"claim_run": run, "claim_hash": _REMOVAL, "claim_until": now + timedelta(seconds=lease_s)}
-            _write(
+            claimed = {"claim_run": run, "claim_hash": REMOVAL, "claim_until": now + timedelta(seconds=lease_s)}
+            write(
                 connection,
-                _OF_ROW,
+                OF_ROW,
                 [
                     {"row": each.id, "claim_modified_ms": each.modified_ms, "claim_version": each.version}
                     for each in ours
@@ -124,9 +137,18 @@ class Removals:
         """Note that these claimed rows are removed; `keeps_content` where the target only marked them."""
         gone = {} if keeps_content else {"content": None, "content_hash": None}
         done = {"removed_at": now, "settled_at": now, "run_id": run, "code": None, "claim_until": None, **gone}
-        rows = [{"row": each.id, "reason": f"removed: its record is {each.presence.name.lower()}"} for each in removed]
+        rows = [
+            {
+                "row": each.id,
+                "reason": f"removed: {REASONS[each.why]}",
+                "modified_ms": each.as_of[0],
+                "version": each.as_of[1],
+            }
+            for each in removed
+        ]
         with self._database.writing(f"records of {pipeline}") as connection:
-            _write(connection, _claimed_by(run), rows, pipeline, done)
+            write(connection, _claimed_by(run), rows, pipeline, done)
+            letters.close_rows(connection, pipeline, [(each.source_id, each.id) for each in removed], run, to_ms(now))
 
     def release(self, pipeline: str, left: Sequence[tuple[Due, str]], *, run: str, in_doubt: bool = False) -> None:
         """Give claimed rows back that the target did not remove, with its reason; they stay due.
@@ -136,7 +158,7 @@ class Removals:
         rows = [{"row": each.id, "reason": clean(reason, 1_000)} for each, reason in left]
         doubt = {"content_hash": None} if in_doubt else {}
         with self._database.writing(f"records of {pipeline}") as connection:
-            _write(connection, _claimed_by(run), rows, pipeline, {"claim_until": None, **doubt})
+            write(connection, _claimed_by(run), rows, pipeline, {"claim_until": None, **doubt})
 
 
 def _still_due(connection: Connection, pipeline: str, ids: Sequence[str], run: str, now: datetime) -> set[str]:
@@ -154,23 +176,23 @@ def _is_meant(row: Row[Any], mark: Row[Any]) -> bool:
 
 def _is_free(row: Row[Any], run: str, now_ms: int) -> bool:
     """Whether nobody else has claimed it."""
-    ours = row.claim_run == run and row.claim_hash == _REMOVAL
+    ours = row.claim_run == run and row.claim_hash == REMOVAL
     return ours or row.claim_until is None or row.claim_until <= now_ms
 
 
-_OF_ROW = (record.c.id == bindparam("row"),)
+OF_ROW = (record.c.id == bindparam("row"),)
 
 
 def _claimed_by(run: str) -> tuple[Any, ...]:
     """The condition of a row that this run was the last to claim, for removal."""
     return (
-        *_OF_ROW,
+        *OF_ROW,
         record.c.claim_run == run,
-        record.c.claim_hash == _REMOVAL,
+        record.c.claim_hash == REMOVAL,
     )
 
 
-def _write(
+def write(
     connection: Connection, which: Sequence[Any], rows: list[dict[str, Any]], pipeline: str, same: dict[str, Any]
 ) -> None:
     """Set `same`, and what stands in each of `rows`, in those of them that `which` is true of."""
@@ -186,6 +208,7 @@ def _made(found: Row[Any], presence: Presence) -> Due:
         number=found.number,
         modified_ms=found.modified_ms,
         version=found.version or 0,
-        presence=presence,
+        why=presence.name.lower(),
+        as_of=(found.modified_ms, found.version or 0),
         content=loads(found.content),
     )

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import func, select, text, tuple_
+import msgspec
+from sqlalchemy import Connection, func, select, text, tuple_
 
 from fenxiang_sync.hub.bulk import LookUp, Upsert, batches
 from fenxiang_sync.hub.connect import Database
@@ -28,6 +29,7 @@ class Seen(NamedTuple):
     id: str
     modified_ms: int
     voided: bool = False
+    version: int = 0
 
 
 class Entry(NamedTuple):
@@ -54,17 +56,33 @@ class Sources:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def see(self, pipeline: str, seen: Sequence[Seen], run: str, now: datetime) -> None:
+    def see(self, pipeline: str, seen: Sequence[Seen], run: str, now: datetime) -> dict[str, int]:
         """Note records that were read and have an outcome: they are there. An older version than is held says nothing.
 
-        Most readings of most runs bring nothing new, so a first look takes no lock.
+        Returns the stamp that is held of each record that was noted in a newer version before. Most readings of most
+        runs bring nothing new, so a first look takes no lock.
         """
         newest = {each.id: each for each in sorted(seen, key=lambda each: each.modified_ms)}
+        newer: dict[str, int] = {}
         for batch in batches(list(newest.values()), BATCH):
-            held = self._entries(pipeline, batch)
+            held = self._entries(pipeline, [each.id for each in batch])
             news = [each for each in batch if _is_news(each, held.get(each.id))]
             if news:
-                self._see(pipeline, news, run, now)
+                held |= self._see(pipeline, news, run, now)
+            newer |= _newer(((each.id, each.modified_ms) for each in batch), held)
+        return newer
+
+    def newer(self, pipeline: str, stamps: Mapping[str, int]) -> dict[str, int]:
+        """The stamp that is held of each of these records that was noted in a newer version than the one given.
+
+        The database compares: it is asked for every row that is loaded, and as a rule has nothing to say.
+        """
+        newer: dict[str, int] = {}
+        with self._database.reading() as connection:
+            for batch in batches(list(stamps)):
+                given = [stamps[each] for each in batch]
+                newer |= {each[0]: each[1] for each in _newer_than(connection, pipeline, list(batch), given)}
+        return newer
 
     def mark(self, pipeline: str, ids: Mapping[str, int], presence: Presence, run: str, now: datetime) -> int:
         """Note that queries do not list these records, and why; `ids` has the version that is meant of each.
@@ -103,7 +121,8 @@ class Sources:
                 behind += len(ahead)
         return behind
 
-    def _see(self, pipeline: str, seen: Sequence[Seen], run: str, now: datetime) -> None:
+    def _see(self, pipeline: str, seen: Sequence[Seen], run: str, now: datetime) -> dict[str, Entry]:
+        """Write what is still news; what was held before."""
         with self._database.writing(f"sources of {pipeline}") as connection:
             ids = [each.id for each in seen]
             held = {found[0]: Entry._make(found) for found in _ENTRIES.run(connection, pipeline, ids)}
@@ -115,11 +134,11 @@ class Sources:
                     if _is_news(each, held.get(each.id))
                 ],
             )
+        return held
 
-    def _entries(self, pipeline: str, seen: Iterable[Seen]) -> dict[str, Entry]:
+    def _entries(self, pipeline: str, ids: Sequence[str]) -> dict[str, Entry]:
         with self._database.reading() as connection:
-            found = _ENTRIES.run(connection, pipeline, [each.id for each in seen])
-            return {each[0]: Entry._make(each) for each in found}
+            return {each[0]: Entry._make(each) for each in _ENTRIES.run(connection, pipeline, ids)}
 
 
 class Listed:
@@ -196,6 +215,26 @@ def _within(window: Window) -> list[Any]:
 
 def _presence(seen: Seen) -> Presence:
     return Presence.VOIDED if seen.voided else Presence.PRESENT
+
+
+def _newer_than(connection: Connection, pipeline: str, ids: list[str], stamps: list[int]) -> Iterator[Any]:
+    if connection.dialect.name == "postgresql":
+        yield from connection.exec_driver_sql(
+            "SELECT found.* FROM unnest(%s::text[], %s::bigint[]) AS given (id, stamp) CROSS JOIN LATERAL "
+            "(SELECT source_id, modified_ms FROM fenxiang_source "
+            "WHERE pipeline = %s AND source_id = given.id AND modified_ms > given.stamp OFFSET 0) AS found",
+            (ids, stamps, pipeline),
+        )
+    else:
+        yield from connection.exec_driver_sql(
+            "SELECT source_id, modified_ms FROM json_each(?) AS given CROSS JOIN fenxiang_source "
+            "ON pipeline = ? AND source_id = given.key AND modified_ms > given.value",
+            (msgspec.json.encode(dict(zip(ids, stamps, strict=True))).decode(), pipeline),
+        )
+
+
+def _newer(stamps: Iterable[tuple[str, int]], held: Mapping[str, Entry]) -> dict[str, int]:
+    return {each: held[each].modified_ms for each, stamp in stamps if each in held and held[each].modified_ms > stamp}
 
 
 def _is_news(seen: Seen, held: Entry | None) -> bool:

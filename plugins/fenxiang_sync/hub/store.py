@@ -20,6 +20,7 @@ from fenxiang_sync.hub.leases import Lease, Leases
 from fenxiang_sync.hub.ledger import Ledger
 from fenxiang_sync.hub.letters import DISMISSED, Letters
 from fenxiang_sync.hub.notes import Change, Notes
+from fenxiang_sync.hub.orphans import Orphans
 from fenxiang_sync.hub.records import Record, Records
 from fenxiang_sync.hub.removals import Removals
 from fenxiang_sync.hub.runs import RunRecord, Runs
@@ -56,6 +57,8 @@ class Hub:
         """Rows in doubt."""
         self.removals = Removals(database)
         """Rows whose record is voided or gone."""
+        self.orphans = Orphans(database)
+        """Rows that their record gives no more."""
 
     @classmethod
     def connect(cls, url: str) -> Self:
@@ -171,15 +174,28 @@ class Hub:
         """How many records stand in a status other than FINISHED; cheap however many records there are."""
         return self._records.count_unfinished(pipeline, status)
 
+    def held(self, pipeline: str, window: Window | None = None) -> Iterator[Row]:
+        """The rows that the target holds as the ledger has it, each as it was delivered; none in doubt."""
+        return self._records.held(pipeline, window)
+
+    def count_held(self, pipeline: str) -> int:
+        """How many rows the target should hold at the least."""
+        return self._records.count_held(pipeline)
+
     def counts(self, pipeline: str) -> dict[Status, int]:
         """How many records stand where; statuses that no record has are left out."""
         return self._records.counts(pipeline)
 
     # What the source has
 
-    def see(self, pipeline: str, seen: Sequence[Seen], *, run: str, now: datetime) -> None:
-        """Note records of the source that were read and have an outcome, whatever it is."""
-        self._sources.see(pipeline, seen, run, now)
+    def see(self, pipeline: str, seen: Sequence[Seen], *, run: str, now: datetime) -> dict[str, int]:
+        """Note records of the source that were read and have an outcome, whatever it is; those that were noted in a
+        newer version before, each with its stamp (epoch ms)."""
+        return self._sources.see(pipeline, seen, run, now)
+
+    def newer(self, pipeline: str, stamps: Mapping[str, int]) -> dict[str, int]:
+        """Of records (id and stamp) those that were noted in a newer version, each with its stamp (epoch ms)."""
+        return self._sources.newer(pipeline, stamps)
 
     def mark(self, pipeline: str, ids: Mapping[str, int], presence: Presence, *, run: str, now: datetime) -> int:
         """Note why queries do not list these records any more, each in the version (epoch ms) that is meant."""

@@ -126,7 +126,7 @@ record = Table(
     Column("removed_at", Instant, comment="the delete policy was done to it; NULL: the target holds it"),
     Column("content", Text, comment="JSON of what was delivered"),
     Column("claim_content", Text, comment="JSON of what may have arrived, while that is in doubt"),
-    Index("fenxiang_record_source", "pipeline", "source_id"),
+    Index("fenxiang_record_source", "pipeline", "source_id", "id"),
     Index("fenxiang_record_modified", "pipeline", "modified_ms", "id"),
     Index(
         "fenxiang_record_unfinished",
@@ -213,7 +213,7 @@ run = Table(
     metadata,
     Column("pipeline", _KEY, primary_key=True),
     Column("run_id", _KEY, primary_key=True),
-    Column("kind", Text, nullable=False, comment="scheduled, manual, backfill, lookback, reconcile, sweep, replay"),
+    Column("kind", Text, nullable=False, comment="scheduled, manual, …; reconcile, sweep, replay, resend"),
     Column("state", Text, nullable=False, comment="running, success, failed"),
     Column("since_ms", BigInteger),
     Column("until_ms", BigInteger),

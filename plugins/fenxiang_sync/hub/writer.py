@@ -57,7 +57,7 @@ _NOTE = Upsert(
         "pipeline", "id", "source_id", "number", "status", "run_id", "first_seen_at", "read_at", "modified_ms",
         "version", "outcome",
     ),
-    update=("number", "status", "read_at", "modified_ms", "version", "outcome"),
+    update=("source_id", "number", "status", "read_at", "modified_ms", "version", "outcome"),
 )  # fmt: skip
 
 _SENDING = Upsert(

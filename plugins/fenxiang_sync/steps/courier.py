@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
-from itertools import islice
 from typing import TypeVar
 
 from fenxiang_sync.errors import RefusedError, SetupError, TransientError
 from fenxiang_sync.hub import Decision, Hub, Settled
 from fenxiang_sync.hub.decision import Claimant
-from fenxiang_sync.rows import Outcome, Row
+from fenxiang_sync.rows import IdCheck, Outcome, Row
 from fenxiang_sync.steps.run import Run
+from fenxiang_sync.steps.turns import LEASE_S, groups, wait_for
 from fenxiang_sync.targets.protocol import Answer, Delivery, Reach, Sender
 
 log = logging.getLogger(__name__)
@@ -21,10 +21,6 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 ROWS_A_CLAIM = 1_000
-LEASE_S = 900.0
-"""How long a claim keeps other runs off a row; longer than sending `ROWS_A_CLAIM` rows takes."""
-BUSY_S = 5.0
-"""How long to wait before asking again for rows that another run has claimed."""
 
 _OUTCOME = {
     Delivery.DELIVERED: Outcome.DELIVERED,
@@ -53,6 +49,7 @@ class Courier:
         bury: Callable[[Sequence[Settled]], None],
         told: Callable[[Row, Outcome], None],
         doubtful: bool = False,
+        id_check: IdCheck | None = None,
     ) -> None:
         self._run = run
         self._name = run.pipeline.name
@@ -65,19 +62,24 @@ class Courier:
         self._bury = bury
         self._told = told
         self._doubtful = doubtful
+        self._id_check = id_check or run.pipeline.id_check
 
     def deliver(self, group: Sequence[Row]) -> None:
         """Claim the rows, send what is to be sent, settle it; wait for rows that another claimant holds."""
         waited = 0.0
         while group:
-            decided = list(zip(group, self._claim(group), strict=True))
-            for row, decision in decided:
-                if decision.outcome is not None:
-                    self._told(row, decision.outcome)
-            lost = self.send(row for row, decision in decided if decision.claimed)
-            group = [row for row, decision in decided if decision is Decision.BUSY] + lost
+            group = self.offer(group)
             if group:
-                waited = self._wait(group, waited)
+                waited = wait_for(group[0].id, len(group), waited, self._reach)
+
+    def offer(self, group: Sequence[Row]) -> list[Row]:
+        """Claim the rows, send what is to be sent, settle it; returns the rows that another claimant holds."""
+        decided = list(zip(group, self._claim(group), strict=True))
+        for row, decision in decided:
+            if decision.outcome is not None:
+                self._told(row, decision.outcome)
+        lost = self.send(row for row, decision in decided if decision.claimed)
+        return [row for row, decision in decided if decision is Decision.BUSY] + lost
 
     def send(self, claimed: Iterable[Row]) -> list[Row]:
         """Send claimed rows and settle them; returns those whose claim another took meanwhile, unsent."""
@@ -89,7 +91,7 @@ class Courier:
             group,
             run=self._run.id,
             segment=self._segment,
-            id_check=self._run.pipeline.id_check,
+            id_check=self._id_check,
             upserts=self._target.upserts,
             lease_s=LEASE_S,
             now=self._clock(),
@@ -157,23 +159,6 @@ class Courier:
                 retry_after=why.retry_after,
             )
 
-    def _wait(self, group: Sequence[Row], waited: float) -> float:
-        if waited > LEASE_S:
-            raise TransientError(
-                f"{len(group)} rows (the first is {group[0].id!r}) have been claimed by another run for over "
-                f"{LEASE_S:.0f} s; this task tries again later"
-            )
-        log.info("%d rows are being delivered by another run; asking again in %.0f s", len(group), BUSY_S)
-        self._reach.sleep(BUSY_S)
-        return waited + BUSY_S
-
 
 def _settled(row: Row, answer: Answer) -> Settled:
     return Settled(row=row, outcome=_OUTCOME[answer.delivery], reason=answer.reason, code=answer.code)
-
-
-def groups(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    """The items in lists of `size`, the last one shorter."""
-    left = iter(items)
-    while group := list(islice(left, size)):
-        yield group

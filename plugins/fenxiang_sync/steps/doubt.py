@@ -12,9 +12,10 @@ from functools import cached_property
 
 from fenxiang_sync.hub import Doubt, Hub, Settled
 from fenxiang_sync.rows import Outcome, Row
-from fenxiang_sync.steps.courier import LEASE_S, Courier
+from fenxiang_sync.steps.courier import Courier
 from fenxiang_sync.steps.letters import refused
 from fenxiang_sync.steps.run import Run
+from fenxiang_sync.steps.turns import LEASE_S
 from fenxiang_sync.targets.protocol import Reach
 
 log = logging.getLogger(__name__)

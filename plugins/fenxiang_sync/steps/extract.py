@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from fenxiang_sync.convert import integer, is_null
 from fenxiang_sync.hub import Seen
 from fenxiang_sync.rows import is_voided
 from fenxiang_sync.source import Bounds, FenxiangClient, Filter, Slice, census, pages
@@ -172,7 +173,16 @@ def versions(folder: Folder) -> dict[str, Version]:
 def sightings(folder: Folder) -> Iterator[Seen]:
     """Every record of the segment as the hub notes it."""
     for record in folder.lines_as("records-", _decode_stamp):
-        yield Seen(record._id, record.last_modified_time, is_voided(record.life_status, record.is_deleted))
+        voided = is_voided(record.life_status, record.is_deleted)
+        yield Seen(record._id, record.last_modified_time, voided, _number(record.version))
+
+
+def _number(version: Any) -> int:
+    """A record's version as its rows have it; 0 where there is none, or where it is the reason of a reject."""
+    try:
+        return 0 if is_null(version) else integer(version)
+    except ValueError:
+        return 0
 
 
 class _Stamp(msgspec.Struct):

@@ -9,21 +9,20 @@ from datetime import datetime
 
 from fenxiang_sync.errors import IncompleteError, UnverifiedError
 from fenxiang_sync.hub import DeadLetter, Hub, Settled
-from fenxiang_sync.rows import Outcome, Row
+from fenxiang_sync.rows import DeletePolicy, IdCheck, Outcome, Row
 from fenxiang_sync.stage import Folder, segment_name
-from fenxiang_sync.steps.courier import ROWS_A_CLAIM, Courier, groups
-from fenxiang_sync.steps.extract import sightings
+from fenxiang_sync.steps import orphans
+from fenxiang_sync.steps.courier import ROWS_A_CLAIM, Courier
 from fenxiang_sync.steps.late import Watch
 from fenxiang_sync.steps.letters import Originals, refused, rejected
 from fenxiang_sync.steps.plan import Segment
 from fenxiang_sync.steps.run import Run
+from fenxiang_sync.steps.tally import Tally
 from fenxiang_sync.steps.transform import rejects, rows
+from fenxiang_sync.steps.turns import groups
 from fenxiang_sync.targets.protocol import Holder, Reach, Sender
 
 log = logging.getLogger(__name__)
-
-RECORDS_SEEN = 5_000
-"""Records that are noted at once."""
 
 
 def load(
@@ -34,25 +33,27 @@ def load(
     reach: Reach,
     clock: Callable[[], datetime],
     dry_run: bool = False,
+    resend: bool = False,
     watch: Watch | None = None,
 ) -> dict[str, int]:
     """Deliver the segment's rows and bury its rejects; returns the number of records by outcome.
 
     `watch` counts those that came late, into the hub and the segment's document ``late``.
-    A dry run decides and counts (what would be sent counts as delivered), and neither sends nor writes.
+    A dry run decides and counts (what would be sent counts as delivered), and neither sends nor writes. `resend` sends
+    what the ledger calls unchanged as well, but nothing older than what it has.
     """
+    id_check = IdCheck.OVERWRITE if resend else run.pipeline.id_check
     folder = run.segment(segment.index)
     transformed = folder.need("transformed", "clear the transform task of this segment")
     if dry_run:
-        counted = _preview(run, folder, hub)
+        counted = _preview(run, folder, hub, id_check)
     else:
         with run.pipeline.target.open(run.reach(reach, segment_name(segment.index))) as sender:
-            delivery = _Delivery(run, segment, hub, reach, clock, sender, watch)
+            delivery = _Delivery(run, segment, hub, reach, clock, sender, watch, id_check=id_check)
             delivery.deliver()
             delivery.ask()
-            counted = delivery.counted
-        for seen in groups(sightings(folder), RECORDS_SEEN):  # all of them have an outcome now
-            hub.see(run.pipeline.name, seen, run=run.id, now=clock())
+            orphans.note_and_remove(run, folder, hub=hub, sender=sender, reach=reach, clock=clock)
+            counted = delivery.tally.counted()
     counted[Outcome.FILTERED] += transformed["filtered"]
     if counted.total() != transformed["read"]:
         raise UnverifiedError(
@@ -64,14 +65,16 @@ def load(
     return numbers
 
 
-def _preview(run: Run, folder: Folder, hub: Hub) -> Counter[Outcome]:
+def _preview(run: Run, folder: Folder, hub: Hub, id_check: IdCheck) -> Counter[Outcome]:
     pipeline = run.pipeline
-    counted: Counter[Outcome] = Counter()
-    for group in groups(rows(folder), ROWS_A_CLAIM):
-        decisions = hub.preview(pipeline.name, group, id_check=pipeline.id_check, upserts=pipeline.target.upserts)
-        counted.update(decision.outcome or Outcome.DELIVERED for decision in decisions)
-    counted[Outcome.DEAD_LETTER] += sum(1 for _ in rejects(folder))
-    return counted
+    tally = Tally(exploded=pipeline.explode is not None)
+    for group in tally.groups(rows(folder), ROWS_A_CLAIM):
+        decisions = hub.preview(pipeline.name, group, id_check=id_check, upserts=pipeline.target.upserts)
+        for row, decision in zip(group, decisions, strict=True):
+            tally.add(row, decision.outcome or Outcome.DELIVERED)
+    tally.records(Outcome.DEAD_LETTER, sum(1 for _ in rejects(folder)))
+    orphans.preview(run, folder, hub)
+    return tally.counted()
 
 
 class _Delivery:
@@ -86,7 +89,10 @@ class _Delivery:
         clock: Callable[[], datetime],
         sender: Sender,
         watch: Watch | None,
+        *,
+        id_check: IdCheck,
     ) -> None:
+        self.tally = Tally(exploded=run.pipeline.explode is not None)
         self._run = run
         self._name = run.pipeline.name
         self._target = run.pipeline.target
@@ -105,17 +111,27 @@ class _Delivery:
             clock=clock,
             sender=sender,
             bury=self._bury,
-            told=self._count,
+            told=self.tally.add,
+            id_check=id_check,
         )
-        self.counted: Counter[Outcome] = Counter()
 
     def deliver(self) -> None:
-        for group in groups(rows(self._folder), max(ROWS_A_CLAIM, self._target.batch_rows)):
-            self._look(group)
-            self._courier.deliver(group)
+        for group in self.tally.groups(rows(self._folder), max(ROWS_A_CLAIM, self._target.batch_rows)):
+            current = self._current(group)
+            self._look(current)
+            self._courier.deliver(current)
         for letters in groups(self._rejected(), ROWS_A_CLAIM):
             self._hub.bury(letters, now=self._clock())
-            self.counted[Outcome.DEAD_LETTER] += len(letters)
+            self.tally.records(Outcome.DEAD_LETTER, len(letters))
+
+    def _current(self, group: list[Row]) -> list[Row]:
+        """Without the rows of a record that another load has brought in a newer version: that one may not give them any
+        more, and then the ledger does not know them."""
+        newer = superseded(self._run, self._hub, group)
+        for row in group:
+            if row.source_id in newer:
+                self.tally.add(row, Outcome.STALE)
+        return [row for row in group if row.source_id not in newer] if newer else group
 
     def ask(self) -> None:
         """Ask the target for what it took, where it can be asked; what it lacks is sent again, once.
@@ -123,7 +139,8 @@ class _Delivery:
         Only to a target that upserts: at another, a row that merely shows late would be there twice. Raises
         `IncompleteError` where rows stay away, `UnverifiedError` where the target cannot tell.
         """
-        if not isinstance(self._sender, Holder) or self._sender.sample == 0 or not self.counted[Outcome.DELIVERED]:
+        delivered = self.tally.counted()[Outcome.DELIVERED]
+        if not isinstance(self._sender, Holder) or self._sender.sample == 0 or not delivered:
             return
         sent = self._sent(self._sender.sample)
         absent = self._absent(sent, self._sender)
@@ -141,7 +158,7 @@ class _Delivery:
     def _send_again(self, absent: list[Row]) -> int:
         log.warning("%d rows that the target took are not there; sending them again", len(absent))
         forgotten = self._hub.forget(self._name, absent, run=self._run.id, now=self._clock())
-        self.counted[Outcome.DELIVERED] -= len(forgotten)
+        self.tally.take_back(len(forgotten))
         self._courier.deliver(forgotten)
         return len(forgotten)
 
@@ -176,9 +193,6 @@ class _Delivery:
             largest = max(before["late_ms"], *(each.most_ms for each in late))
             self._folder.save("late", {"late": before["late"] + len(late), "late_ms": largest})
 
-    def _count(self, row: Row, outcome: Outcome) -> None:  # noqa: ARG002 - each row counts once
-        self.counted[outcome] += 1
-
     def _bury(self, settled: Sequence[Settled]) -> None:
         records = self._originals.find([one.row for one in settled])
         letters = [refused(self._run, one, record) for one, record in zip(settled, records, strict=True)]
@@ -189,3 +203,11 @@ class _Delivery:
             yield rejected(
                 self._run, reject["record"], reason=reject["reason"], field=reject["field"], value=reject["value"]
             )
+
+
+def superseded(run: Run, hub: Hub, rows: Sequence[Row]) -> dict[str, int]:
+    """The records of these rows that another load has brought in a newer version, each with its stamp; none where rows
+    that a record gives no more are left at the target anyway."""
+    if run.pipeline.removes is DeletePolicy.IGNORE:
+        return {}
+    return hub.newer(run.pipeline.name, {row.source_id: row.modified_ms for row in rows})

@@ -12,8 +12,9 @@ from enum import StrEnum
 import msgspec
 
 from fenxiang_sync.coverage import wanted_since
-from fenxiang_sync.errors import UnverifiedError
+from fenxiang_sync.errors import QuestionError, UnverifiedError
 from fenxiang_sync.hub import Hub
+from fenxiang_sync.pipeline import Pipeline
 from fenxiang_sync.source import FenxiangClient, Slice, slices
 from fenxiang_sync.source.slices import Piece
 from fenxiang_sync.steps.fields import check_fields
@@ -41,7 +42,8 @@ class Kind(StrEnum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
     """What a run was asked for. A bound that is None is found from the certificates; `over` is how far back from now
-    a lookback reads."""
+    a lookback reads. `resend` sends what the ledger calls unchanged too; at a target that only inserts that takes
+    `may_duplicate`."""
 
     kind: Kind
     since: datetime | None = None
@@ -49,6 +51,8 @@ class Asked:
     over: timedelta | None = None
     full: bool = False
     dry_run: bool = False
+    resend: bool = False
+    may_duplicate: bool = False
 
     @property
     def follows(self) -> bool:
@@ -88,6 +92,7 @@ class Plan:
 
     kind: Kind
     dry_run: bool
+    resend: bool
     window: Window
     windows: list[Window]
     reading: list[Window]
@@ -128,6 +133,8 @@ def plan(
     each window, and one for each 5,000 records (1 in 50 of the calls that read them).
     """
     pipeline = run.pipeline
+    if asked.resend:
+        may_send_again(pipeline, may_duplicate=asked.may_duplicate, how='{"resend": true, "may_duplicate": true}')
     before = client.calls.total()
     check_fields(pipeline, client)
     certified = hub.certified(pipeline.name)
@@ -140,6 +147,7 @@ def plan(
     made = Plan(
         kind=asked.kind,
         dry_run=asked.dry_run,
+        resend=asked.resend,
         window=own,
         windows=windows,
         reading=reading,
@@ -152,6 +160,15 @@ def plan(
     run.folder.clear()
     run.folder.save("plan", made)
     return made
+
+
+def may_send_again(pipeline: Pipeline, *, may_duplicate: bool, how: str) -> None:
+    """Raise `QuestionError` where rows would be there twice and nobody has said that they may be."""
+    if not pipeline.target.upserts and not may_duplicate:
+        raise QuestionError(
+            f"The target of pipeline {pipeline.name!r} only inserts ({pipeline.target.describe()}): every row that is "
+            f"still there would be there twice. If it was emptied, or that may be, say so: {how}"
+        )
 
 
 def _own_window(

@@ -18,10 +18,11 @@ from fenxiang_sync.errors import UnverifiedError
 from fenxiang_sync.hub import DeadLetter, Entry, Hub, Presence, Selection, Settled, StoredLetter
 from fenxiang_sync.hub.letters import DELIVERED, FILTERED, IN_DOUBT, SUPERSEDED, UNCHANGED
 from fenxiang_sync.rows import Outcome, Row, is_voided
-from fenxiang_sync.steps.courier import ROWS_A_CLAIM, Courier, groups
+from fenxiang_sync.steps.courier import ROWS_A_CLAIM, Courier
 from fenxiang_sync.steps.letters import LOAD, TRANSFORM, refused, rejected
 from fenxiang_sync.steps.run import Run
 from fenxiang_sync.steps.transform import mapped
+from fenxiang_sync.steps.turns import groups
 from fenxiang_sync.targets.protocol import Reach
 
 log = logging.getLogger(__name__)

@@ -17,10 +17,11 @@ RECORDS_A_FILE = 5_000
 
 
 def transform(run: Run, segment: Segment) -> dict[str, int]:
-    """Write ``rows-…`` and ``rejects-…`` files from the segment's records; returns {read, rows, filtered, rejected}."""
+    """Write ``rows-…`` and ``rejects-…`` files from the segment's records; returns {read, rows, filtered, rejected}, in
+    records but for `rows`: one that gives no row is filtered."""
     folder = run.segment(segment.index)
     read = folder.need("extracted", "clear the extract task of this segment")["read"]
-    folder.remove("rows-", "rejects-", "transformed", "loaded", "late", "asked")
+    folder.remove("rows-", "rejects-", "transformed", "loaded", "late", "asked", "orphans")
     numbers = {"read": 0, "rows": 0, "filtered": 0, "rejected": 0}
     records = folder.lines("records-")
     number = 0
@@ -58,10 +59,9 @@ def mapped(run: Run, records: Iterable[dict[str, Any]]) -> Mapped:
     for record in records:
         try:
             gone = deletes and is_voided(record.get("life_status"), record.get("is_deleted"))
-            if pipeline.keeps(record) and not gone:
-                made.rows.append(pipeline.mapping.row(record))
-            else:
-                made.filtered += 1
+            rows = [] if gone else pipeline.rows(record)
+            made.rows += rows
+            made.filtered += not rows
         except RecordError as error:
             made.rejects.append({"reason": str(error), "field": error.field, "value": error.value, "record": record})
     return made

@@ -17,13 +17,15 @@ from fenxiang_sync.hub import Certificate, Hub, Selection
 from fenxiang_sync.rows import Outcome
 from fenxiang_sync.source import FenxiangClient
 from fenxiang_sync.stage import DATA, Folder
+from fenxiang_sync.steps import orphans
 from fenxiang_sync.steps.comparison import Comparison, compare
 from fenxiang_sync.steps.courier import ROWS_A_CLAIM
 from fenxiang_sync.steps.expiry import expire
 from fenxiang_sync.steps.extract import read_ids
 from fenxiang_sync.steps.finish import finish
+from fenxiang_sync.steps.holding import holding, told
 from fenxiang_sync.steps.late import Watch
-from fenxiang_sync.steps.load import load
+from fenxiang_sync.steps.load import load, superseded
 from fenxiang_sync.steps.plan import Plan, Segment
 from fenxiang_sync.steps.run import Run
 from fenxiang_sync.steps.transform import rows, transform
@@ -36,9 +38,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """The numbers of a run, in records. `window` was asked for; `certified` is what is certified now: it and the gaps
-    before it, or nothing after a dry run. `uncovered` are gaps that are too old to heal by themselves. `open_letters`
-    are all of the pipeline's; `expired` and `forgotten` ones the run closed, or deleted, for their age."""
+    """The numbers of a run, in records; `removed` and `not_removed` in rows, those that a record gives no more;
+    `lacking` are so many of all rows ever delivered that the target does not hold any more, where it can be counted.
+
+    `window` was asked for; `certified` is what is certified now: it and the gaps before it, or nothing after a dry run.
+    `uncovered` are gaps that are too old to heal by themselves. `open_letters` are all of the pipeline's; `expired` and
+    `forgotten` ones the run closed, or deleted, for their age."""
 
     window: Window
     certified: list[Window]
@@ -61,6 +66,9 @@ class Report:
     late_ever_s: int
     asked: int
     sent_again: int
+    removed: int
+    not_removed: int
+    lacking: int
     digest: str
     requests: int
     dry_run: bool
@@ -81,6 +89,7 @@ def verify(run: Run, *, client: FenxiangClient, hub: Hub, reach: Reach, clock: C
     _all_loaded(run, planned)
     repaired, compared = _repaired(run, planned, client, hub, reach, clock)
     asked, sent_again = (0, 0) if planned.dry_run else _in_ledger(run, planned, hub, reach, clock)
+    lacking = 0 if planned.dry_run else _lacking(run, hub, reach)
     folders = [run.segment(index) for index in range(1, len(planned.segments) + 2)]
     read, outcomes = _added_up(folders)
     ever = hub.late(run.pipeline.name)
@@ -107,6 +116,9 @@ def verify(run: Run, *, client: FenxiangClient, hub: Hub, reach: Reach, clock: C
         late_ever_s=_seconds(each.most_ms for each in ever),
         asked=_total(folders, "asked", "asked") + asked,
         sent_again=_total(folders, "asked", "sent_again") + sent_again,
+        removed=_total(folders, orphans.DOCUMENT, "removed"),
+        not_removed=_total(folders, orphans.DOCUMENT, "not_removed"),
+        lacking=lacking,
         digest=compared.hex(),
         requests=planned.calls + client.calls.total() - before + sum(_calls(folder) for folder in folders),
         dry_run=planned.dry_run,
@@ -182,7 +194,9 @@ def _repaired(
     repaired = read_ids(run, sorted(compared.missing), run.segment(extra.index), client=client)["read"]
     transform(run, extra)
     watch = Watch.of(run, planned, extra.window, hub, by_verify=True)
-    load(run, extra, hub=hub, reach=reach, clock=clock, dry_run=planned.dry_run, watch=watch)
+    load(
+        run, extra, hub=hub, reach=reach, clock=clock, dry_run=planned.dry_run, resend=planned.resend, watch=watch
+    )  # fmt: skip
     compared = compare(run, planned, client, extra)
     if compared.missing:
         some = ", ".join(sorted(compared.missing)[:3])
@@ -222,8 +236,19 @@ def _absent(run: Run, index: int, hub: Hub) -> tuple[int, int]:
     found = rows(run.segment(index))
     while group := list(itertools.islice(found, ROWS_A_CLAIM)):
         total += len(group)
-        absent += len(hub.unseen(run.pipeline.name, group))
+        unseen = hub.unseen(run.pipeline.name, group)
+        newer = superseded(run, hub, unseen)
+        absent += sum(1 for row in unseen if row.source_id not in newer)
     return total, absent
+
+
+def _lacking(run: Run, hub: Hub, reach: Reach) -> int:
+    """How many rows the target holds too few, all runs together. No failure of this run, whose rows were asked for when
+    they were loaded: a person decides what is sent again, and the next reconcile insists on it."""
+    found = holding(run.pipeline, hub=hub, reach=reach)
+    if found.lacking:
+        log.warning("%s", told(run.pipeline, found))
+    return found.lacking
 
 
 def _whole(planned: Plan) -> Window:

@@ -109,7 +109,7 @@ class Finder(Protocol):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Removal:
     """One row to be removed: the id and number it was sent with, its content then, and the word that says why
-    (``voided``, ``left``, ``vanished``)."""
+    (``voided``, ``left``, ``vanished``; ``orphaned``: its record is there, and gives it no more)."""
 
     id: str
     source_id: str
@@ -159,6 +159,23 @@ class Holder(Protocol):
         """Whether the target holds each row as it is, sent at `since` (our epoch seconds) or later.
 
         Patient: False once what was taken has had its time to show. None where that cannot be told.
+        """
+        ...
+
+
+@runtime_checkable
+class Counting(Protocol):
+    """A sender whose target can be counted, so that one that was truncated or restored is found.
+
+    Where it is a `Holder` as well, it can be asked for any row that it ever took, with ``since=0``: that is how a
+    reconcile finds which rows are gone.
+    """
+
+    def count(self) -> int | None:
+        """How many rows of this pipeline the target holds now, those that are flagged as removed left out.
+
+        None where that cannot be told. Others' rows may be among them: only too few say something. Raises as
+        `Sender.send` does.
         """
         ...
 

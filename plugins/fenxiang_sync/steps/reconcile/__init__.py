@@ -7,12 +7,14 @@
 ``fetch``      what is missing or outdated is read again, for the ordinary transform
 ``deliver``    the ordinary load, which counts what came late
 ``remove``     rows whose record is voided or gone go to the target's delete policy
+``count``      does the target hold what the ledger says?
 ``report``     the numbers, added up
 =============  =========================================================================================
 """
 
 from fenxiang_sync.steps.reconcile.compare import compare
 from fenxiang_sync.steps.reconcile.confirm import confirm
+from fenxiang_sync.steps.reconcile.count import count
 from fenxiang_sync.steps.reconcile.deliver import deliver
 from fenxiang_sync.steps.reconcile.fetch import fetch, segments
 from fenxiang_sync.steps.reconcile.remove import remove
@@ -26,6 +28,7 @@ __all__ = [
     "Wanted",
     "compare",
     "confirm",
+    "count",
     "deliver",
     "fetch",
     "remove",

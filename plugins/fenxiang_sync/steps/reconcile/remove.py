@@ -8,19 +8,19 @@ from collections.abc import Callable
 from datetime import datetime
 from itertools import chain
 
-from fenxiang_sync.errors import RefusedError, SetupError
+from fenxiang_sync.errors import RefusedError
 from fenxiang_sync.hub import Due, Hub
 from fenxiang_sync.rows import DeletePolicy
-from fenxiang_sync.steps.courier import LEASE_S
 from fenxiang_sync.steps.reconcile.survey import Survey
+from fenxiang_sync.steps.removal import do_policy, remover
 from fenxiang_sync.steps.run import Run
-from fenxiang_sync.targets.protocol import Answer, Delivery, Reach, Removal, Remover
+from fenxiang_sync.steps.turns import LEASE_S
+from fenxiang_sync.targets.protocol import Answer, Delivery, Reach
 
 log = logging.getLogger(__name__)
 
 REMOVALS = "removals"
-
-Told = list[tuple[Due, Answer]]
+"""What of a run the target is opened for."""
 
 
 def remove(run: Run, *, hub: Hub, reach: Reach, clock: Callable[[], datetime]) -> dict[str, int]:
@@ -39,12 +39,11 @@ def remove(run: Run, *, hub: Hub, reach: Reach, clock: Callable[[], datetime]) -
         return numbers
     refused: list[tuple[Due, Answer]] = []
     with run.pipeline.target.open(run.reach(reach, REMOVALS)) as sender:
-        if not isinstance(sender, Remover):
-            raise SetupError(f"The target of pipeline {name!r} says that it removes rows, and what it opens does not")
+        told_to = remover(run, sender)
         for batch in chain([first], due):
             claimed = hub.removals.claim(name, batch, run=run.id, lease_s=LEASE_S, now=clock())
-            told = _tell(sender, claimed, policy) if claimed else []
-            counted = _settle(run, hub, told, policy, clock())
+            told = do_policy(run, hub, told_to, claimed, clock()) if claimed else []
+            counted = Counter(answer.delivery for _, answer in told)
             numbers["removed"] += counted[Delivery.DELIVERED]
             numbers["not_removed"] += len(batch) - counted[Delivery.DELIVERED]
             refused += [each for each in told if each[1].delivery is Delivery.REFUSED][: 3 - len(refused)]
@@ -57,31 +56,3 @@ def remove(run: Run, *, hub: Hub, reach: Reach, clock: Callable[[], datetime]) -
             code=answer.code,
         )
     return numbers
-
-
-def _tell(sender: Remover, claimed: list[Due], policy: DeletePolicy) -> Told:
-    removals = [
-        Removal(
-            id=each.id,
-            source_id=each.source_id,
-            number=each.number,
-            modified_ms=each.modified_ms,
-            version=each.version,
-            content=each.content or {},
-            why=each.presence.name.lower(),
-        )
-        for each in claimed
-    ]
-    return list(zip(claimed, sender.remove(removals, policy=policy), strict=True))
-
-
-def _settle(run: Run, hub: Hub, told: Told, policy: DeletePolicy, now: datetime) -> Counter[Delivery]:
-    name = run.pipeline.name
-    done = [row for row, answer in told if answer.delivery is Delivery.DELIVERED]
-    lost = [(row, answer.reason) for row, answer in told if answer.delivery is Delivery.UNKNOWN]
-    left = [(row, answer.reason) for row, answer in told if answer.delivery in (Delivery.REFUSED, Delivery.AGAIN)]
-    if done:
-        hub.removals.settle(name, done, keeps_content=policy is DeletePolicy.FLAG, run=run.id, now=now)
-    hub.removals.release(name, left, run=run.id)
-    hub.removals.release(name, lost, run=run.id, in_doubt=True)
-    return Counter(answer.delivery for _, answer in told)

@@ -12,6 +12,8 @@ import msgspec
 from fenxiang_sync.errors import IncompleteError
 from fenxiang_sync.rows import Outcome
 from fenxiang_sync.stage import DATA, Folder
+from fenxiang_sync.steps import orphans
+from fenxiang_sync.steps.holding import Holding
 from fenxiang_sync.steps.plan import Segment
 from fenxiang_sync.steps.reconcile.survey import Form, Survey
 from fenxiang_sync.steps.run import Run
@@ -22,10 +24,11 @@ _HINT = "clear the task survey, with everything after it"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reconciled:
-    """What a reconcile compared, found, read again and removed; in records, `removed` and `not_removed` in rows.
+    """What a reconcile compared, found, read again and removed; in records, from `removed` to `lacking` in rows.
 
     `compared` are the records held in `windows`; `late` came after their span was certified, and a lookback of
-    `late_s` seconds would have caught them; `estimated` calls were foreseen, `requests` were made.
+    `late_s` seconds would have caught them; of `in_ledger` rows the target lacks `lacking` and holds `at_target` (None:
+    it cannot be counted); `estimated` calls were foreseen, `requests` were made.
     """
 
     windows: list[Window]
@@ -54,6 +57,9 @@ class Reconciled:
     dead_letters: int
     removed: int
     not_removed: int
+    in_ledger: int
+    at_target: int | None
+    lacking: int
     estimated: int
     requests: int
 
@@ -63,7 +69,7 @@ class Reconciled:
         return dict(document)
 
 
-def report(run: Run, removed: dict[str, int]) -> Reconciled:
+def report(run: Run, removed: dict[str, int], held: Holding) -> Reconciled:
     """Add up what the stage says of the run, and write it there; raises `IncompleteError` where it does not add up."""
     surveyed = Survey.of(run)
     compared, confirmed = run.folder.need("compared", _HINT), run.folder.need("confirmed", _HINT)
@@ -72,6 +78,7 @@ def report(run: Run, removed: dict[str, int]) -> Reconciled:
     folders = [run.segment(segment.index) for segment in segments]
     read, outcomes = _added_up(folders)
     late = [told for folder in folders if (told := folder.load("late")) is not None]
+    orphaned = [told for folder in folders if (told := folder.load(orphans.DOCUMENT)) is not None]
     made = Reconciled(
         windows=surveyed.windows,
         form=surveyed.form,
@@ -97,8 +104,11 @@ def report(run: Run, removed: dict[str, int]) -> Reconciled:
         filtered=outcomes[Outcome.FILTERED],
         in_doubt=outcomes[Outcome.IN_DOUBT],
         dead_letters=outcomes[Outcome.DEAD_LETTER],
-        removed=removed["removed"],
-        not_removed=removed["not_removed"],
+        removed=removed["removed"] + sum(each["removed"] for each in orphaned),
+        not_removed=removed["not_removed"] + sum(each["not_removed"] for each in orphaned),
+        in_ledger=held.in_ledger,
+        at_target=held.at_target,
+        lacking=held.lacking,
         estimated=surveyed.calls,
         requests=found["calls"] + confirmed["calls"] + sum(_read(folder)["calls"] for folder in folders),
     )

@@ -65,7 +65,7 @@ def _record() -> None:
         sa.Column("content", sa.Text, comment="JSON of what was delivered"),
         sa.Column("claim_content", sa.Text, comment="JSON of what may have arrived, while that is in doubt"),
     )
-    op.create_index("fenxiang_record_source", "fenxiang_record", ["pipeline", "source_id"])
+    op.create_index("fenxiang_record_source", "fenxiang_record", ["pipeline", "source_id", "id"])
     op.create_index("fenxiang_record_modified", "fenxiang_record", ["pipeline", "modified_ms", "id"])
     op.create_index(
         "fenxiang_record_unfinished",
@@ -170,7 +170,10 @@ def _run() -> None:
         sa.Column("pipeline", _KEY, primary_key=True),
         sa.Column("run_id", _KEY, primary_key=True),
         sa.Column(
-            "kind", sa.Text, nullable=False, comment="scheduled, manual, backfill, lookback, reconcile, sweep, replay"
+            "kind",
+            sa.Text,
+            nullable=False,
+            comment="scheduled, manual, …; reconcile, sweep, replay, resend",
         ),
         sa.Column("state", sa.Text, nullable=False, comment="running, success, failed"),
         sa.Column("since_ms", sa.BigInteger),

@@ -1,0 +1,155 @@
+"""orphans: rows that the records of a segment give no more go to the delete policy, when all of it is delivered.
+
+A record that is filtered now, is rejected, has fewer lines or another key leaves rows behind at the target. An older
+version of a record never does that to what a newer one has given: `Orphans` says why that holds in any order of loads.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+
+import msgspec
+
+from fenxiang_sync.errors import TransientError, UnverifiedError
+from fenxiang_sync.hub import DeadLetter, Due, Given, Hub, Seen
+from fenxiang_sync.rows import DeletePolicy
+from fenxiang_sync.stage import Folder
+from fenxiang_sync.steps.extract import sightings
+from fenxiang_sync.steps.removal import do_policy, remover
+from fenxiang_sync.steps.run import Run
+from fenxiang_sync.steps.turns import LEASE_S, groups, wait_for
+from fenxiang_sync.targets.protocol import Answer, Delivery, Reach, Remover, Sender
+
+log = logging.getLogger(__name__)
+
+RECORDS_A_LOOK = 5_000
+"""Records that are noted, and whose rows are looked for, at once."""
+DOCUMENT = "orphans"
+"""The segment's document of what was removed: {removed, not_removed}, in rows."""
+
+
+def note_and_remove(
+    run: Run, folder: Folder, *, hub: Hub, sender: Sender, reach: Reach, clock: Callable[[], datetime]
+) -> None:
+    """Note the records of the segment, all of which have an outcome, and remove the rows that they give no more.
+
+    A row that the target refuses to remove becomes a dead letter and is tried again whenever its record is read.
+    Raises `TransientError` where an answer was lost or is to be asked for again.
+    """
+    policy = run.pipeline.removes
+    due: list[Due] = []
+    for seen, given in _looks(folder):
+        newer = hub.see(run.pipeline.name, seen, run=run.id, now=clock())
+        if policy is DeletePolicy.IGNORE:
+            continue
+        # Of one that another load brought in a newer version it is only known that nothing older is given any more:
+        # all that the newer one gives has its stamp.
+        given |= {record_id: Given(stamp, -1) for record_id, stamp in newer.items()}
+        due += hub.orphans.find(run.pipeline.name, given)
+    if not due:
+        return
+    before = folder.load(DOCUMENT) or {"removed": 0}
+    answers = list(_removed(run, due, hub, remover(run, sender), reach, clock))
+    removed = sum(1 for each in answers if each.delivery is Delivery.DELIVERED)
+    refused = sum(1 for each in answers if each.delivery is Delivery.REFUSED)
+    folder.save(DOCUMENT, {"removed": before["removed"] + removed, "not_removed": refused})
+    log.info("%d rows that their records give no more were removed (%s), %d were not", removed, policy, refused)
+    _raise_open(answers)
+
+
+def preview(run: Run, folder: Folder, hub: Hub) -> None:
+    """Write how many rows would be removed (a dry run)."""
+    if run.pipeline.removes is DeletePolicy.IGNORE:
+        return
+    removed = sum(len(hub.orphans.find(run.pipeline.name, given)) for _, given in _looks(folder))
+    folder.save(DOCUMENT, {"removed": removed, "not_removed": 0})
+
+
+class _RowStamp(msgspec.Struct):
+    id: str
+    source_id: str
+    modified_ms: int
+
+
+_decode_row = msgspec.json.Decoder(_RowStamp).decode
+
+
+def _looks(folder: Folder) -> Iterator[tuple[list[Seen], dict[str, Given]]]:
+    """The records of the segment in groups, and what the newest version of each gives; rows come in the same order.
+
+    Raises `UnverifiedError` at the end where a row is of none of them: nothing is removed then.
+    """
+    found = folder.lines_as("rows-", _decode_row)
+    row = next(found, None)
+    seen: list[Seen] = []
+    for seen in groups(sightings(folder), RECORDS_A_LOOK):
+        given: dict[str, Given] = {}
+        for each in seen:
+            ids = []
+            while row is not None and row.source_id == each.id and row.modified_ms == each.modified_ms:
+                ids.append(row.id)
+                row = next(found, None)
+            made = Given(each.modified_ms, each.version, ids)
+            given[each.id] = _newer(given[each.id], made) if each.id in given else made
+        yield seen, given
+    if row is not None and seen:
+        raise UnverifiedError(
+            f"{folder} has rows of a record that it does not hold (the first is {row.id!r}); clear the transform task "
+            "of this segment"
+        )
+
+
+def _newer(one: Given, other: Given) -> Given:
+    if one[:2] == other[:2]:  # it was read twice
+        return Given(one.modified_ms, one.version, [*one.ids, *other.ids])
+    return max(one, other, key=lambda each: each[:2])
+
+
+def _removed(
+    run: Run, due: Sequence[Due], hub: Hub, sender: Remover, reach: Reach, clock: Callable[[], datetime]
+) -> Iterator[Answer]:
+    """Do the policy to those that are orphans still; wait for those that another run is sending."""
+    waited = 0.0
+    while due:
+        busy: list[Due] = []
+        for batch in groups(iter(due), run.pipeline.target.batch_rows):
+            claimed, taken = hub.orphans.claim(run.pipeline.name, batch, run=run.id, lease_s=LEASE_S, now=clock())
+            busy += taken
+            told = do_policy(run, hub, sender, claimed, clock()) if claimed else []
+            letters = [_letter(run, row, answer) for row, answer in told if answer.delivery is Delivery.REFUSED]
+            if letters:
+                hub.bury(letters, now=clock())
+            yield from (answer for _, answer in told)
+        due = busy
+        if due:
+            waited = wait_for(due[0].id, len(due), waited, reach)
+
+
+def _letter(run: Run, row: Due, answer: Answer) -> DeadLetter:
+    return DeadLetter(
+        pipeline=run.pipeline.name,
+        run=run.id,
+        stage="load",
+        error="RemovalRefused",
+        reason=f"The target does not {run.pipeline.removes} a row that its record gives no more: {answer.reason}",
+        code=answer.code,
+        record_id=row.source_id,
+        row_id=row.id,
+        modified_ms=row.as_of[0],
+        content=row.content,
+        fields=run.pipeline.mapping.projection,
+        config_hash=run.pipeline.config_hash,
+    )
+
+
+def _raise_open(answers: Sequence[Answer]) -> None:
+    again = [each for each in answers if each.delivery in (Delivery.AGAIN, Delivery.UNKNOWN)]
+    if again:
+        raise TransientError(
+            f"{len(again)} of {len(answers)} rows that their records give no more must be removed again: "
+            f"{again[0].reason or 'no answer came'}",
+            code=again[0].code,
+            retry_after=again[0].retry_after,
+        )

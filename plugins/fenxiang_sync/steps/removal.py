@@ -1,0 +1,49 @@
+"""removal: the delete policy of a pipeline, done to a batch of rows that are claimed for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from fenxiang_sync.errors import SetupError
+from fenxiang_sync.hub import Due, Hub
+from fenxiang_sync.rows import DeletePolicy
+from fenxiang_sync.steps.run import Run
+from fenxiang_sync.targets.protocol import Answer, Delivery, Removal, Remover, Sender
+
+Told = list[tuple[Due, Answer]]
+
+
+def remover(run: Run, sender: Sender) -> Remover:
+    """The open target as one that removes rows."""
+    if not isinstance(sender, Remover):
+        name = run.pipeline.name
+        raise SetupError(f"The target of pipeline {name!r} says that it removes rows, and what it opens does not")
+    return sender
+
+
+def do_policy(run: Run, hub: Hub, sender: Remover, claimed: Sequence[Due], now: datetime) -> Told:
+    """Tell the target, and store what it answers; each row with its answer."""
+    policy = run.pipeline.removes
+    told = list(zip(claimed, sender.remove([_removal(each) for each in claimed], policy=policy), strict=True))
+    done = [row for row, answer in told if answer.delivery is Delivery.DELIVERED]
+    lost = [(row, answer.reason) for row, answer in told if answer.delivery is Delivery.UNKNOWN]
+    left = [(row, answer.reason) for row, answer in told if answer.delivery in (Delivery.REFUSED, Delivery.AGAIN)]
+    name, keeps = run.pipeline.name, policy is DeletePolicy.FLAG
+    if done:
+        hub.removals.settle(name, done, keeps_content=keeps, run=run.id, now=now)
+    hub.removals.release(name, left, run=run.id)
+    hub.removals.release(name, lost, run=run.id, in_doubt=True)
+    return told
+
+
+def _removal(due: Due) -> Removal:
+    return Removal(
+        id=due.id,
+        source_id=due.source_id,
+        number=due.number,
+        modified_ms=due.modified_ms,
+        version=due.version,
+        content=due.content or {},
+        why=due.why,
+    )
