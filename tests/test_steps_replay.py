@@ -429,6 +429,17 @@ def test_a_row_that_the_target_did_not_take_is_in_doubt_as_before_and_a_retry_se
     assert replayed(crm, account, "replay.1", in_doubt=Choice.RESEND)["resent"] == 1
 
 
+def test_rows_that_were_not_sent_when_the_target_failed_are_sent_by_the_retry(crm: Bench) -> None:
+    account = replace(doubtful(crm, 3), target=WriteApi(upserts=False, tries=1, batch_rows=1))
+    crm.simulator.targets.faults.inject(None, Fault.THROTTLED, on="write")
+    with pytest.raises(TransientError):
+        replayed(crm, account, "replay.1", in_doubt=Choice.RESEND)
+    assert len(doubts(crm)) == 2
+    assert replayed(crm, account, "replay.1", in_doubt=Choice.RESEND) == {"doubtful": 3, "resent": 3}
+    assert doubts(crm) == []
+    assert len(arrived(crm)) == RECORDS + 3, "each of the three once more"
+
+
 def test_a_row_that_is_refused_when_it_is_sent_again_is_a_dead_letter(crm: Bench) -> None:
     account = doubtful(crm, 1)
     refusing(crm, "nothing")
