@@ -118,7 +118,8 @@ class _Settling:
 
         Noted before a row is settled: a death in between would leave it settled and the newer version forgotten.
         """
-        versions = {each.source_id: each.modified_ms for each in batch}
+        newest_first = sorted(batch, key=lambda each: -each.modified_ms)
+        versions = {each.source_id: each.modified_ms for each in newest_first}  # of several rows the oldest counts
         return self._hub.look_again(self._name, versions, run=self._run.id, now=self._clock())
 
     def _told(self, row: Row, outcome: Outcome) -> None:
