@@ -22,7 +22,7 @@ from fenxiang_sync.letters import QEASY_LADDER
 from fenxiang_sync.steps.doubt import Choice
 from fenxiang_sync.steps.mend import Wanted, mend
 from fenxiang_sync.steps.verify import judge
-from tests.steps_fixtures import Bench, at, bench, manual, pipeline
+from tests.steps_fixtures import Bench, bench, manual, pipeline
 
 NAME = "AccountObj"
 RECORDS = 7
@@ -306,8 +306,10 @@ def test_letters_that_nobody_tried_for_long_expire_and_closed_ones_are_deleted_s
 def test_an_ordinary_run_lets_them_expire_too_and_says_so(crm: Bench) -> None:
     account = refused(crm, dead_letters=DeadLetters(keep=timedelta(days=1), forget=None))
     crm.later(timedelta(days=2).total_seconds())
-    report = crm.sync(account, manual(since=at(1), until=at(1, 1)))
-    assert (report.expired, report.open_letters) == (RECORDS, 0)
+    crm.simulator.tenant.update(NAME, str(letters(crm)[0].record_id), {"name": "newer"})
+    crm.later()
+    report = crm.sync(account)
+    assert (report.delivered, report.expired, report.open_letters) == (1, RECORDS - 1, 0)
     assert len(letters(crm, closed=True)) == RECORDS
 
 
