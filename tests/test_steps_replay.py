@@ -304,8 +304,8 @@ def test_letters_that_nobody_tried_for_long_expire_and_closed_ones_are_deleted_s
 
 
 def test_an_ordinary_run_lets_them_expire_too_and_says_so(crm: Bench) -> None:
-    account = refused(crm, dead_letters=DeadLetters(keep=timedelta(days=1), forget=None))
-    crm.later(timedelta(days=2).total_seconds())
+    account = refused(crm, dead_letters=DeadLetters(keep=timedelta(minutes=20), forget=None))
+    crm.later(timedelta(minutes=30).total_seconds())  # less than a token lasts: a new one would have to wait
     crm.simulator.tenant.update(NAME, str(letters(crm)[0].record_id), {"name": "newer"})
     crm.later()
     report = crm.sync(account)
