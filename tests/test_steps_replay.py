@@ -22,7 +22,7 @@ from fenxiang_sync.letters import QEASY_LADDER
 from fenxiang_sync.steps.doubt import Choice
 from fenxiang_sync.steps.mend import Wanted, mend
 from fenxiang_sync.steps.verify import judge
-from tests.steps_fixtures import Bench, at, bench, manual, pipeline
+from tests.steps_fixtures import Bench, bench, manual, pipeline
 
 NAME = "AccountObj"
 RECORDS = 7
@@ -304,10 +304,12 @@ def test_letters_that_nobody_tried_for_long_expire_and_closed_ones_are_deleted_s
 
 
 def test_an_ordinary_run_lets_them_expire_too_and_says_so(crm: Bench) -> None:
-    account = refused(crm, dead_letters=DeadLetters(keep=timedelta(days=1), forget=None))
-    crm.later(timedelta(days=2).total_seconds())
-    report = crm.sync(account, manual(since=at(1), until=at(1, 1)))
-    assert (report.expired, report.open_letters) == (RECORDS, 0)
+    account = refused(crm, dead_letters=DeadLetters(keep=timedelta(minutes=20), forget=None))
+    crm.later(timedelta(minutes=30).total_seconds())  # less than a token lasts: a new one would have to wait
+    crm.simulator.tenant.update(NAME, str(letters(crm)[0].record_id), {"name": "newer"})
+    crm.later()
+    report = crm.sync(account)
+    assert (report.delivered, report.expired, report.open_letters) == (1, RECORDS - 1, 0)
     assert len(letters(crm, closed=True)) == RECORDS
 
 
@@ -427,6 +429,17 @@ def test_a_row_that_the_target_did_not_take_is_in_doubt_as_before_and_a_retry_se
     [after] = crm.hub.doubts.find("account", now=crm.now())
     assert (after.id, after.content, after.hash) == (before[0].id, before[0].content, before[0].hash)
     assert replayed(crm, account, "replay.1", in_doubt=Choice.RESEND)["resent"] == 1
+
+
+def test_rows_that_were_not_sent_when_the_target_failed_are_sent_by_the_retry(crm: Bench) -> None:
+    account = replace(doubtful(crm, 3), target=WriteApi(upserts=False, tries=1, batch_rows=1))
+    crm.simulator.targets.faults.inject(None, Fault.THROTTLED, on="write")
+    with pytest.raises(TransientError):
+        replayed(crm, account, "replay.1", in_doubt=Choice.RESEND)
+    assert len(doubts(crm)) == 2
+    assert replayed(crm, account, "replay.1", in_doubt=Choice.RESEND) == {"doubtful": 3, "resent": 3}
+    assert doubts(crm) == []
+    assert len(arrived(crm)) == RECORDS + 3, "each of the three once more"
 
 
 def test_a_row_that_is_refused_when_it_is_sent_again_is_a_dead_letter(crm: Bench) -> None:

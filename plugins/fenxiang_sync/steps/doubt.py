@@ -9,13 +9,14 @@ from contextlib import ExitStack
 from datetime import datetime
 from enum import StrEnum
 from functools import cached_property
+from itertools import chain
 
 from fenxiang_sync.hub import Doubt, Hub, Settled
 from fenxiang_sync.rows import Outcome, Row
 from fenxiang_sync.steps.courier import Courier
-from fenxiang_sync.steps.letters import refused
+from fenxiang_sync.steps.letters import refused as refused_letter
 from fenxiang_sync.steps.run import Run
-from fenxiang_sync.steps.turns import LEASE_S
+from fenxiang_sync.steps.turns import LEASE_S, groups
 from fenxiang_sync.targets.protocol import Reach
 
 log = logging.getLogger(__name__)
@@ -55,11 +56,12 @@ def settle(
     if choice is not Choice.NOTHING:
         with ExitStack() as stack:
             settling = _Settling(run, hub, reach, clock, stack)
-            for group in hub.doubts.groups(run.pipeline.name, ids=ids, now=clock(), besides=run.id):
+            found = hub.doubts.groups(run.pipeline.name, ids=ids, now=clock(), besides=run.id)
+            for batch in groups(chain.from_iterable(found), run.pipeline.target.batch_rows):
                 if dry_run:
-                    counted["accepted" if choice is Choice.ACCEPT else "resent"] += len(group)
+                    counted["accepted" if choice is Choice.ACCEPT else "resent"] += len(batch)
                     continue
-                counted.update(settling.accept(group) if choice is Choice.ACCEPT else settling.resend(group))
+                counted.update(settling.accept(batch) if choice is Choice.ACCEPT else settling.resend(batch))
                 run.folder.save(_DONE, counted)
     if counted["outdated"]:
         log.warning(
@@ -72,7 +74,7 @@ def settle(
 
 
 class _Settling:
-    """Settles one group of rows after the other; the target is opened for the first row that is sent."""
+    """Settles one batch of rows after the other; the target is opened for the first row that is sent."""
 
     def __init__(self, run: Run, hub: Hub, reach: Reach, clock: Callable[[], datetime], stack: ExitStack) -> None:
         self._run = run
@@ -97,34 +99,34 @@ class _Settling:
             doubtful=True,
         )
 
-    def accept(self, group: Sequence[Doubt]) -> Counter[str]:
-        accepted = self._hub.doubts.accept(self._name, group, by=self._run.id, now=self._clock())
-        return Counter(
-            accepted=len(accepted), left_in_doubt=len(group) - len(accepted), outdated=self._look_again(accepted)
-        )
+    def accept(self, batch: Sequence[Doubt]) -> Counter[str]:
+        outdated = self._look_again(batch)
+        accepted = self._hub.doubts.accept(self._name, batch, by=self._run.id, now=self._clock())
+        return Counter(accepted=len(accepted), left_in_doubt=len(batch) - len(accepted), outdated=outdated)
 
-    def resend(self, group: Sequence[Doubt]) -> Counter[str]:
+    def resend(self, batch: Sequence[Doubt]) -> Counter[str]:
+        """One batch, taken right before it is sent: a failure leaves the others to the next try."""
         courier = self._courier  # which may not be there: before anything is taken
-        known = [each for each in group if each.content is not None]
+        known = [each for each in batch if each.content is not None]
         taken = self._hub.doubts.take(self._name, known, run=self._run.id, lease_s=LEASE_S, now=self._clock())
+        outdated = self._look_again(taken)
         self._outcomes = {}
-        courier.send([each.row for each in taken])
-        settled = [each for each in taken if self._outcomes.get(each.id) in (Outcome.DELIVERED, Outcome.DEAD_LETTER)]
+        courier.send(each.row for each in taken)
         ends = Counter(self._outcomes.values())
-        return Counter(
-            resent=ends[Outcome.DELIVERED],
-            refused=ends[Outcome.DEAD_LETTER],
-            left_in_doubt=len(group) - len(settled),
-            outdated=self._look_again(settled),
-        )
+        resent, refused = ends[Outcome.DELIVERED], ends[Outcome.DEAD_LETTER]
+        return Counter(resent=resent, refused=refused, left_in_doubt=len(batch) - resent - refused, outdated=outdated)
 
-    def _look_again(self, settled: Sequence[Doubt]) -> int:
-        """Versions that were read meanwhile could not be sent, and nobody would read them again."""
-        versions = {each.source_id: each.modified_ms for each in settled}
+    def _look_again(self, batch: Sequence[Doubt]) -> int:
+        """Versions that were read meanwhile could not be sent, and nobody would read them again.
+
+        Noted before a row is settled: a death in between would leave it settled and the newer version forgotten.
+        """
+        newest_first = sorted(batch, key=lambda each: -each.modified_ms)
+        versions = {each.source_id: each.modified_ms for each in newest_first}  # of several rows the oldest counts
         return self._hub.look_again(self._name, versions, run=self._run.id, now=self._clock())
 
     def _told(self, row: Row, outcome: Outcome) -> None:
         self._outcomes[row.id] = outcome
 
     def _bury(self, settled: Sequence[Settled]) -> None:
-        self._hub.bury([refused(self._run, one, None) for one in settled], now=self._clock())
+        self._hub.bury([refused_letter(self._run, one, None) for one in settled], now=self._clock())
