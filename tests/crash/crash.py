@@ -83,7 +83,7 @@ class Scene:
     engine: Engine
     job: Job
     shown_to_verify: str = ""
-    deadline_s: float = 20.0
+    deadline_s: float = 60.0
     undisturbed: Left = field(init=False)
     events: list[str] = field(init=False)
 
