@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from fenxiang_sync import Condition, DeletePolicy, Explode, Field, HubTarget, Logic
 from fenxiang_sync.errors import TransientError, UnverifiedError
+from fenxiang_sync.hub import Status
 from fenxiang_sync.steps import Run
 from fenxiang_sync.targets.protocol import Answer, Delivery
 from tests.hub_fixtures import DATABASES, empty_database
@@ -111,6 +112,23 @@ def test_a_newer_version_that_is_loaded_between_the_look_and_the_claim_of_an_old
     assert older.segment(1).load("orphans") == {"removed": 1, "not_removed": 0}
     assert crm.shelf.live == crm.held() == {"O1-b"}
     assert crm.shelf.rows["O1-b"].version == 2
+
+
+def test_a_row_whose_sender_died_is_removed_when_its_claim_is_over(crm: Orders) -> None:
+    def die() -> None:
+        raise DiedError
+
+    crm.shelf.after = die
+    with pytest.raises(DiedError):
+        crm.load(order(1, "a"))
+    assert crm.shelf.live == {"O1-a"}, "it had arrived"
+    crm.shelf.after = lambda: None
+    before = crm.now
+    assert crm.load(order(2, "b")) == {"delivered": 1, "removed": 1}
+    assert crm.now - before > timedelta(minutes=10), "it waited for the claim to end"
+    assert crm.shelf.live == crm.held() == {"O1-b"}
+    [gone] = crm.hub.records("lines", ids=["O1-a"])
+    assert (gone.status, gone.claim_until) == (Status.FINISHED, None)
 
 
 def test_what_is_unchanged_is_looked_up_and_nothing_is_told_to_the_target(crm: Orders) -> None:

@@ -137,7 +137,8 @@ class Worker:
             reconcile.fetch(run, segment, client=self.client())
             transform(run, segment)
             reconcile.deliver(run, segment, hub=hub, reach=reach, clock=_now)
-        return reconcile.report(run, reconcile.remove(run, hub=hub, reach=reach, clock=_now)).to_json()
+        removed = reconcile.remove(run, hub=hub, reach=reach, clock=_now)
+        return reconcile.report(run, removed, reconcile.count(run, hub=hub, reach=reach)).to_json()
 
 
 def _now() -> datetime:

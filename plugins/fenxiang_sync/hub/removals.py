@@ -136,7 +136,15 @@ class Removals:
     def settle(self, pipeline: str, removed: Sequence[Due], *, keeps_content: bool, run: str, now: datetime) -> None:
         """Note that these claimed rows are removed; `keeps_content` where the target only marked them."""
         gone = {} if keeps_content else {"content": None, "content_hash": None}
-        done = {"removed_at": now, "settled_at": now, "run_id": run, "code": None, "claim_until": None, **gone}
+        done = {
+            "status": int(Status.FINISHED),
+            "removed_at": now,
+            "settled_at": now,
+            "run_id": run,
+            "code": None,
+            "claim_until": None,
+            **gone,
+        }
         rows = [
             {
                 "row": each.id,
