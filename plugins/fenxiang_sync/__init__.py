@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from fenxiang_sync.source import Bounds, Filter, Operator
     from fenxiang_sync.targets.hub import HubTarget
     from fenxiang_sync.targets.qeasy import QeasyStore
+    from fenxiang_sync.targets.sql import Numeric, SqlTable, Varchar
     from fenxiang_sync.targets.write import WriteApi
 
 __all__ = [
@@ -33,11 +34,14 @@ __all__ = [
     "IdCheck",
     "Logic",
     "Lookback",
+    "Numeric",
     "Operator",
     "Pipeline",
     "QeasyStore",
     "Reconcile",
     "Source",
+    "SqlTable",
+    "Varchar",
     "WriteApi",
     "as_is",
     "boolean",
@@ -64,11 +68,14 @@ _HOMES = {
     "IdCheck": "fenxiang_sync.rows",
     "Logic": "fenxiang_sync.condition",
     "Lookback": "fenxiang_sync.lookback",
+    "Numeric": "fenxiang_sync.targets.sql",
     "Operator": "fenxiang_sync.source",
     "Pipeline": "fenxiang_sync.pipeline",
     "QeasyStore": "fenxiang_sync.targets.qeasy",
     "Reconcile": "fenxiang_sync.reconcile",
     "Source": "fenxiang_sync.pipeline",
+    "SqlTable": "fenxiang_sync.targets.sql",
+    "Varchar": "fenxiang_sync.targets.sql",
     "WriteApi": "fenxiang_sync.targets.write",
 }
 

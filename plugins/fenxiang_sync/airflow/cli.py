@@ -14,6 +14,7 @@ import typer
 
 from fenxiang_sync.airflow import reports
 from fenxiang_sync.errors import FenxiangSyncError
+from fenxiang_sync.targets.protocol import Checking
 
 app = typer.Typer(
     help="Sync Fenxiang CRM (纷享销客) objects with Airflow: set up and check a deployment.",
@@ -34,12 +35,14 @@ Dags = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """What the DAG files in `place` need of the deployment; `errors` has the traceback of each that cannot be read."""
+    """What the DAG files in `place` need of the deployment; `tables` are targets that can be asked by themselves,
+    `errors` has the traceback of each file that cannot be read."""
 
     place: str
     pools: set[str] = field(default_factory=set)
     sources: set[str] = field(default_factory=set)
     targets: set[str] = field(default_factory=set)
+    tables: list[Checking] = field(default_factory=list)
     pipelines: list[str] = field(default_factory=list)
     errors: dict[str, str] = field(default_factory=dict)
 
@@ -125,7 +128,10 @@ def _needs(dags: Path | None) -> Needs:
             if pipeline.name not in needs.pipelines:  # its companion DAGs are no pipelines of their own
                 needs.pipelines.append(pipeline.name)
             needs.sources.add(pipeline.source.connection)
-            needs.targets.update(pipeline.target.connections)
+            if isinstance(pipeline.target, Checking):
+                needs.tables.append(pipeline.target)
+            else:
+                needs.targets.update(pipeline.target.connections)
     return needs
 
 
@@ -156,7 +162,7 @@ def _deployment_problems(needs: Needs) -> list[str]:
     hub = list(_hub_problems())
     problems = [*hub, *_pool_problems(needs)]
     if not hub:  # where it is, and the settings can be read: without them no connection can be asked
-        problems += [*_stage_problems(), *_connection_problems(needs)]
+        problems += [*_stage_problems(), *_connection_problems(needs), *_table_problems(needs)]
     return problems
 
 
@@ -214,6 +220,16 @@ def _connection_problems(needs: Needs) -> Iterator[str]:
             good, said = QeasyHook(conn_id).test_connection()
         if not good:
             yield f"connection {conn_id}: {said}"
+
+
+def _table_problems(needs: Needs) -> Iterator[str]:
+    from fenxiang_sync.airflow.reach import make_reach
+
+    for table in needs.tables:
+        try:
+            table.check(make_reach())
+        except FenxiangSyncError as error:
+            yield f"target {table.describe()}: {error}"
 
 
 def _slots(pool: str) -> int | None:

@@ -11,6 +11,7 @@ from airflow.sdk.log import mask_secret
 from requests.adapters import HTTPAdapter
 
 from fenxiang_sync.airflow.connections import base_url, need, positive
+from fenxiang_sync.airflow.databases import make_database
 from fenxiang_sync.targets.protocol import Endpoint, Reach
 
 CONNECT_TIMEOUT_S = 10.0
@@ -35,7 +36,7 @@ def make_reach() -> Reach:
         made.mount("http://", adapter)
         return made
 
-    return Reach(endpoint=endpoint, session=session, sleep=time.sleep, now=time.time)
+    return Reach(endpoint=endpoint, session=session, sleep=time.sleep, now=time.time, database=make_database)
 
 
 def no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:
