@@ -56,7 +56,7 @@ def of_postgresql(error: BaseException) -> Meaning:
             return Meaning.SETUP
         if type(cause(error)).__name__ == "DataError":  # a text with NUL, which the driver itself refuses
             return Meaning.ROW
-        return Meaning.AGAIN if "closed" in said or "terminat" in said else Meaning.LATER
+        return Meaning.AGAIN if any(word in said for word in ("closed", "terminat", "is lost")) else Meaning.LATER
     return next((meaning for starts, meaning in _PG_STATES if state.startswith(starts)), Meaning.REFUSED)
 
 

@@ -122,7 +122,8 @@ def _column(column: Column, name: str, words: Mapping[str, Word], *, is_key: boo
 def _unknown(word: str, given: Mapping[str, object], there: Sequence[str], what: str) -> Iterator[str]:
     for name in given:
         if name not in there:
-            near = difflib.get_close_matches(str(name), there, n=1, cutoff=0.4)
+            near = [each for each in there if str(name) in each]
+            near += difflib.get_close_matches(str(name), there, n=1, cutoff=0.4)
             yield f"{word} names {name!r}, which is not {what} of the pipeline" + (
                 f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(map(repr, there))}"
             )

@@ -133,13 +133,20 @@ class Layout:
             for each in inspector.get_indexes(self.name, schema=self.schema)
             if each["unique"] and not (each.get("dialect_options") or {}).get("postgresql_where")
         ]
-        postgresql_ = connection.dialect.name == "postgresql"
-        spelled = {} if postgresql_ else {name.lower(): name for name in self._names()}
+        spell = partial(self._spelled, connection.dialect.name)
         return Found(
-            {spelled.get(column["name"].lower(), column["name"]): column for column in columns},
-            frozenset(frozenset(spelled.get(name.lower(), name) for name in key) for key in keys if None not in key),
+            {spell(column["name"]): column for column in columns},
+            frozenset(frozenset(map(spell, key)) for key in keys if None not in key),
             self._collation(connection) if connection.dialect.name in ("mysql", "mariadb") else None,
         )
+
+    def _spelled(self, database: str, found: str) -> str:
+        """A name of the table as the form has it, where the database does not tell the two apart."""
+        if database == "postgresql":
+            return found
+        if database != "sqlite":
+            found = found.replace("``", "`")  # SQLAlchemy leaves quotes within a name doubled
+        return next((name for name in self._names() if name.lower() == found.lower()), found)
 
     def _collation(self, connection: Connection) -> str | None:
         row = connection.exec_driver_sql(

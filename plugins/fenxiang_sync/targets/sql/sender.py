@@ -50,8 +50,9 @@ class SqlSender:
         self._book: list[Any] = [self._table.c[name] for name in layout.form.book]
         self._removed = self._book[-1]
         self._key_is_text = isinstance(found.type_of(layout.form.key.name), types.String)
-        self._binds = [
-            (column, session.kind.bind(column, found.type_of(column.name))) for column in layout.form.values
+        self._binds: list[tuple[SqlColumn, str, tuple[str, ...], Bind]] = [
+            (column, column.path[0], column.path[1:], session.kind.bind(column, found.type_of(column.name)))
+            for column in layout.form.values
         ]
         key = layout.form.key
         self._bind_key = session.kind.bind(key, found.type_of(key.name))
@@ -180,8 +181,10 @@ class SqlSender:
             given.append(self._bind_key(int(row.id) if form.key.kind is Kind.INTEGER else row.id))
         except ValueError as error:
             wrong.append(f"column {form.key.name!r}: {error}")
-        for column, bind in self._binds:
-            value = _read(row.content, column)
+        for column, first, below, bind in self._binds:
+            value = row.content.get(first)
+            for part in below:
+                value = None if value is None else value.get(part)
             try:
                 given.append(None if value is None else bind(value))
             except ValueError as error:
@@ -196,14 +199,6 @@ class SqlSender:
     def _now(self) -> Any:
         now = self._session.now()
         return {"SQLite": iso_moment(now), "MySQL": now.replace(tzinfo=None)}.get(self._session.kind.name, now)
-
-
-def _read(content: Any, column: SqlColumn) -> Any:
-    for part in column.path:
-        if content is None:
-            return None
-        content = content.get(part)
-    return content
 
 
 def _newest(rows: Sequence[Row]) -> dict[str, int]:
