@@ -165,15 +165,20 @@ def seconds(send: Callable[[list[Row]], None], all_rows: list[Row]) -> float:
 def measure(kind: str, count: int) -> None:
     with tempfile.TemporaryDirectory() as folder, place(kind, Path(folder)) as where, plainly(kind, where) as plain:
         target = Pipeline(
-            name="bench", source=Source(object="AccountObj"), fields=FIELDS, target=SqlTable(connection="w", table="ours")
+            name="bench",
+            source=Source(object="AccountObj"),
+            fields=FIELDS,
+            target=SqlTable(connection="w", table="ours"),
         ).target
         print(f"\n{kind}, {count:,} rows in batches of {BATCH:,}: rows a second, and the ratio of the times")
         with target.open(where.reach) as sender:
             for name, modified_ms in (("insert", 1), ("update", 2)):
                 all_rows = rows(count, modified_ms)
                 driver = seconds(plain, all_rows)
-                ours = seconds(lambda batch: through(sender, batch), all_rows)  # noqa: B023 - called right here
-                print(f"  {name}  SqlTable {count / ours:>9,.0f}   driver {count / driver:>9,.0f}   {ours / driver:.2f}")
+                ours = seconds(lambda batch: through(sender, batch), all_rows)
+                print(
+                    f"  {name}  SqlTable {count / ours:>9,.0f}   driver {count / driver:>9,.0f}   {ours / driver:.2f}"
+                )
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import time
 import uuid
@@ -43,7 +44,6 @@ class Place:
 
     url: URL
     schema: str | None = None
-    options: dict[str, Any] = field(default_factory=dict)
     slept: list[float] = field(default_factory=list)
 
     @property
@@ -57,7 +57,7 @@ class Place:
             session=requests.Session,
             sleep=self.slept.append,
             now=time.time,
-            database=lambda conn_id: Database(conn_id=conn_id, url=self.url, options=self.options),
+            database=lambda conn_id: Database(conn_id=conn_id, url=self.url),
         )
 
     @property
@@ -72,22 +72,19 @@ class Place:
         words = {"host": url.host, "port": url.port or 3306, "user": url.username, "database": url.database}
         return {**words, "password": url.password or "", "charset": "utf8mb4"}
 
+    @functools.cached_property
+    def engine(self) -> Engine:
+        """The test's own way to the database."""
+        return create_engine(self.url)
+
     def run(self, *statements: str) -> None:
-        with self.engine() as engine, engine.begin() as connection:
+        with self.engine.begin() as connection:
             for statement in statements:
                 connection.exec_driver_sql(statement, execution_options={"no_parameters": True})
 
     def ask(self, statement: str, **values: Any) -> list[tuple[Any, ...]]:
-        with self.engine() as engine, engine.connect() as connection:
+        with self.engine.connect() as connection:
             return [tuple(row) for row in connection.execute(text(statement), values)]
-
-    @contextlib.contextmanager
-    def engine(self) -> Iterator[Engine]:
-        engine = create_engine(self.url, connect_args=self.options)
-        try:
-            yield engine
-        finally:
-            engine.dispose()
 
 
 def _no_endpoint(conn_id: str) -> Endpoint:
@@ -97,23 +94,23 @@ def _no_endpoint(conn_id: str) -> Endpoint:
 @contextlib.contextmanager
 def place(kind: str, folder: Path) -> Iterator[Place]:
     """An empty place at ``sqlite``, ``mysql``, ``postgresql`` or one of its drivers."""
-    if kind == "sqlite":
-        yield Place(URL.create("sqlite", database=f"{folder}/target.db"))
-        return
     name = f"target_{uuid.uuid4().hex[:12]}"
-    if kind.startswith("postgresql"):
+    if kind == "sqlite":
+        made = Place(URL.create("sqlite", database=f"{folder}/{name}.db"))
+    elif kind.startswith("postgresql"):
         run_in_postgres(f"CREATE SCHEMA {name}")
-        try:
-            url = make_url(POSTGRES).set(drivername=kind)
-            yield Place(url.update_query_dict({"options": f"-csearch_path={name}"}), schema=name)
-        finally:
-            run_in_postgres(f"DROP SCHEMA {name} CASCADE")
-        return
-    _run_in_mysql(f"CREATE DATABASE {name}")
+        url = make_url(POSTGRES).set(drivername=kind).update_query_dict({"options": f"-csearch_path={name}"})
+        made = Place(url, schema=name)
+    else:
+        _run_in_mysql(f"CREATE DATABASE {name}")
+        made = Place(make_url(MYSQL).set(database=name).update_query_dict({"charset": "utf8mb4"}), schema=name)
+    engine = made.engine
     try:
-        yield Place(make_url(MYSQL).set(database=name).update_query_dict({"charset": "utf8mb4"}), schema=name)
+        yield made
     finally:
-        _run_in_mysql(f"DROP DATABASE {name}")
+        if made.kind != "sqlite":
+            made.run(f"DROP SCHEMA {name}" + (" CASCADE" if kind.startswith("postgresql") else ""))
+        engine.dispose()
 
 
 def _run_in_mysql(statement: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -22,7 +22,7 @@ from fenxiang_sync.stage import Stage
 from fenxiang_sync.steps import Asked, Kind, Plan, Run, extract, load, plan, transform, verify
 from fenxiang_sync.steps.late import Watch
 from fenxiang_sync.steps.verify import Report
-from fenxiang_sync.targets.protocol import Endpoint, Reach
+from fenxiang_sync.targets.protocol import Database, Endpoint, Reach, no_database
 
 CREDENTIALS = Credentials(
     app_id="FSAID_demo001",
@@ -43,6 +43,7 @@ class Bench:
     stage: Stage
     numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
     store: MemoryTokenStore = field(default_factory=MemoryTokenStore)
+    database: Callable[[str], Database] = no_database
 
     def client(self) -> FenxiangClient:
         session = requests.Session()
@@ -58,7 +59,13 @@ class Bench:
         )
 
     def reach(self) -> Reach:
-        return Reach(endpoint=self._endpoint, session=requests.Session, sleep=lambda seconds: None, now=time.time)
+        return Reach(
+            endpoint=self._endpoint,
+            session=requests.Session,
+            sleep=lambda seconds: None,
+            now=time.time,
+            database=self.database,
+        )
 
     def _endpoint(self, conn_id: str) -> Endpoint:
         logins = {"qeasy": ("demoappkey01", "demo-qeasy-secret-20")}

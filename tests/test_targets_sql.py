@@ -1,4 +1,4 @@
-"""SqlTable against real databases: what is stored is what was sent, the newest version stands, a bad row stands alone."""
+"""SqlTable against real databases: what was sent is stored, the newest version stands, a bad row stands alone."""
 
 from __future__ import annotations
 
@@ -23,11 +23,12 @@ from fenxiang_sync.errors import DeclarationError, SetupError, TransientError
 from fenxiang_sync.rows import DeletePolicy, Row
 from fenxiang_sync.targets.protocol import Answer, Checking, Delivery, Fitting, Holder, Removal, Remover, Target
 from fenxiang_sync.targets.sql import Numeric, SqlTable, Varchar
-from fenxiang_sync.targets.sql.dialects import MySQL, offline
+from fenxiang_sync.targets.sql.dialects import offline
+from fenxiang_sync.targets.sql.mysql import MySQL
 from tests.sql_fixtures import COLUMNS, DATABASES, DRIVERS, MARIADB, PSYCOPG2, Place, place, row, table
 
 D, R, S, AGAIN = Delivery.DELIVERED, Delivery.REFUSED, Delivery.STALE, Delivery.AGAIN
-SHARED = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+SHARED = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture(params=DATABASES)
@@ -109,7 +110,10 @@ class TestDeclaring:
             ({"columns": {"name": "COUNT"}}, "the column 'count' would hold the path 'name' and the path 'count'"),
             ({"columns": {"name": "fx_version"}}, "'fx_version' would hold the path 'name' and the bookkeeping"),
             ({"types": {"amount": Numeric(18, 2)}}, "did you mean 'money_amount'?"),
-            ({"types": {"name": Numeric(18, 2)}}, "'name' is text, and Numeric(precision=18, scale=2) is for decimal()"),
+            (
+                {"types": {"name": Numeric(18, 2)}},
+                "'name' is text, and Numeric(precision=18, scale=2) is for decimal()",
+            ),
             ({"types": {"count": Varchar(10)}}, "'count' is integer, and Varchar(length=10) is for text"),
             ({"types": {"money_amount": Numeric(18, 1)}}, "has 2 decimals, and Numeric(precision=18, scale=1) holds 1"),
         ],
@@ -234,7 +238,11 @@ class TestTypes:
         found = answers(
             target,
             where,
-            [row("a", **fitting), row("b", **{**fitting, "exact": Decimal("0.001")}), row("c", **{**fitting, "exact": 10**4})],
+            [
+                row("a", **fitting),
+                row("b", **{**fitting, "exact": Decimal("0.001")}),
+                row("c", **{**fitting, "exact": 10**4}),
+            ],
         )
         if where.kind == "sqlite":  # its columns hold any number of digits
             assert [answer.delivery for answer in found] == [D, D, D]
@@ -269,7 +277,7 @@ STAMPS = st.lists(
 class TestGuard:
     @pytest.mark.parametrize("kind", DRIVERS)
     def test_whatever_the_order_the_newest_version_stands(self, kind: str, tmp_path: Path) -> None:
-        with place(kind, tmp_path) as where, table().open(where.reach) as sender, where.engine() as engine:
+        with place(kind, tmp_path) as where, table().open(where.reach) as sender:
 
             @SHARED
             @given(batches=STAMPS)
@@ -278,11 +286,10 @@ class TestGuard:
                 newest: dict[str, tuple[int, int]] = {}
                 for batch in batches:
                     rows = [row(f"{prefix}-{number}", at, version) for number, at, version in batch]
-                    for each, answer in zip(rows, sender.send(rows), strict=True):
-                        assert answer.delivery in (D, S)
+                    assert {answer.delivery for answer in sender.send(rows)} <= {D, S}
                     for each in rows:
                         newest[each.id] = max(newest.get(each.id, (0, 0)), (each.modified_ms, each.version))
-                with engine.connect() as connection:
+                with where.engine.connect() as connection:
                     found = connection.execute(
                         text("SELECT _id, fx_modified_ms, fx_version, count FROM account WHERE _id LIKE :like"),
                         {"like": f"{prefix}%"},
@@ -304,7 +311,8 @@ class TestGuard:
     def test_rows_that_somebody_else_put_there_are_older(self, where: Place) -> None:
         target = table()
         where.run(
-            "CREATE TABLE account (_id VARCHAR(64)" + (" COLLATE utf8mb4_bin" if where.kind == "mysql" else "")
+            "CREATE TABLE account (_id VARCHAR(64)"
+            + (" COLLATE utf8mb4_bin" if where.kind == "mysql" else "")
             + " PRIMARY KEY, name TEXT)",
             "INSERT INTO account VALUES ('a', 'by hand'), ('b', 'by hand')",
         )
@@ -337,7 +345,7 @@ class TestGuard:
 
 
 class TestIsolation:
-    @pytest.mark.parametrize("kind", DRIVERS)
+    @pytest.mark.parametrize("kind", DATABASES)
     def test_bad_rows_anywhere_are_refused_alone(self, kind: str, tmp_path: Path) -> None:
         with place(kind, tmp_path) as where:
             send(table(), where, [])
@@ -447,7 +455,10 @@ class TestRemoving:
 
     def test_a_row_is_held_by_its_content_or_where_a_newer_one_is_there(self, where: Place) -> None:
         target = table()
-        first, second = row("a", 5, name="one", money={"amount": 1}, count=1), row("a", 6, name="two", money={"amount": 1}, count=1)
+        first, second = (
+            row("a", 5, name="one", money={"amount": 1}, count=1),
+            row("a", 6, name="two", money={"amount": 1}, count=1),
+        )
         send(target, where, [first])
         assert holds(target, where, [first]) == [True]
         assert holds(target, where, [second]) == [False]
@@ -484,7 +495,10 @@ class TestSchema:
             ("_id {key}", {"": "has no unique index of its own"}),
             ("_id {key}, name VARCHAR(9), PRIMARY KEY (_id, name)", {"": "has no unique index of its own"}),
             ("_id {key} PRIMARY KEY, other VARCHAR(9) NOT NULL", {"": "column 'other' is NOT NULL, has no default"}),
-            ("_id {key} PRIMARY KEY, name VARCHAR(9) NOT NULL", {"": "column 'name' is NOT NULL, and the field may be"}),
+            (
+                "_id {key} PRIMARY KEY, name VARCHAR(9) NOT NULL",
+                {"": "column 'name' is NOT NULL, and the field may be"},
+            ),
         ],
     )
     def test_a_table_that_cannot_take_the_rows_is_refused_with_the_way_out(
@@ -582,7 +596,19 @@ class TestSchema:
                 send(table("nowhere.account"), where, [row("a")])
 
 
-NASTY = ['a"b', "a`b", "select", "with space", "客户 名称", "100%s", "%(x)s", "semi;--", "que?stion", "back\\slash", ":bind"]
+NASTY = [
+    'a"b',
+    "a`b",
+    "select",
+    "with space",
+    "客户 名称",
+    "100%s",
+    "%(x)s",
+    "semi;--",
+    "que?stion",
+    "back\\slash",
+    ":bind",
+]
 
 
 class TestQuoting:
@@ -590,10 +616,12 @@ class TestQuoting:
     def test_any_name_is_a_name(self, kind: str, tmp_path: Path) -> None:
         columns = [Column(path="_id", kind=Kind.TEXT)]
         columns += [Column(path=f"p{at}", kind=Kind.TEXT) for at in range(len(NASTY))]
-        names = {"_id": "the `id\"%", **{f"p{at}": name for at, name in enumerate(NASTY)}}
+        names = {"_id": 'the `id"%', **{f"p{at}": name for at, name in enumerate(NASTY)}}
         content = {f"p{at}": f"{name}'); DROP TABLE x; --" for at, name in enumerate(NASTY)}
         with place(kind, tmp_path) as where:
-            target = table('客户 "`; DROP %s', *columns[:-1], columns=dict(list(names.items())[:-1]), removed_column='re"mo`ved%')
+            target = table(
+                '客户 "`; DROP %s', *columns[:-1], columns=dict(list(names.items())[:-1]), removed_column='re"mo`ved%'
+            )
             assert send(target, where, [row("a'b\"", **content), row("b", **content)]) == [D, D]
             wider = table('客户 "`; DROP %s', *columns, columns=names, removed_column='re"mo`ved%')
             assert send(wider, where, [row("a'b\"", 2, **content)]) == [D]
@@ -602,8 +630,8 @@ class TestQuoting:
             assert remove(wider, where, DeletePolicy.FLAG, removal("b")) == [D]
             assert remove(wider, where, DeletePolicy.DELETE, removal("b")) == [D]
             assert count(wider, where) == 1
-            with where.engine() as engine, engine.connect() as connection:
-                name = engine.dialect.identifier_preparer.quote_identifier('客户 "`; DROP %s')
+            with where.engine.connect() as connection:
+                name = connection.dialect.identifier_preparer.quote_identifier('客户 "`; DROP %s')
                 (found,) = connection.exec_driver_sql(f"SELECT * FROM {name} WHERE 1 = 1", ()).mappings()
             assert {found[name] for name in NASTY} == set(content.values())
 
@@ -611,9 +639,9 @@ class TestQuoting:
 class TestLosing:
     @pytest.mark.parametrize("kind", [PSYCOPG2, "postgresql+psycopg", MARIADB])
     def test_a_connection_that_is_killed_in_the_middle_is_made_again(self, kind: str, tmp_path: Path) -> None:
-        with place(kind, tmp_path) as where, table().open(where.reach) as sender, where.engine() as engine:
+        with place(kind, tmp_path) as where, table().open(where.reach) as sender:
             sender.send([row("a")])
-            with ThreadPoolExecutor(1) as pool, engine.connect() as holder, engine.connect() as killer:
+            with ThreadPoolExecutor(1) as pool, where.engine.connect() as holder, where.engine.connect() as killer:
                 holder.execute(text("UPDATE account SET name = 'locked' WHERE _id = 'a'"))
                 sending = pool.submit(sender.send, [row("a", 2), row("b")])
                 _kill(killer, lambda: sending.done(), where)
@@ -637,7 +665,9 @@ class TestLosing:
                 error = error.__cause__ or error.__context__
 
     def test_a_wrong_login_or_database_is_for_a_person(self) -> None:
-        for kind, words in itertools.product(("postgresql", "mysql"), ({"database": "nowhere"}, {"username": "nobody"})):
+        for kind, words in itertools.product(
+            ("postgresql", "mysql"), ({"database": "nowhere"}, {"username": "nobody"})
+        ):
             with place(kind, Path()) as where:
                 where.url = where.url.set(password="canary-password", **words)
                 with pytest.raises(SetupError, match="Check the connection") as raised:

@@ -16,8 +16,16 @@ from fenxiang_sync.targets.protocol import Database
 if TYPE_CHECKING:
     from airflow.sdk import Connection
 
-_BACKENDS = {"postgres": "postgresql", "postgresql": "postgresql", "mysql": "mysql", "mariadb": "mysql", "sqlite": "sqlite"}
-_OF_OTHER_HOOKS = frozenset(("cursor", "enable_log_db_messages", "sqlalchemy_scheme", "charset", "client", "local_infile"))
+_BACKENDS = {
+    "postgres": "postgresql",
+    "postgresql": "postgresql",
+    "mysql": "mysql",
+    "mariadb": "mysql",
+    "sqlite": "sqlite",
+}
+_OF_OTHER_HOOKS = frozenset(
+    ("cursor", "enable_log_db_messages", "sqlalchemy_scheme", "charset", "client", "local_infile")
+)
 """Extras that Airflow's own hooks read, and that change nothing here: texts are always UTF-8."""
 _LIBPQ = frozenset(
     (
@@ -26,7 +34,9 @@ _LIBPQ = frozenset(
         "target_session_attrs",
     )
 )  # fmt: skip
-_MYSQL = frozenset(("connect_timeout", "read_timeout", "ssl", "ssl_ca", "ssl_cert", "ssl_key", "ssl_mode", "unix_socket"))
+_MYSQL = frozenset(
+    ("connect_timeout", "read_timeout", "ssl", "ssl_ca", "ssl_cert", "ssl_key", "ssl_mode", "unix_socket")
+)
 _MODES = {"VERIFY_CA": False, "VERIFY_IDENTITY": True}
 """What ssl_mode says about the host's name, of those that check the certificate."""
 

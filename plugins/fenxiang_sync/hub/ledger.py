@@ -69,7 +69,7 @@ _OUTCOMES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settled:
-    """What became of a claimed row: delivered, dead_letter, in_doubt, or stale where the target held a newer version."""
+    """What became of a claimed row: delivered, dead_letter, in_doubt; stale: the target holds a newer version."""
 
     row: Row
     outcome: Outcome

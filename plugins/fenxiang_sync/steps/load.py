@@ -128,18 +128,25 @@ class _Delivery:
         """
         if not isinstance(self._sender, Holder) or self._sender.sample == 0 or not self.counted[Outcome.DELIVERED]:
             return
-        sent = self._sent(folder, self._sender.sample)
-        absent = self._absent(sent, self._sender)
+        asked, absent = self._asked(folder, self._sender)
         sent_again = 0
         if absent and self._target.upserts:
             sent_again = self._send_again(absent)
-            absent = self._absent(self._sent(folder, self._sender.sample), self._sender)
+            asked, absent = self._asked(folder, self._sender)
         if absent:
             raise IncompleteError(
-                f"{len(absent)} of {len(sent)} rows that the target took are not there (for example "
+                f"{len(absent)} of {asked} rows that the target took are not there (for example "
                 f"{absent[0].id!r}). Does it drop changes of a row (idCheck: true)? Then declare IdCheck.SKIP_EXISTING"
             )
-        folder.save("asked", {"asked": len(sent), "sent_again": sent_again})
+        folder.save("asked", {"asked": asked, "sent_again": sent_again})
+
+    def _asked(self, folder: Folder, sender: Holder) -> tuple[int, list[Row]]:
+        """How many rows the target was asked for, and those that it lacks."""
+        asked, absent = 0, []
+        for sent in self._sent(folder, sender.sample):
+            asked += len(sent)
+            absent += self._absent(sent, sender)
+        return asked, absent
 
     def _send_again(self, absent: list[Row]) -> int:
         log.warning("%d rows that the target took are not there; sending them again", len(absent))
@@ -148,12 +155,18 @@ class _Delivery:
         self._deliver(forgotten)
         return len(forgotten)
 
-    def _sent(self, folder: Folder, most: int | None) -> list[tuple[Row, int]]:
-        """The last rows that this run delivered, at most so many, with when they were claimed (epoch ms)."""
-        sent: deque[tuple[Row, int]] = deque(maxlen=most)
+    def _sent(self, folder: Folder, most: int | None) -> Iterator[list[tuple[Row, int]]]:
+        """The rows that this run delivered, with when they were claimed (epoch ms): all of them, a group at a time, or
+        the last `most`."""
+        last: deque[tuple[Row, int]] = deque(maxlen=most)
         for group in _groups(rows(folder), ROWS_A_CLAIM):
-            sent.extend(self._hub.delivered(self._name, group, run=self._run.id))
-        return list(sent)
+            sent = self._hub.delivered(self._name, group, run=self._run.id)
+            if most is None:
+                yield sent
+            else:
+                last.extend(sent)
+        if last:
+            yield list(last)
 
     def _absent(self, sent: Sequence[tuple[Row, int]], sender: Holder) -> list[Row]:
         """Those that the target does not hold and no other run has sent since."""

@@ -3,10 +3,13 @@
 =================  ===================================================================================
 ``table``          `SqlTable`: the declaration, and what it becomes when a pipeline fits it
 ``form``           `Form`, `SqlColumn`: the columns of the table, by name; `Numeric`, `Varchar`
-``dialects``       what each database calls a type, and how it takes many rows: `dialect_of`
+``dialect``        `Dialect`, `Writer`: what a database calls a type, and how it takes many rows;
+                   one each in ``postgresql``, ``mysql``, ``sqlite``, found by ``dialects``
 ``values``         one value of a row becomes what the driver is given, exactly or not at all
-``schema``         the table is made, widened, or found wrong with a sentence
-``connect``        the engine of a connection, and its errors as ours: `Session`, `Meaning`
+``layout``         `Layout`: the table's name, and the statements that make it
+``schema``         `Schema`: the table is made, widened, or found wrong with a sentence
+``connect``        `Session`: the engine of a connection, a transaction, its errors as ours
+``faults``         `Meaning`: what an error of a database says about a row, or about the run
 ``sender``         a batch in one transaction, in which a bad row stands alone
 =================  ===================================================================================
 """

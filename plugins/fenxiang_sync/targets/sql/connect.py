@@ -15,7 +15,8 @@ from sqlalchemy.exc import DBAPIError
 
 from fenxiang_sync.errors import FenxiangSyncError, RefusedError, SetupError, TransientError
 from fenxiang_sync.targets.protocol import Database, Reach
-from fenxiang_sync.targets.sql.dialects import Dialect, dialect_of
+from fenxiang_sync.targets.sql.dialect import Dialect
+from fenxiang_sync.targets.sql.dialects import dialect_of
 from fenxiang_sync.targets.sql.faults import Meaning, code_of, said_by
 
 T = TypeVar("T")
@@ -94,7 +95,7 @@ class Session:
     def _work_out(self) -> None:
         """Connect for the first time, which tells a MariaDB from a MySQL."""
         self.kind = dialect_of(self._engine.dialect)
-        self.transact(lambda connection: None)
+        self.transact(lambda _: None)
         self.kind = dialect_of(self._engine.dialect)
 
 

@@ -83,10 +83,15 @@ def of_mysql(error: BaseException) -> Meaning:
 
 _MYSQL_NUMBERS: tuple[tuple[frozenset[int], Meaning], ...] = (
     # Broken connections, killed ones, deadlocks, and MariaDB's "changed since last read".
-    (frozenset({2006, 2013, 2014, 2055, 1053, 1077, 1079, 1152, 1158, 1159, 1160, 1161, 1213, 1020, 1927}), Meaning.AGAIN),
+    (
+        frozenset({2006, 2013, 2014, 2055, 1053, 1077, 1079, 1152, 1158, 1159, 1160, 1161, 1213, 1020, 1927}),
+        Meaning.AGAIN,
+    ),
     # Unreachable, full, locked, too slow; a table or column that somebody changed meanwhile.
     (
-        frozenset({2002, 2003, 2005, 1021, 1037, 1040, 1041, 1114, 1129, 1146, 1054, 1203, 1205, 1317, 1969, 3024, 1226}),
+        frozenset(
+            {2002, 2003, 2005, 1021, 1037, 1040, 1041, 1114, 1129, 1146, 1054, 1203, 1205, 1317, 1969, 3024, 1226}
+        ),
         Meaning.LATER,
     ),
     (frozenset({1044, 1045, 1049, 1130, 1142, 1143, 1227, 1290, 1370, 1698, 1792, 1836, 2061}), Meaning.SETUP),

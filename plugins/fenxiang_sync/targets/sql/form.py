@@ -19,7 +19,11 @@ class Numeric:
     scale: int = 0
 
     def __post_init__(self) -> None:
-        if type(self.precision) is not int or type(self.scale) is not int or not 0 <= self.scale <= self.precision <= 65:
+        if (
+            type(self.precision) is not int
+            or type(self.scale) is not int
+            or not 0 <= self.scale <= self.precision <= 65
+        ):
             raise DeclarationError(f"{self}: give 1 to 65 digits, of them 0 or more decimals, as in Numeric(18, 2)")
         if self.precision < 1:
             raise DeclarationError(f"{self}: give 1 to 65 digits")

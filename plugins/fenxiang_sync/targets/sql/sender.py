@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy import Connection, Table, delete, func, select, types, update
@@ -12,10 +12,10 @@ from fenxiang_sync.columns import Kind
 from fenxiang_sync.rows import DeletePolicy, Row
 from fenxiang_sync.targets.protocol import Answer, Delivery, Removal
 from fenxiang_sync.targets.sql.connect import Session
-from fenxiang_sync.targets.sql.dialects import Values, Writer
+from fenxiang_sync.targets.sql.dialect import Type, Values, Writer
 from fenxiang_sync.targets.sql.faults import Meaning, code_of, said_by
 from fenxiang_sync.targets.sql.form import SqlColumn
-from fenxiang_sync.targets.sql.schema import Found, Layout
+from fenxiang_sync.targets.sql.layout import Layout
 from fenxiang_sync.targets.sql.values import Bind, iso_moment
 
 AT_ONCE = 1_000
@@ -42,20 +42,20 @@ class SqlSender:
     sample: int | None = None
     """It is asked for every row of a segment: that is one statement per thousand."""
 
-    def __init__(self, session: Session, layout: Layout, found: Found) -> None:
+    def __init__(self, session: Session, layout: Layout, found: Mapping[str, Type]) -> None:
         self._session = session
         self._layout = layout
         self._table: Table = layout.lookup(found)
         self._id: Any = self._table.c[layout.form.key.name]
         self._book: list[Any] = [self._table.c[name] for name in layout.form.book]
         self._removed = self._book[-1]
-        self._key_is_text = isinstance(found.type_of(layout.form.key.name), types.String)
+        self._key_is_text = isinstance(found[layout.form.key.name], types.String)
         self._binds: list[tuple[SqlColumn, str, tuple[str, ...], Bind]] = [
-            (column, column.path[0], column.path[1:], session.kind.bind(column, found.type_of(column.name)))
+            (column, column.path[0], column.path[1:], session.kind.bind(column, found[column.name]))
             for column in layout.form.values
         ]
         key = layout.form.key
-        self._bind_key = session.kind.bind(key, found.type_of(key.name))
+        self._bind_key = session.kind.bind(key, found[key.name])
         self._writer: Writer = session.transact(
             lambda connection: session.kind.writer(connection, layout.quoted(session.kind), layout.form)
         )

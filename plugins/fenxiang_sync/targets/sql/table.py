@@ -16,7 +16,8 @@ from fenxiang_sync.targets.protocol import Reach, Sender
 from fenxiang_sync.targets.sql.connect import Session
 from fenxiang_sync.targets.sql.dialects import offline
 from fenxiang_sync.targets.sql.form import Bookkeeping, Form, Numeric, Varchar, Word, formed
-from fenxiang_sync.targets.sql.schema import Layout, statement
+from fenxiang_sync.targets.sql.layout import Layout
+from fenxiang_sync.targets.sql.schema import Schema
 from fenxiang_sync.targets.sql.sender import SqlSender
 
 _MOST_ROWS = 10_000
@@ -61,9 +62,10 @@ class SqlTable:
 
     def _problems(self) -> Iterator[str]:
         names = ("connection", "table", "modified_column", "version_column", "hash_column", "removed_column")
-        for word in (*names, *(("schema",) if self.schema is not None else ())):
+        for word in (*names, *([] if self.schema is None else ["schema"])):
             yield from (f"{word}={problem}" for problem in _name_problems(getattr(self, word)))
-        if isinstance(self.table, str) and self.schema is None and "" in _parts(self.table):
+        table: object = self.table
+        if isinstance(table, str) and self.schema is None and "" in _parts(table):
             yield f"table={self.table!r}: give 'table' or 'schema.table'; a name with dots needs schema= beside it"
         for word, low, high in (("batch_rows", 1, _MOST_ROWS), ("key_length", 1, 768)):
             value = getattr(self, word)
@@ -74,14 +76,14 @@ class SqlTable:
         yield from self._mapping_problems()
 
     def _mapping_problems(self) -> Iterator[str]:
-        if not isinstance(self.columns, Mapping):
-            yield f'columns={self.columns!r}: give a dict of paths and column names, as in {{"money.amount": "amount"}}'
+        columns: object = self.columns
+        words: object = self.types
+        if not isinstance(columns, Mapping):
+            yield f'columns={columns!r}: give a dict of paths and column names, as in {{"money.amount": "amount"}}'
         else:
-            for path, name in self.columns.items():
+            for path, name in columns.items():
                 yield from (f"columns: {path!r}: {problem}" for problem in _name_problems(name))
-        if not isinstance(self.types, Mapping) or not all(
-            isinstance(word, Numeric | Varchar) for word in self.types.values()
-        ):
+        if not isinstance(words, Mapping) or not all(isinstance(word, Numeric | Varchar) for word in words.values()):
             yield f'types={self.types!r}: give a dict of columns and words, as in {{"amount": Numeric(18, 2)}}'
 
     @property
@@ -100,34 +102,34 @@ class SqlTable:
             hash=self.hash_column,
             removed=self.removed_column,
         )
-        form = formed(
-            columns, key=key, names=self.columns, words=self.types, book=book, key_length=self.key_length
-        )
+        form = formed(columns, key=key, names=self.columns, words=self.types, book=book, key_length=self.key_length)
         fitted = copy(self)
         object.__setattr__(fitted, "_form", form)
         return fitted
 
     def ddl(self, database: str) -> str:
         """The statement that makes the table in ``postgresql``, ``mysql``, ``mariadb`` or ``sqlite``."""
-        return statement(self._layout(), offline(database))
+        return self._layout().ddl(offline(database))
 
     @contextmanager
     def open(self, reach: Reach) -> Iterator[Sender]:
         """Make or check the table, then take rows."""
         layout = self._layout()
         with Session.open(reach.database(self.connection), reach) as session:
-            found = layout.prepare(session, create=self.create)
-            yield SqlSender(session, layout, found)
+            found = Schema(session, layout).prepare(create=self.create)
+            yield SqlSender(session, layout, found.types)
 
     def check(self, reach: Reach) -> None:
         """Ask the database for the table, and change nothing; raises an error where a run would fail."""
         layout = self._layout()
         with Session.open(reach.database(self.connection), reach) as session:
-            layout.check(session, create=self.create)
+            Schema(session, layout).check(create=self.create)
 
     def _layout(self) -> Layout:
         if self._form is None:
-            raise DeclarationError(f"{self.describe()} has no columns yet; it gets those of the Pipeline it is given to")
+            raise DeclarationError(
+                f"{self.describe()} has no columns yet; it gets those of the Pipeline it is given to"
+            )
         schema, name = _parts(self.table) if self.schema is None else (self.schema, self.table)
         return Layout(schema=schema, name=name, form=self._form)
 
