@@ -14,10 +14,11 @@ import sqlite3
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -154,12 +155,17 @@ def through(sender: Sender, batch: list[Row]) -> None:
     assert all(answer.delivery is Delivery.DELIVERED for answer in answers), answers[0]
 
 
-def seconds(send: Callable[[list[Row]], None], all_rows: list[Row]) -> float:
+def seconds(ways: Sequence[Callable[[list[Row]], None]], all_rows: list[Row]) -> list[float]:
+    """What each way takes for all rows: batch by batch in turns, so that other work on the machine slows both."""
+    spent = [0.0] * len(ways)
     gc.collect()
-    started = time.perf_counter()
     for start in range(0, len(all_rows), BATCH):
-        send(all_rows[start : start + BATCH])
-    return time.perf_counter() - started
+        batch = all_rows[start : start + BATCH]
+        for at, send in enumerate(ways):
+            started = time.perf_counter()
+            send(batch)
+            spent[at] += time.perf_counter() - started
+    return spent
 
 
 def measure(kind: str, count: int) -> None:
@@ -174,8 +180,7 @@ def measure(kind: str, count: int) -> None:
         with target.open(where.reach) as sender:
             for name, modified_ms in (("insert", 1), ("update", 2)):
                 all_rows = rows(count, modified_ms)
-                driver = seconds(plain, all_rows)
-                ours = seconds(lambda batch: through(sender, batch), all_rows)
+                driver, ours = seconds([plain, partial(through, sender)], all_rows)
                 print(
                     f"  {name}  SqlTable {count / ours:>9,.0f}   driver {count / driver:>9,.0f}   {ours / driver:.2f}"
                 )

@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError
 
 from fenxiang_sync.errors import FenxiangSyncError, RefusedError, SetupError, TransientError
 from fenxiang_sync.targets.protocol import Database, Reach
-from fenxiang_sync.targets.sql.dialect import Dialect
+from fenxiang_sync.targets.sql.dialect import ANSWER_WAIT_S, LOCK_WAIT_S, Dialect
 from fenxiang_sync.targets.sql.dialects import dialect_of
 from fenxiang_sync.targets.sql.faults import Meaning, code_of, said_by
 
@@ -24,10 +24,6 @@ T = TypeVar("T")
 PAUSES = (0.1, 0.5, 2.0)
 """Seconds before each further try of a transaction that a deadlock or a broken connection ended."""
 CONNECT_WAIT_S = 10
-LOCK_WAIT_S = 60
-"""How long a lock is waited for; by then somebody's transaction hangs."""
-ANSWER_WAIT_S = 600
-"""How long a statement may take: counting a large table takes minutes."""
 
 
 class Session:
@@ -108,7 +104,7 @@ def _engine(database: Database) -> Engine:
         options = dict(database.options)
         if backend == "postgresql":
             patient = {"connect_timeout": CONNECT_WAIT_S, "keepalives_idle": 30, "keepalives_interval": 10,
-                       "keepalives_count": 3}  # fmt: skip
+                       "keepalives_count": 3, "tcp_user_timeout": 60_000}  # fmt: skip
         else:
             patient = {"connect_timeout": CONNECT_WAIT_S, "read_timeout": ANSWER_WAIT_S, "write_timeout": ANSWER_WAIT_S}
         engine = create_engine(

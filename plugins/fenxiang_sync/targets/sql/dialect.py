@@ -24,6 +24,10 @@ Type = TypeEngine[Any]
 Values = tuple[Any, ...]
 """What the driver is given for one row: the key, the columns, stamp, version, hash; in the order of `column_names`."""
 
+LOCK_WAIT_S = 60
+"""How long a lock is waited for; by then somebody's transaction hangs."""
+ANSWER_WAIT_S = 600
+"""How long a statement may take: counting a large table takes minutes."""
 _WIDEST = 38
 """Digits of a decimal column by default: what every tool reads."""
 _MANY_DECIMALS = 20

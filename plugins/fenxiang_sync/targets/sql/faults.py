@@ -62,7 +62,7 @@ def of_postgresql(error: BaseException) -> Meaning:
 
 _PG_SET_UP = ("authentication failed", "no password supplied", "no pg_hba.conf entry", "does not exist", "invalid ")
 _PG_STATES: tuple[tuple[tuple[str, ...], Meaning], ...] = (
-    (("40", "57P01", "57P02", "08"), Meaning.AGAIN),
+    (("40", "57P01", "57P02", "25P03", "08"), Meaning.AGAIN),
     (("42P01", "42703", "53", "55", "57", "58"), Meaning.LATER),  # 42…: somebody changed the table meanwhile
     (("28", "3D", "3F", "42501", "25006"), Meaning.SETUP),
     (("22", "23", "44", "54", "P0"), Meaning.ROW),
@@ -82,9 +82,10 @@ def of_mysql(error: BaseException) -> Meaning:
 
 
 _MYSQL_NUMBERS: tuple[tuple[frozenset[int], Meaning], ...] = (
-    # Broken connections, killed ones, deadlocks, and MariaDB's "changed since last read".
+    # Broken connections, killed ones, deadlocks (which take the savepoints along: 1305), and MariaDB's "changed since
+    # last read".
     (
-        frozenset({2006, 2013, 2014, 2055, 1053, 1077, 1079, 1152, 1158, 1159, 1160, 1161, 1213, 1020, 1927}),
+        frozenset({2006, 2013, 2014, 2055, 1053, 1077, 1079, 1152, 1158, 1159, 1160, 1161, 1213, 1305, 1020, 1927}),
         Meaning.AGAIN,
     ),
     # Unreachable, full, locked, too slow; a table or column that somebody changed meanwhile.

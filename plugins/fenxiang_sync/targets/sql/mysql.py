@@ -125,7 +125,7 @@ class _MultiRow(Writer):
 
     def __init__(self, *, start: str, row: str, end: str, sums: str, packet: int) -> None:
         self._start, self._row, self._end, self._sums = start, row, end, sums
-        self._room = packet - 10 * (len(start) + len(end)) - 1_024
+        self._room = packet - len((start + end).encode()) - 1_024
 
     def write(self, connection: Connection, rows: Sequence[Values]) -> int | None:
         for part in self._parts(rows):

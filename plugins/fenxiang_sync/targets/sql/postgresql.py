@@ -12,7 +12,18 @@ from sqlalchemy.dialects import postgresql
 
 from fenxiang_sync.columns import Kind
 from fenxiang_sync.targets.sql import faults
-from fenxiang_sync.targets.sql.dialect import Dialect, Type, Values, Writer, digits, fits_alike, is_text, run_plain
+from fenxiang_sync.targets.sql.dialect import (
+    ANSWER_WAIT_S,
+    LOCK_WAIT_S,
+    Dialect,
+    Type,
+    Values,
+    Writer,
+    digits,
+    fits_alike,
+    is_text,
+    run_plain,
+)
 from fenxiang_sync.targets.sql.faults import Meaning
 from fenxiang_sync.targets.sql.form import Form, SqlColumn, Varchar
 
@@ -49,12 +60,15 @@ class PostgreSQL(Dialect):
         # the next transaction to another connection.
         run_plain(
             connection,
-            "SET LOCAL lock_timeout = '60s'; SET LOCAL statement_timeout = '600s'; SET LOCAL TimeZone = 'UTC'; "
+            f"SET LOCAL lock_timeout = '{LOCK_WAIT_S}s'; SET LOCAL statement_timeout = '{ANSWER_WAIT_S}s'; "
+            "SET LOCAL TimeZone = 'UTC'; "
             "SET LOCAL DateStyle = 'ISO'; SET LOCAL client_min_messages = 'warning'; SET CONSTRAINTS ALL IMMEDIATE",
         )
 
     def writer(self, connection: Connection, table: str, form: Form) -> Writer:  # noqa: ARG002 - nothing to ask
-        kinds = [self.type_of(column, form) for column in form.columns] + [postgresql.BIGINT()] * 2 + [types.Text()]
+        # As wide as can be: what a column holds is checked before, and by the column.
+        kinds: list[Type] = [_PG_TYPES.get(column.kind, postgresql.NUMERIC()) for column in form.columns]
+        kinds += [types.BigInteger(), types.BigInteger(), types.Text()]
         made = ", ".join(f"c{place} {kind.compile(self.sqlalchemy)}" for place, kind in enumerate(kinds))
         parts = ", ".join(f"c{place}" for place in range(len(kinds)))
         upsert = (
