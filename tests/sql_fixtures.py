@@ -15,13 +15,12 @@ from typing import Any
 import pytest
 import requests
 from sqlalchemy import URL, Engine, create_engine, make_url, text
-from sqlalchemy.exc import OperationalError
 
 from fenxiang_sync.columns import Column, Kind
 from fenxiang_sync.rows import Row
 from fenxiang_sync.targets.protocol import Database, Endpoint, Reach
 from fenxiang_sync.targets.sql import SqlTable
-from tests.hub_fixtures import POSTGRES, run_in_postgres
+from tests.hub_fixtures import POSTGRES, run_at_server, run_in_postgres
 
 MYSQL = os.environ.get("FENXIANG_TEST_MYSQL", "mysql+pymysql://root@127.0.0.1:3306/test")
 PSYCOPG2 = pytest.param("postgresql+psycopg2", marks=pytest.mark.postgres)
@@ -102,7 +101,7 @@ def place(kind: str, folder: Path) -> Iterator[Place]:
         url = make_url(POSTGRES).set(drivername=kind).update_query_dict({"options": f"-csearch_path={name}"})
         made = Place(url, schema=name)
     else:
-        _run_in_mysql(f"CREATE DATABASE {name}")
+        run_at_server(MYSQL, "FENXIANG_TEST_MYSQL", f"CREATE DATABASE {name}")
         made = Place(make_url(MYSQL).set(database=name).update_query_dict({"charset": "utf8mb4"}), schema=name)
     engine = made.engine
     try:
@@ -110,19 +109,6 @@ def place(kind: str, folder: Path) -> Iterator[Place]:
     finally:
         if made.kind != "sqlite":
             made.run(f"DROP SCHEMA {name}" + (" CASCADE" if kind.startswith("postgresql") else ""))
-        engine.dispose()
-
-
-def _run_in_mysql(statement: str) -> None:
-    engine = create_engine(MYSQL, isolation_level="AUTOCOMMIT")
-    try:
-        with engine.connect() as connection:
-            connection.exec_driver_sql(statement)
-    except OperationalError as error:
-        if os.environ.get("CI") == "true":
-            raise
-        pytest.skip(f"no MySQL at {make_url(MYSQL).host} (FENXIANG_TEST_MYSQL): {error.orig}")
-    finally:
         engine.dispose()
 
 

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fenxiang_sync import Field, Pipeline, SqlTable, boolean, instant, text
-from fenxiang_sync.rows import DeletePolicy
-from tests.sql_fixtures import DATABASES, Place, place
+from fenxiang_sync.hub import Hub
+from fenxiang_sync.rows import DeletePolicy, Row
+from fenxiang_sync.stage import Stage
+from fenxiang_sync.steps import Run, Segment, load
+from fenxiang_sync.steps.load import LEASE_S
+from fenxiang_sync.window import Window
+from tests.sql_fixtures import DATABASES, Place, place, row
 from tests.steps_fixtures import Bench, bench, manual, pipeline
 
 FIELDS = [
@@ -97,6 +103,56 @@ def test_a_row_that_the_table_refuses_is_a_dead_letter_and_the_others_arrive(crm
     report = crm.sync(account(), manual(full=True))
     assert (report.delivered, report.dead_letters) == (249, 1)
     assert set(stored(where)) == set(visible(crm)) - {bad}
+
+
+class Interrupted:
+    """A hub at which somebody else does `meanwhile` between the claim of rows and their sending."""
+
+    def __init__(self, hub: Hub, meanwhile: Any) -> None:
+        self._hub = hub
+        self._meanwhile = meanwhile
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._hub, name)
+
+    def sending(self, *args: Any, **words: Any) -> Any:
+        answer = self._hub.sending(*args, **words)
+        meanwhile, self._meanwhile = self._meanwhile, lambda: None
+        meanwhile()
+        return answer
+
+
+def test_a_load_that_hung_for_longer_than_its_lease_overwrites_nothing(where: Place, tmp_path: Path) -> None:
+    now, stage = datetime(2026, 11, 1, tzinfo=UTC), Stage(tmp_path / "stage")
+    small = pipeline(
+        fields=[Field("_id", convert=text), Field("name", convert=text)],
+        target=SqlTable(connection="warehouse", table="account"),
+    )
+
+    def one_load(run_id: str, hub: Any, later: float, *batch: Row) -> dict[str, int]:
+        run = Run(pipeline=small, id=run_id, folder=stage.run(small.name, run_id))
+        folder = run.segment(1)
+        folder.write_lines("rows-00001", batch)
+        folder.save("transformed", {"read": len(batch), "rows": len(batch), "filtered": 0, "rejected": 0})
+        segment = Segment(index=1, window=Window(0, 1), count=None)
+        clock = now + timedelta(seconds=later)
+        return load(run, segment, hub=hub, reach=where.reach, clock=lambda: clock)
+
+    with Hub.connect(f"sqlite:///{tmp_path}/hub.db") as hub:
+        told: list[dict[str, int]] = []
+        newer = [row("a", 2, name="newer"), row("b", 1, name="same")]
+        hung = Interrupted(hub, lambda: told.append(one_load("second", hub, LEASE_S + 1, *newer)))
+        first = one_load("first", hung, 0, row("a", 1, name="older"), row("c", 1, name="its own"))
+        assert told[0]["delivered"] == 2
+        assert (first["stale"], first["delivered"]) == (1, 1)
+        assert where.ask("SELECT _id, name FROM account ORDER BY 1") == [
+            ("a", "newer"),
+            ("b", "same"),
+            ("c", "its own"),
+        ]
+        assert one_load("third", hub, 5_000, *newer)["unchanged"] == 2
+        (kept,) = hub.records(small.name, ids=["a"])
+        assert (kept.modified_ms, kept.content) == (2, {"_id": "a", "name": "newer"})
 
 
 def test_the_pipeline_flags_where_nothing_else_is_said_and_gives_the_table_its_columns() -> None:
