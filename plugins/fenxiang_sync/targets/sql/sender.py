@@ -86,7 +86,6 @@ class SqlSender:
 
     def holds(self, rows: Sequence[Row], *, since: float) -> Sequence[bool | None]:  # noqa: ARG002 - it shows at once
         """Whether the table has each row with this content, or a newer version of it."""
-
         kept = self._session.transact(lambda connection: self._kept(connection, [row.id for row in rows]))
         return [_holds(kept.get(row.id), row) for row in rows]
 
