@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -644,11 +645,31 @@ class TestLosing:
             with ThreadPoolExecutor(1) as pool, where.engine.connect() as holder, where.engine.connect() as killer:
                 holder.execute(text("UPDATE account SET name = 'locked' WHERE _id = 'a'"))
                 sending = pool.submit(sender.send, [row("a", 2), row("b")])
-                _kill(killer, lambda: sending.done(), where)
+                number = _wait_until_it_waits(killer, sending.done, where)
+                killer.execute(
+                    text(f"SELECT pg_terminate_backend({number})" if where.kind == "postgresql" else f"KILL {number}")
+                )
                 holder.rollback()
                 assert [answer.delivery for answer in sending.result(30)] == [D, D]
             assert where.slept, "it was not tried again"
             assert held(where, "_id", "count") == [("a", 2), ("b", 1)]
+
+    @pytest.mark.parametrize("kind", [PSYCOPG2, "postgresql+psycopg", MARIADB])
+    def test_a_deadlock_is_tried_again(self, kind: str, tmp_path: Path) -> None:
+        with place(kind, tmp_path) as where, table().open(where.reach) as sender:
+            sender.send([row(each) for each in ["a", "b", *(f"c{number}" for number in range(50))]])
+            with ThreadPoolExecutor(1) as pool, where.engine.connect() as other, where.engine.connect() as look:
+                # The database ends the one that notices first (PostgreSQL), or that has written less.
+                if where.kind == "postgresql":
+                    other.execute(text("SET deadlock_timeout = '1h'"))
+                other.execute(text("UPDATE account SET name = 'by hand' WHERE _id >= 'b'"))
+                sending = pool.submit(sender.send, [row("b", 2), row("a", 2)])
+                _wait_until_it_waits(look, sending.done, where)
+                other.execute(text("UPDATE account SET name = 'by hand' WHERE _id = 'a'"))
+                other.commit()
+                assert [answer.delivery for answer in sending.result(30)] == [D, D]
+            assert where.slept, "there was no deadlock"
+            assert where.ask("SELECT COUNT(*) FROM account WHERE name = 'by hand'") == [(50,)]
 
     @pytest.mark.parametrize("kind", [PSYCOPG2, MARIADB])
     def test_a_server_that_is_not_there_is_worth_another_try_and_tells_no_password(
@@ -682,17 +703,22 @@ class TestLosing:
         assert send(table(), where, [row("a")]) == [D]
 
 
-def _kill(killer: Any, done: Callable[[], bool], where: Place) -> None:
-    """End the connection that waits for a lock of this place's table, as soon as there is one."""
-    postgresql = where.kind == "postgresql"
+def _waiting(look: Any, where: Place) -> list[int]:
+    """The connections that wait for a lock of this place's table, by the look of another connection."""
     ask = (
         "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%fx_batch%' "
-        f"AND pid IN (SELECT pid FROM pg_locks WHERE relation = '{where.schema}.account'::regclass)"
-        if postgresql
-        else f"SELECT id FROM information_schema.processlist WHERE db = '{where.schema}' AND info LIKE 'INSERT%'"
+        f"AND pid IN (SELECT pid FROM pg_locks WHERE relation = '{where.schema}.account'\\:\\:regclass)"
+        if where.kind == "postgresql"
+        else "SELECT p.id FROM information_schema.processlist p JOIN information_schema.innodb_trx t "
+        f"ON t.trx_mysql_thread_id = p.id WHERE p.db = '{where.schema}' AND t.trx_state = 'LOCK WAIT'"
     )
+    look.rollback()
+    return [number for (number,) in look.execute(text(ask)).all()]
+
+
+def _wait_until_it_waits(look: Any, done: Callable[[], bool], where: Place) -> int:
     while not done():
-        killer.rollback()
-        for (number,) in killer.execute(text(ask.replace(":", "\\:"))).all():
-            killer.execute(text(f"SELECT pg_terminate_backend({number})" if postgresql else f"KILL {number}"))
-            return
+        for number in _waiting(look, where):
+            return number
+        time.sleep(0.15)  # InnoDB's view of its transactions is not renewed while it is read every 0.1 s
+    raise AssertionError("it ended without waiting")
