@@ -41,7 +41,12 @@ def empty_database(kind: str, folder: Path) -> Iterator[str]:
 
 
 def run_in_postgres(*statements: str) -> None:
-    engine = create_engine(POSTGRES, isolation_level="AUTOCOMMIT")
+    run_at_server(POSTGRES, "FENXIANG_TEST_POSTGRES", *statements)
+
+
+def run_at_server(url: str, variable: str, *statements: str) -> None:
+    """Run statements at a test server, each by itself; skips the test where the server is not there, but not in CI."""
+    engine = create_engine(url, isolation_level="AUTOCOMMIT")
     try:
         with engine.connect() as connection:
             for statement in statements:
@@ -49,7 +54,8 @@ def run_in_postgres(*statements: str) -> None:
     except OperationalError as error:
         if os.environ.get("CI") == "true":
             raise
-        pytest.skip(f"no PostgreSQL at {make_url(POSTGRES).host} (FENXIANG_TEST_POSTGRES): {error.orig}")
+        where = make_url(url)
+        pytest.skip(f"no {where.get_backend_name()} at {where.host} ({variable}): {error.orig}")
     finally:
         engine.dispose()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -23,7 +23,7 @@ from fenxiang_sync.stage import Stage
 from fenxiang_sync.steps import Asked, Kind, Plan, Run, extract, load, plan, transform, verify
 from fenxiang_sync.steps.late import Watch
 from fenxiang_sync.steps.verify import Report
-from fenxiang_sync.targets.protocol import Endpoint, Reach
+from fenxiang_sync.targets.protocol import Database, Endpoint, Reach, no_database
 
 CREDENTIALS = Credentials(
     app_id="FSAID_demo001",
@@ -44,6 +44,7 @@ class Bench:
     stage: Stage
     numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
     store: MemoryTokenStore = field(default_factory=MemoryTokenStore)
+    database: Callable[[str], Database] = no_database
 
     def client(self) -> FenxiangClient:
         session = requests.Session()
@@ -65,6 +66,7 @@ class Bench:
             sleep=lambda seconds: None,
             now=time.time,
             storage=lambda url, conn_id: UPath(url),
+            database=self.database,
         )
 
     def _endpoint(self, conn_id: str) -> Endpoint:

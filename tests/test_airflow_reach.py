@@ -190,3 +190,103 @@ def test_a_storage_that_cannot_be_opened_says_what_is_missing(
 ) -> None:
     with pytest.raises(SetupError, match=said):
         make_reach().storage(url, conn_id)
+
+
+class TestDatabases:
+    @pytest.mark.parametrize(
+        ("fields", "url", "options"),
+        [
+            (
+                {
+                    "conn_type": "postgres", "host": "db", "port": 5433, "schema": "crm",
+                    "login": "etl", "password": "p@ss/77",
+                },
+                "postgresql+psycopg2://etl:p%40ss%2F77@db:5433/crm",
+                {},
+            ),
+            (
+                {
+                    "conn_type": "postgres", "host": "db", "schema": "crm",
+                    "extra": {"sslmode": "verify-full", "sqlalchemy_scheme": "postgresql+psycopg", "cursor": "dict"},
+                },
+                "postgresql+psycopg://db/crm",
+                {"sslmode": "verify-full"},
+            ),
+            (
+                {
+                    "conn_type": "mysql", "host": "db", "port": 3307, "schema": "crm", "login": "etl",
+                    "extra": {"charset": "gbk"},
+                },
+                "mysql+pymysql://etl@db:3307/crm?charset=utf8mb4",
+                {},
+            ),
+            (
+                {
+                    "conn_type": "mysql", "host": "db", "schema": "crm",
+                    "extra": {"ssl_ca": "/ca.pem", "ssl_mode": "verify_identity", "read_timeout": "30"},
+                },
+                "mysql+pymysql://db/crm?charset=utf8mb4",
+                {"ssl_ca": "/ca.pem", "ssl_verify_cert": True, "ssl_verify_identity": True, "read_timeout": 30.0},
+            ),
+            (
+                {"conn_type": "mysql", "host": "db", "schema": "crm", "extra": {"ssl": '{"ca": "/ca.pem"}'}},
+                "mysql+pymysql://db/crm?charset=utf8mb4",
+                {"ssl": {"ca": "/ca.pem"}},
+            ),
+            ({"conn_type": "sqlite", "host": "/data/crm.db"}, "sqlite:////data/crm.db", {}),
+        ],
+    )  # fmt: skip
+    def test_a_database_has_what_the_connection_holds_and_shows_no_password(
+        self, connection: ConnectionSetter, fields: dict[str, object], url: str, options: dict[str, object]
+    ) -> None:
+        connection("warehouse", **fields)
+        found = make_reach().database("warehouse")
+        assert found.url.render_as_string(hide_password=False) == url
+        assert dict(found.options) == options
+        assert "ss/77" not in repr(found)
+        assert "ss%2F77" not in repr(found)
+
+    @pytest.mark.parametrize(
+        ("uri", "url"),
+        [
+            ("postgresql://etl:x@db/crm", "postgresql+psycopg2://etl:x@db/crm"),
+            ("mysql+pymysql://etl:x@db/crm", "mysql+pymysql://etl:x@db/crm?charset=utf8mb4"),
+            ("mariadb://etl:x@db/crm", "mysql+pymysql://etl:x@db/crm?charset=utf8mb4"),
+            ("sqlite:////data/crm.db", "sqlite:////data/crm.db"),
+        ],
+    )
+    def test_a_connection_may_be_written_as_a_uri(self, uri: str, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", uri)
+        assert make_reach().database("warehouse").url.render_as_string(hide_password=False) == url
+
+    @pytest.mark.parametrize(
+        ("fields", "said"),
+        [
+            ({"conn_type": "http", "host": "db"}, "is of type 'http'; a SQL target takes postgres, mysql or sqlite"),
+            ({"conn_type": "postgres", "host": "db"}, "needs a host and a database (field Schema)"),
+            ({"conn_type": "mysql", "schema": "crm"}, "needs a host and a database (field Schema)"),
+            ({"conn_type": "sqlite", "host": "crm.db"}, "needs the absolute path of a SQLite file"),
+            ({"conn_type": "postgres", "host": "db", "schema": "crm", "extra": {"iam": True}}, "has the extra 'iam'"),
+            (
+                {"conn_type": "mysql", "host": "db", "schema": "crm", "extra": {"ssl_mode": "on"}},
+                "ssl_mode is 'ON'; give",
+            ),
+            ({"conn_type": "mysql", "host": "db", "schema": "crm", "extra": {"ssl": "on"}}, "extra ssl is no object"),
+            (
+                {"conn_type": "mysql", "host": "db", "schema": "crm", "extra": {"read_timeout": -1}},
+                "read_timeout is -1",
+            ),
+        ],
+    )
+    def test_what_is_missing_or_not_known_is_a_sentence(
+        self, connection: ConnectionSetter, fields: dict[str, object], said: str
+    ) -> None:
+        connection("warehouse", password="canary-password", **fields)
+        with pytest.raises(SetupError) as raised:
+            make_reach().database("warehouse")
+        assert said in str(raised.value)
+        assert "canary-password" not in str(raised.value)
+
+    def test_a_missing_one_is_a_sentence_with_the_way_to_add_it(self) -> None:
+        with pytest.raises(SetupError, match="airflow connections add warehouse --conn-uri postgres://"):
+            make_reach().database("warehouse")

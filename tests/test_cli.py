@@ -230,6 +230,36 @@ def test_the_check_names_what_is_wrong_and_the_way_out(
     assert len(said.err.splitlines()) == 1, said.err
 
 
+TABLE = """
+from fenxiang_sync import Field, Pipeline, Source, SqlTable, text
+from fenxiang_sync.airflow import sync_dag
+dag = sync_dag(Pipeline(
+    name="table", source=Source(object="AccountObj"), target=SqlTable(connection="warehouse", table="account"),
+    fields=[Field("_id", convert=text), Field("name", convert=text)],
+))
+"""
+
+
+def test_the_check_asks_the_database_of_a_table_and_makes_nothing(deployment: Deployment) -> None:
+    shutil.rmtree(deployment.dags)
+    deployment.write("table.py", TABLE)
+    file = deployment.home / "warehouse.db"
+    deployment.connect({"warehouse": {"conn_type": "sqlite", "host": str(file)}})
+    assert "pool     fenxiang-target-warehouse made" in deployment.fenxiang("setup").out
+    with sqlite3.connect(file) as database:
+        database.execute("CREATE TABLE account (_id TEXT PRIMARY KEY, name INTEGER)")
+    said = deployment.fenxiang("check")
+    assert said.code == 1
+    assert "target SQL table account (connection warehouse): Table account of the SQLite file" in said.err
+    assert "column 'name' is INTEGER, which does not hold every value of a text" in said.err
+    with sqlite3.connect(file) as database:
+        assert len(database.execute("SELECT * FROM pragma_table_info('account')").fetchall()) == 2
+        database.execute("DROP TABLE account")
+    good = deployment.fenxiang("check")
+    assert (good.code, good.err) == (0, "")
+    assert "1 pipelines, nothing wrong: table" in good.out
+
+
 def test_without_a_command_it_says_what_there_is(tmp_path: Path) -> None:
     said = Deployment(tmp_path).fenxiang()
     assert said.code == 2

@@ -123,6 +123,17 @@ def test_overwrite_does_not_send_again_what_the_same_run_delivered(hub: Hub) -> 
 # Versions
 
 
+@pytest.mark.parametrize("version", [5, 9])
+def test_a_row_that_the_target_has_in_a_newer_version_is_sent_when_it_is_read_again(hub: Hub, version: int) -> None:
+    deliver(hub, row("A", 1, a=1))
+    claim(hub, row("A", 5, a=2), run="run-2")
+    assert settle(hub, row("A", 5, a=2), run="run-2", outcome=Outcome.STALE) == 0
+    assert held(hub).outcome is Outcome.STALE
+    assert held(hub).content is None, "nobody here knows what the newer version holds"
+    assert claim(hub, row("A", 4, a=1), run="run-3") == [STALE]
+    assert claim(hub, row("A", version, a=1), run="run-3") == [CHANGED], "the content of then is not there any more"
+
+
 def test_the_same_version_with_other_content_is_changed(hub: Hub) -> None:
     deliver(hub, row("A", 5, 3, a=1))
     assert claim(hub, row("A", 5, 3, a=2), run="run-2") == [CHANGED]
@@ -230,8 +241,8 @@ def test_settling_twice_changes_nothing(hub: Hub) -> None:
 
 
 def test_a_row_can_only_be_settled_as_what_sending_can_end_in() -> None:
-    with pytest.raises(ValueError, match="row 'A' cannot be settled as stale"):
-        Settled(row=row("A"), outcome=Outcome.STALE)
+    with pytest.raises(ValueError, match="row 'A' cannot be settled as unchanged"):
+        Settled(row=row("A"), outcome=Outcome.UNCHANGED)
 
 
 # Failures

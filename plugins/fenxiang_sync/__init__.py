@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from fenxiang_sync.targets.pace import Rate
     from fenxiang_sync.targets.qeasy import QeasyStore
     from fenxiang_sync.targets.rest import RestTarget
+    from fenxiang_sync.targets.sql import Numeric, SqlTable, Varchar
     from fenxiang_sync.targets.write import WriteApi
 
 __all__ = [
@@ -58,6 +59,7 @@ __all__ = [
     "KingdeeBatchSave",
     "Logic",
     "Lookback",
+    "Numeric",
     "Operator",
     "Pipeline",
     "QeasyStore",
@@ -65,7 +67,9 @@ __all__ = [
     "Reconcile",
     "RestTarget",
     "Source",
+    "SqlTable",
     "Unmatched",
+    "Varchar",
     "WriteApi",
     "as_is",
     "boolean",
@@ -112,6 +116,7 @@ _HOMES = {
     "KingdeeBatchSave": "fenxiang_sync.targets.kingdee",
     "Logic": "fenxiang_sync.condition",
     "Lookback": "fenxiang_sync.lookback",
+    "Numeric": "fenxiang_sync.targets.sql",
     "Operator": "fenxiang_sync.source",
     "Pipeline": "fenxiang_sync.pipeline",
     "QEASY_LADDER": "fenxiang_sync.letters",
@@ -120,6 +125,8 @@ _HOMES = {
     "Reconcile": "fenxiang_sync.reconcile",
     "RestTarget": "fenxiang_sync.targets.rest",
     "Source": "fenxiang_sync.pipeline",
+    "SqlTable": "fenxiang_sync.targets.sql",
+    "Varchar": "fenxiang_sync.targets.sql",
     "WriteApi": "fenxiang_sync.targets.write",
 }
 

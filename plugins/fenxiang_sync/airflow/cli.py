@@ -15,6 +15,7 @@ import typer
 from fenxiang_sync.airflow import discovery, doubt, letters, reports, resend
 from fenxiang_sync.airflow.fitness import Fitness
 from fenxiang_sync.errors import FenxiangSyncError
+from fenxiang_sync.targets.protocol import Checking
 
 if TYPE_CHECKING:
     from fenxiang_sync.pipeline import Pipeline
@@ -38,7 +39,8 @@ Dags = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """What the DAG files in `place` need of the deployment; `errors` has the traceback of each that cannot be read."""
+    """What the DAG files in `place` need of the deployment; `tables` are targets that can be asked by themselves,
+    `errors` has the traceback of each file that cannot be read."""
 
     place: str
     pools: set[str] = field(default_factory=set)
@@ -140,7 +142,8 @@ def _needs(dags: Path | None) -> Needs:
             if pipeline.name not in needs.pipelines:  # its companion DAGs are no pipelines of their own
                 needs.pipelines[pipeline.name] = pipeline
             needs.sources.add(pipeline.source.connection)
-            needs.targets.update(pipeline.target.connections)
+            if not isinstance(pipeline.target, Checking):
+                needs.targets.update(pipeline.target.connections)
     return needs
 
 
@@ -172,7 +175,7 @@ def _deployment_problems(needs: Needs, fitness: Fitness) -> list[str]:
     problems = [*hub, *_pool_problems(needs)]
     if not hub:  # where it is, and the settings can be read: without them no connection can be asked
         connections = list(_connection_problems(needs))
-        problems += [*_stage_problems(), *connections]
+        problems += [*_stage_problems(), *connections, *_table_problems(needs)]
         if not connections:
             fitness.ask(needs.pipelines.values())
     return problems
@@ -232,6 +235,17 @@ def _connection_problems(needs: Needs) -> Iterator[str]:
             good, said = QeasyHook(conn_id).test_connection()
         if not good:
             yield f"connection {conn_id}: {said}"
+
+
+def _table_problems(needs: Needs) -> Iterator[str]:
+    from fenxiang_sync.airflow.reach import make_reach
+
+    for target in (pipeline.target for pipeline in needs.pipelines.values()):
+        if isinstance(target, Checking):
+            try:
+                target.check(make_reach())
+            except FenxiangSyncError as error:
+                yield f"target {target.describe()}: {error}"
 
 
 def _slots(pool: str) -> int | None:

@@ -11,6 +11,7 @@ from airflow.sdk.log import mask_secret
 from requests.adapters import HTTPAdapter
 
 from fenxiang_sync.airflow.connections import base_url, need, positive
+from fenxiang_sync.airflow.databases import make_database
 from fenxiang_sync.errors import SetupError
 from fenxiang_sync.targets.protocol import Endpoint, Reach
 
@@ -38,7 +39,14 @@ def make_reach() -> Reach:
         made.mount("http://", adapter)
         return made
 
-    return Reach(endpoint=endpoint, session=session, sleep=time.sleep, now=time.time, storage=_storage)
+    return Reach(
+        endpoint=endpoint,
+        session=session,
+        sleep=time.sleep,
+        now=time.time,
+        storage=_storage,
+        database=make_database,
+    )
 
 
 def no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:

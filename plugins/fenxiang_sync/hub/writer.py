@@ -18,7 +18,7 @@ from fenxiang_sync.rows import IdCheck, Outcome, Row
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settled:
-    """What became of a claimed row: delivered, dead_letter or in_doubt."""
+    """What became of a claimed row: delivered, dead_letter, in_doubt; stale: the target holds a newer version."""
 
     row: Row
     outcome: Outcome
@@ -34,6 +34,7 @@ _STATUS = {
     Outcome.DELIVERED: Status.FINISHED,
     Outcome.DEAD_LETTER: Status.ERROR,
     Outcome.IN_DOUBT: Status.IN_DOUBT,
+    Outcome.STALE: Status.FINISHED,
 }
 
 
@@ -185,14 +186,12 @@ class Writer:
         )  # fmt: skip
 
     def settle(self, settled: Sequence[Settled]) -> None:
-        delivered = [one for one in settled if one.outcome is Outcome.DELIVERED]
-        _SETTLE.run(self._connection, [self._settled(one) for one in settled if one.outcome is not Outcome.DELIVERED])
+        taken = (Outcome.DELIVERED, Outcome.STALE)
+        delivered = [one for one in settled if one.outcome in taken]
+        _SETTLE.run(self._connection, [self._settled(one) for one in settled if one.outcome not in taken])
         _DELIVER.run(
             self._connection,
-            [
-                (*self._settled(one), one.row.modified_ms, one.row.version, one.row.hash, None, dumps(one.row.content))
-                for one in delivered
-            ],
+            [(*self._settled(one), one.row.modified_ms, one.row.version, *_held_content(one)) for one in delivered],
         )
         letters.close_delivered(
             self._connection, self._pipeline, [one.row for one in delivered], self._claimant.run, self._now
@@ -220,6 +219,14 @@ class Writer:
             self._claimant.run, self._now, None, self._now if doubt else None,
             dumps(one.row.content) if doubt else None,
         )  # fmt: skip
+
+
+def _held_content(one: Settled) -> tuple[str | None, None, str | None]:
+    """The hash of what the target holds now, no removal, and the content; of a newer version nobody here knows either,
+    so that whatever is read of that record next is sent."""
+    if one.outcome is Outcome.STALE:
+        return (None, None, None)
+    return (one.row.hash, None, dumps(one.row.content))
 
 
 def _attempts(was: Held | None) -> int:

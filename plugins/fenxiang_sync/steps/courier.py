@@ -26,6 +26,7 @@ _OUTCOME = {
     Delivery.DELIVERED: Outcome.DELIVERED,
     Delivery.REFUSED: Outcome.DEAD_LETTER,
     Delivery.UNKNOWN: Outcome.IN_DOUBT,
+    Delivery.STALE: Outcome.STALE,
 }
 
 

@@ -142,18 +142,25 @@ class _Delivery:
         delivered = self.tally.counted()[Outcome.DELIVERED]
         if not isinstance(self._sender, Holder) or self._sender.sample == 0 or not delivered:
             return
-        sent = self._sent(self._sender.sample)
-        absent = self._absent(sent, self._sender)
+        asked, absent = self._asked(self._sender)
         sent_again = 0
         if absent and self._target.upserts:
             sent_again = self._send_again(absent)
-            absent = self._absent(self._sent(self._sender.sample), self._sender)
+            asked, absent = self._asked(self._sender)
         if absent:
             raise IncompleteError(
-                f"{len(absent)} of {len(sent)} rows that the target took are not there (for example "
+                f"{len(absent)} of {asked} rows that the target took are not there (for example "
                 f"{absent[0].id!r}). Does it drop changes of a row (idCheck: true)? Then declare IdCheck.SKIP_EXISTING"
             )
-        self._folder.save("asked", {"asked": len(sent), "sent_again": sent_again})
+        self._folder.save("asked", {"asked": asked, "sent_again": sent_again})
+
+    def _asked(self, sender: Holder) -> tuple[int, list[Row]]:
+        """How many rows the target was asked for, and those that it lacks."""
+        asked, absent = 0, []
+        for sent in self._sent(sender.sample):
+            asked += len(sent)
+            absent += self._absent(sent, sender)
+        return asked, absent
 
     def _send_again(self, absent: list[Row]) -> int:
         log.warning("%d rows that the target took are not there; sending them again", len(absent))
@@ -162,12 +169,18 @@ class _Delivery:
         self._courier.deliver(forgotten)
         return len(forgotten)
 
-    def _sent(self, most: int | None) -> list[tuple[Row, int]]:
-        """The last rows that this run delivered, at most so many, with when they were claimed (epoch ms)."""
-        sent: deque[tuple[Row, int]] = deque(maxlen=most)
+    def _sent(self, most: int | None) -> Iterator[list[tuple[Row, int]]]:
+        """The rows that this run delivered, with when they were claimed (epoch ms): all of them, a group at a time, or
+        the last `most`."""
+        last: deque[tuple[Row, int]] = deque(maxlen=most)
         for group in groups(rows(self._folder), ROWS_A_CLAIM):
-            sent.extend(self._hub.delivered(self._name, group, run=self._run.id))
-        return list(sent)
+            sent = self._hub.delivered(self._name, group, run=self._run.id)
+            if most is None:
+                yield sent
+            else:
+                last.extend(sent)
+        if last:
+            yield list(last)
 
     def _absent(self, sent: Sequence[tuple[Row, int]], sender: Holder) -> list[Row]:
         """Those that the target does not hold and no other run has sent since."""

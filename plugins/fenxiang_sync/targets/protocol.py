@@ -7,7 +7,7 @@ from collections.abc import Set as AbstractSet
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import requests
 
@@ -15,6 +15,9 @@ from fenxiang_sync.columns import Column
 from fenxiang_sync.errors import SetupError
 from fenxiang_sync.rows import DeletePolicy, Row
 from fenxiang_sync.window import Window
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import URL
 
 
 class Delivery(StrEnum):
@@ -25,6 +28,8 @@ class Delivery(StrEnum):
     """It will not take this row; it took nothing of it. The row becomes a dead letter."""
     UNKNOWN = "unknown"
     """The answer was lost: it may hold the row or not."""
+    STALE = "stale"
+    """It holds a newer version of this row, which it kept."""
     AGAIN = "again"
     """Not settled, and safe to send again: the call failed before this row was taken, or the target upserts."""
 
@@ -64,12 +69,28 @@ def _no_storage(url: str, conn_id: str | None) -> Any:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Database:
+    """An Airflow connection to a database. The password is in `url`, whose repr hides it; `options` are what the driver
+    is given besides."""
+
+    conn_id: str
+    url: URL
+    options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+
+def no_database(conn_id: str) -> Database:
+    """The databases of a reach that leads to none."""
+    raise SetupError(f"connection {conn_id!r}: no database can be reached from here")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reach:
     """What a target may reach when it opens. The caller gives it; the target takes nothing else from outside.
 
-    `endpoint(conn_id)` raises `SetupError` for a connection that is not there. `session()` is a new session with
-    the deployment's TLS, proxies and time-outs. `sleep(seconds)` waits; `now()` is epoch seconds. `storage(url,
-    conn_id)` is a folder that looks like a ``pathlib.Path``; it raises `SetupError` where there is no driver for it.
+    `endpoint(conn_id)` and `database(conn_id)` raise `SetupError` for a connection that is not there. `session()` is a
+    new session with the deployment's TLS, proxies and time-outs. `sleep(seconds)` waits; `now()` is epoch seconds.
+    `storage(url, conn_id)` is a folder that looks like a ``pathlib.Path``; it raises `SetupError` where there is no
+    driver for it.
     `errand` is None where nobody said what it is opened for.
     """
 
@@ -79,6 +100,7 @@ class Reach:
     now: Callable[[], float]
     storage: Callable[[str, str | None], Any] = _no_storage
     errand: Errand | None = None
+    database: Callable[[str], Database] = no_database
 
 
 class Sender(Protocol):
@@ -236,4 +258,17 @@ class Finishing(Protocol):
         """The run is complete; called before it is certified, and again if that fails: the second time leaves the same
         state. Raises `IncompleteError` where the target lacks what it took, else as `Sender.send` does.
         """
+        ...
+
+
+@runtime_checkable
+class Checking(Protocol):
+    """A target that can be asked, without a row, whether a run would find what it needs."""
+
+    def describe(self) -> str:
+        """As `Target.describe`."""
+        ...
+
+    def check(self, reach: Reach) -> None:
+        """Ask, and change nothing; raises what a run would fail with."""
         ...
