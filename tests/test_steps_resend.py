@@ -78,6 +78,18 @@ def test_a_walk_names_exactly_what_is_gone_or_old_and_only_that_is_sent_again(cr
     assert crm.shelf.rows["O2-a"] == old
 
 
+def test_a_walk_leaves_out_what_a_run_delivers_or_removes_while_the_target_is_asked(crm: Orders) -> None:
+    asked = crm.shelf.holds
+
+    def meanwhile(rows: Any, *, since: float) -> Any:
+        crm.shelf.holds = asked  # type: ignore[method-assign]
+        crm.load(order(4, "a"), order(4, "a", "b", _id="o2"))
+        return asked(rows, since=since)
+
+    crm.shelf.holds = meanwhile  # type: ignore[method-assign]
+    assert look(crm, walk=True).lacking == 0
+
+
 def test_a_range_is_of_the_stamps_of_the_records(crm: Orders) -> None:
     crm.shelf.rows.clear()
     assert sent_again(crm, window=Window(2_000, 3_000))["delivered"] == 2

@@ -24,12 +24,12 @@ EXAMPLES = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holding:
-    """What the ledger says that the target holds, and what it holds; `at_target` is None where it cannot be counted.
+    """What the ledger says that the target holds, and what it holds; both None where it cannot be counted.
 
     `lacking` rows are not there, some of which are `examples`; `walked` tells whether each row was asked for.
     """
 
-    in_ledger: int
+    in_ledger: int | None
     at_target: int | None
     lacking: int
     examples: tuple[str, ...] = ()
@@ -58,7 +58,7 @@ def holding(pipeline: Pipeline, *, hub: Hub, reach: Reach, walk: bool = False) -
 def _counted(pipeline: Pipeline, sender: Sender, hub: Hub, reach: Reach) -> Holding:
     """Counted until it is enough: what a run removes meanwhile is gone at the target before the ledger knows."""
     if not isinstance(sender, Counting):
-        return Holding(in_ledger=hub.count_held(pipeline.name), at_target=None, lacking=0)
+        return Holding(in_ledger=None, at_target=None, lacking=0)
     for look in range(1, LOOKS + 1):
         before, there, after = hub.count_held(pipeline.name), sender.count(), hub.count_held(pipeline.name)
         lacking = 0 if there is None else max(0, min(before, after) - there)
@@ -78,8 +78,16 @@ def lacks(pipeline: Pipeline, sender: Sender, hub: Hub, window: Window | None = 
     for rows in groups(hub.held(pipeline.name, window), ROWS_A_QUESTION):
         there = sender.holds(rows, since=0.0)
         absent = [row for row, holds in zip(rows, there, strict=True) if holds is False]
+        absent = _as_before(pipeline, absent, hub) if absent else []
         if absent:
             yield absent
+
+
+def _as_before(pipeline: Pipeline, rows: list[Row], hub: Hub) -> list[Row]:
+    """Without those that a run has delivered or removed while the target was asked."""
+    held = hub.records(pipeline.name, ids=[row.id for row in rows], content=False)
+    now = {each.id: each.hash for each in held if each.removed_at is None}
+    return [row for row in rows if now.get(row.id) == row.hash]
 
 
 def told(pipeline: Pipeline, found: Holding) -> str:

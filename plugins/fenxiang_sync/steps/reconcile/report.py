@@ -27,8 +27,8 @@ class Reconciled:
     """What a reconcile compared, found, read again and removed; in records, from `removed` to `lacking` in rows.
 
     `compared` are the records held in `windows`; `late` came after their span was certified, and a lookback of
-    `late_s` seconds would have caught them; of `in_ledger` rows the target lacks `lacking` and holds `at_target` (None:
-    it cannot be counted); `estimated` calls were foreseen, `requests` were made.
+    `late_s` seconds would have caught them; of `in_ledger` rows the target lacks `lacking` and holds `at_target` (both
+    None: it cannot be counted); `estimated` calls were foreseen, `requests` were made.
     """
 
     windows: list[Window]
@@ -57,7 +57,7 @@ class Reconciled:
     dead_letters: int
     removed: int
     not_removed: int
-    in_ledger: int
+    in_ledger: int | None
     at_target: int | None
     lacking: int
     estimated: int
