@@ -33,7 +33,7 @@ from fenxiang_sync.hub.content import dumps
 from fenxiang_sync.rows import IdCheck, Outcome, Row
 from fenxiang_sync.stage import Stage
 from fenxiang_sync.steps import Run, Segment, load
-from fenxiang_sync.steps.load import ROWS_A_CLAIM
+from fenxiang_sync.steps.courier import ROWS_A_CLAIM
 from fenxiang_sync.targets.protocol import Endpoint, Reach
 from fenxiang_sync.window import Window
 from tests.hub_fixtures import empty_database

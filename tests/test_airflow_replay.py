@@ -94,7 +94,7 @@ def test_the_page_of_a_pipeline_says_when_dead_letters_are_tried_again() -> None
 def context(run_type: str = "manual", dag_id: str = "account.replay", **params: Any) -> dict[str, Any]:
     now = datetime.now(UTC)
     run = SimpleNamespace(
-        run_id=f"{run_type}__{params.pop('tick', 1)}", run_type=run_type, run_after=now, start_date=now
+        dag_id=dag_id, run_id=f"{run_type}__{params.pop('tick', 1)}", run_type=run_type, run_after=now, start_date=now
     )
     return {"ti": TaskInstance(dag_id=dag_id), "dag_run": run, "params": params, "outlet_events": Events()}
 

@@ -91,14 +91,14 @@ def test_clearing_the_one_segment_that_failed_completes_the_run_and_clearing_all
 
 def test_an_extract_that_is_killed_goes_on_from_its_complete_files(crm: Crm) -> None:
     server, rest = crm.server, crm.server.rest
-    crm.create(*hourly(day(2), 240))
+    crm.create(*hourly(day(2), 480))
     crm.knobs.latency_ms = 200
     once = ['default_args={"retry_delay": timedelta(seconds=1), "retry_exponential_backoff": 0}']
     name = crm.declare("killed", source=["lookback=timedelta(0)", "page_size=2"], options=once)
     crm.ready(name)
     until = (day(2) + timedelta(days=20)).isoformat()
     run_id = rest.trigger(name, {"since": day(2).isoformat(), "until": until})
-    until_true(lambda: len(complete_files(server, name)) >= 4)
+    until_true(lambda: len(complete_files(server, name)) >= 8)
     task_process(server, name, run_id, "segment.extract").kill()
     crm.knobs.latency_ms = 0
     run = rest.wait_run(name, run_id)
@@ -107,9 +107,9 @@ def test_an_extract_that_is_killed_goes_on_from_its_complete_files(crm: Crm) -> 
     assert run["state"] == "success"
     assert tries(server, name, run_id, "segment.extract") == {2: 1}
     assert "complete files of an earlier try" in said
-    assert rest.xcom(name, run_id, "segment.extract", map_index=0)["calls"] < 240 / 2, "not all of it again"
+    assert rest.xcom(name, run_id, "segment.extract", map_index=0)["calls"] < 480 / 2, "not all of it again"
     assert crm.held(name) == crm.ids()
-    assert rest.xcom(name, run_id, "verify")["read"] == 240
+    assert rest.xcom(name, run_id, "verify")["read"] == 480
 
 
 def test_what_is_wrong_with_one_pipeline_is_said_in_a_sentence_and_the_others_stay(crm: Crm) -> None:

@@ -227,7 +227,7 @@ class TaskInstance(SimpleNamespace):
 def failure_of(task_id: str) -> tuple[Exception, str]:
     """What a task of a small pipeline raises (extract: behind its plan), and what it leaves for the UI."""
     dag = sync_dag(warehouses())
-    run = SimpleNamespace(run_id="manual__1", run_type="manual", run_after=at(30), start_date=at(30))
+    run = SimpleNamespace(dag_id="account", run_id="manual__1", run_type="manual", run_after=at(30), start_date=at(30))
     context = {"ti": TaskInstance(), "dag_run": run, "params": {"full": True}}
     task = dag.get_task("plan")
     if task_id == "extract":

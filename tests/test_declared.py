@@ -7,6 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 
+import pendulum
 import pytest
 
 from fenxiang_sync import Lookback
@@ -37,6 +38,14 @@ def test_it_comes_back_as_it_was(kind: str, tmp_path: Path) -> None:
         other.note(hub)
         assert Declared.all(hub) == {"account": account, "b_100": other}
     assert (other.lookback, account.start) == (timedelta(hours=2), at(1))
+
+
+def test_a_start_that_pendulum_made_is_remembered_too(tmp_path: Path) -> None:
+    start = pendulum.datetime(2026, 1, 1, tz="Asia/Shanghai")
+    account = Declared.of(pipeline(start=start), "account")
+    with Hub.connect(f"sqlite:///{tmp_path}/hub.db") as hub:
+        account.note(hub)
+        assert Declared.all(hub)["account"].start == start
 
 
 def test_a_run_tells_it_when_it_has_planned(crm: Bench) -> None:

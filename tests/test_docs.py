@@ -337,7 +337,7 @@ def _all_sql() -> str:
 
 
 def test_every_statement_runs_on_the_hub(hub: tuple[Hub, sqlite3.Connection]) -> None:
-    assert len(sql()) >= 3
+    assert len(sql()) >= 2
     assert "to_timestamp" not in "".join(sql())
     for statement in sql():
         hub[1].execute(statement)

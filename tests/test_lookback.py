@@ -115,8 +115,10 @@ class TestItsDag:
     ) -> None:
         monkeypatch.setenv("AIRFLOW__FENXIANG__STAGE_URL", f"file://{tmp_path}/stage")
         now = datetime.now(UTC)
-        run = SimpleNamespace(run_id="scheduled__1", run_type="scheduled", run_after=now, start_date=now)
         for dag_id in ("account", "account.lookback-2d"):
+            run = SimpleNamespace(
+                dag_id=dag_id, run_id="scheduled__1", run_type="scheduled", run_after=now, start_date=now
+            )
             here = {
                 "ti": SimpleNamespace(dag_id=dag_id),
                 "dag_run": run,
@@ -143,7 +145,7 @@ class TestItsDag:
     def failed_kind(self, dag: DAG, monkeypatch: pytest.MonkeyPatch) -> str:
         """How a run is noted down that ends before it has a plan."""
         now = datetime.now(UTC)
-        run = SimpleNamespace(run_id="manual__2", run_type="manual", run_after=now, start_date=now)
+        run = SimpleNamespace(dag_id=dag.dag_id, run_id="manual__2", run_type="manual", run_after=now, start_date=now)
         ti = SimpleNamespace(dag_id=dag.dag_id, xcom_push=lambda **_: None)
         monkeypatch.delenv("AIRFLOW_CONN_FENXIANG")
         with pytest.raises(SetupError):

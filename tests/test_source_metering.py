@@ -151,7 +151,7 @@ class TestInADag:
         account = Pipeline(
             name="account", source=Source(object="AccountObj"), fields=[Field("_id")], target=HubTarget()
         )
-        run = SimpleNamespace(run_id="manual__1", run_type="manual", run_after=now, start_date=now)
+        run = SimpleNamespace(dag_id="account", run_id="manual__1", run_type="manual", run_after=now, start_date=now)
         ti = SimpleNamespace(dag_id="account", xcom_push=lambda **_: None)
         sync_dag(account).get_task("plan").execute({"ti": ti, "dag_run": run, "params": {}})
 

@@ -366,6 +366,7 @@ def test_rules_that_cannot_be_meant_are_told(words: dict[str, Any], says: str) -
 def doubtful(crm: Bench, lost: int = 2) -> Pipeline:
     """A pipeline with so many rows that the target has taken, and of which no answer came."""
     account = appending()
+    account = replace(account, target=replace(account.target, most_lost=lost + 1))
     crm.simulator.targets.knobs.write_appends = True
     crm.simulator.targets.faults.inject(*[Fault.DROP_AFTER_COMMIT] * lost, on="write")
     assert crm.sync(account).in_doubt == lost

@@ -14,7 +14,7 @@ from fenxiang_sync.hub import Hub
 from fenxiang_sync.rows import DeletePolicy, Row
 from fenxiang_sync.stage import Stage
 from fenxiang_sync.steps import Run, Segment, load
-from fenxiang_sync.steps.load import LEASE_S
+from fenxiang_sync.steps.turns import LEASE_S
 from fenxiang_sync.window import Window
 from tests.sql_fixtures import DATABASES, Place, place, row
 from tests.steps_fixtures import Bench, bench, manual, pipeline

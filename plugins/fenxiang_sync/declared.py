@@ -46,7 +46,8 @@ class Declared:
             target=pipeline.target.describe(),
             schedule=pipeline.schedule,
             timezone=pipeline.timezone,
-            start=pipeline.start,
+            # pendulum's moments are of a class of their own, which JSON does not know.
+            start=None if pipeline.start is None else datetime.fromisoformat(pipeline.start.isoformat()),
             reach_back=pipeline.reach_back,
             lookback=pipeline.source.lookback,
         )

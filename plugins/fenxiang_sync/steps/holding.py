@@ -22,6 +22,10 @@ LOOKS = 3
 EXAMPLES = 3
 
 
+COUNTING = "counting"
+"""What of a run the target is opened for."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holding:
     """What the ledger says that the target holds, and what it holds; both None where it cannot be counted.

@@ -23,7 +23,7 @@ from fenxiang_sync.steps.courier import ROWS_A_CLAIM
 from fenxiang_sync.steps.expiry import expire
 from fenxiang_sync.steps.extract import read_ids
 from fenxiang_sync.steps.finish import finish
-from fenxiang_sync.steps.holding import holding, told
+from fenxiang_sync.steps.holding import COUNTING, holding, told
 from fenxiang_sync.steps.late import Watch
 from fenxiang_sync.steps.load import load, superseded
 from fenxiang_sync.steps.plan import Plan, Segment
@@ -245,7 +245,7 @@ def _absent(run: Run, index: int, hub: Hub) -> tuple[int, int]:
 def _lacking(run: Run, hub: Hub, reach: Reach) -> int:
     """How many rows the target holds too few, all runs together. No failure of this run, whose rows were asked for when
     they were loaded: a person decides what is sent again, and the next reconcile insists on it."""
-    found = holding(run.pipeline, hub=hub, reach=reach)
+    found = holding(run.pipeline, hub=hub, reach=run.reach(reach, COUNTING))
     if found.lacking:
         log.warning("%s", told(run.pipeline, found))
     return found.lacking

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fenxiang_sync.hub import Hub
-from fenxiang_sync.steps.holding import Holding, holding
+from fenxiang_sync.steps.holding import COUNTING, Holding, holding
 from fenxiang_sync.steps.reconcile.survey import Form, Survey
 from fenxiang_sync.steps.run import Run
 from fenxiang_sync.targets.protocol import Reach
@@ -12,4 +12,6 @@ from fenxiang_sync.targets.protocol import Reach
 def count(run: Run, *, hub: Hub, reach: Reach) -> Holding:
     """Ask the target what it holds. Nothing is sent: what is lacking is a question to a person (`demand`)."""
     surveyed = Survey.of(run)
-    return holding(run.pipeline, hub=hub, reach=reach, walk=surveyed.deep or surveyed.form is Form.SWEEP)
+    return holding(
+        run.pipeline, hub=hub, reach=run.reach(reach, COUNTING), walk=surveyed.deep or surveyed.form is Form.SWEEP
+    )
