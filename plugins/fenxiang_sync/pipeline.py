@@ -93,6 +93,7 @@ class Pipeline:
     scheduled run heals gaps. `lookbacks` are further schedules that read the last hours or days again.
     `delete_policy` is for rows whose record is voided or gone (by default they are flagged where the target can, else
     ignored); `reconcile` says when they are looked for, None never.
+    `keep_records` is whether the records that were read are kept, so that a changed mapping can be applied to them.
     """
 
     name: str
@@ -112,6 +113,7 @@ class Pipeline:
     lookbacks: Sequence[Lookback] = ()
     delete_policy: DeletePolicy | None = None
     reconcile: Reconcile | None = _DAILY
+    keep_records: bool = True
     tags: Sequence[str] = ()
     owner: str = "airflow"
 
@@ -242,6 +244,8 @@ class Pipeline:
         yield from lookback_problems(self.lookbacks)
 
     def _word_problems(self) -> Iterator[str]:
+        if not isinstance(self.keep_records, bool):
+            yield f"keep_records={self.keep_records!r}: give True or False"
         for word in ("title", "description", "owner"):
             if not isinstance(getattr(self, word), str):
                 yield f"{word}={getattr(self, word)!r}: give text"

@@ -77,7 +77,7 @@ class PlanOperator(PipelineOperator):
         self.lookback = lookback
 
     def step(self, run: Run, deployment: Deployment, context: Any) -> list[dict[str, Any]]:
-        deployment.stage.sweep(run.pipeline.name, older_than=deployment.stage_limit())
+        deployment.sweep(run.pipeline)
         made = plan(
             run,
             self._asked(context),
@@ -174,7 +174,7 @@ class VerifyOperator(PipelineOperator):
         for asset in self.outlets:
             context["outlet_events"][asset].extra = numbers
         if not report.dry_run:  # what a dry run would send, and rejects, is there to look at until it is swept by age
-            clean(run)
+            clean(run, keep_records=run.pipeline.keep_records)
         return numbers
 
 

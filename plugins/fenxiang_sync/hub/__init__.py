@@ -5,6 +5,9 @@
 `ledger`            claim, sending, settle: what is sent, and once
 `records`           reading the ledger
 `sources`           the records of the source, as they were last seen
+`events`            what happened to each row and record, in order
+`readings`          the files of records that runs have read
+`lives`             all of one record: its trace
 `removals`          rows whose record is voided or gone
 `letters`           dead letters
 `runs`              runs and their numbers
@@ -23,13 +26,16 @@ from __future__ import annotations
 
 from fenxiang_sync.hub.calls import DayCalls
 from fenxiang_sync.hub.certificates import Certificate, Look
+from fenxiang_sync.hub.events import Event, What
 from fenxiang_sync.hub.late import LateArrival, LateBin
 from fenxiang_sync.hub.ledger import Decision, Settled
 from fenxiang_sync.hub.letters import DeadLetter, StoredLetter
+from fenxiang_sync.hub.lives import Life
+from fenxiang_sync.hub.readings import Reading
 from fenxiang_sync.hub.records import Record
 from fenxiang_sync.hub.removals import Due
 from fenxiang_sync.hub.runs import RunRecord
-from fenxiang_sync.hub.sources import Entry, Listed, Seen
+from fenxiang_sync.hub.sources import Entry, Kept, Listed, Seen
 from fenxiang_sync.hub.store import Hub
 from fenxiang_sync.hub.tables import Presence, Status
 
@@ -40,16 +46,21 @@ __all__ = [
     "Decision",
     "Due",
     "Entry",
+    "Event",
     "Hub",
+    "Kept",
     "LateArrival",
     "LateBin",
+    "Life",
     "Listed",
     "Look",
     "Presence",
+    "Reading",
     "Record",
     "RunRecord",
     "Seen",
     "Settled",
     "Status",
     "StoredLetter",
+    "What",
 ]

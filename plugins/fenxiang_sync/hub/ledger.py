@@ -19,10 +19,11 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 
-from fenxiang_sync.hub import letters
+from fenxiang_sync.hub import events, letters
 from fenxiang_sync.hub.bulk import LookUp, Upsert, batches
 from fenxiang_sync.hub.connect import Database
 from fenxiang_sync.hub.content import clean, dumps
+from fenxiang_sync.hub.events import Event, What
 from fenxiang_sync.hub.tables import Status, record
 from fenxiang_sync.rows import IdCheck, Outcome, Row
 from fenxiang_sync.window import to_ms
@@ -81,6 +82,11 @@ class Settled:
             raise ValueError(f"row {self.row.id!r} cannot be settled as {self.outcome}: only as {', '.join(_STATUS)}")
 
 
+_WHAT = {
+    Outcome.DELIVERED: What.DELIVERED,
+    Outcome.DEAD_LETTER: What.REFUSED,
+    Outcome.IN_DOUBT: What.IN_DOUBT,
+}
 _STATUS = {
     Outcome.DELIVERED: Status.FINISHED,
     Outcome.DEAD_LETTER: Status.ERROR,
@@ -346,11 +352,33 @@ class Ledger:
         for batch in batches(settled):
             with self._database.writing(f"records of {pipeline}") as connection:
                 held = _held(connection, pipeline, (one.row for one in batch))
-                ours = [one for one in batch if _is_ours(held.get(one.row.id), one.row, claimant.holder)]
-                again = [one for one in batch if _is_repeated(held.get(one.row.id), one, claimant.holder)]
-                _Writer(connection, pipeline, claimant, clock).settle(ours)
-                lost += len(batch) - len(ours) - len(again)
+                ours, others = [], []
+                for one in batch:
+                    was = held.get(one.row.id)
+                    if _is_ours(was, one.row, claimant.holder):
+                        ours.append(one)
+                    elif not _is_repeated(was, one, claimant.holder):
+                        others.append(one)
+                writer = _Writer(connection, pipeline, claimant, clock)
+                writer.settle(ours)
+                writer.tell_lost(others)
+                lost += len(others)
         return lost
+
+    def again(
+        self, pipeline: str, rows: Sequence[tuple[Row, str, int | str | None]], claimant: Claimant, now: datetime
+    ) -> None:
+        """Note that these rows were sent and not taken, with the target's reason and code; they stay claimed."""
+        told = [
+            Event(
+                row.source_id, row.id, to_ms(now), claimant.run, What.AGAIN.value, claimant.segment, row.modified_ms,
+                row.version, row.hash, None if code is None else str(code), clean(reason, events.REASON_CHARACTERS),
+            )
+            for row, reason, code in rows
+        ]  # fmt: skip
+        for batch in batches(told):
+            with self._database.writing(f"events of {pipeline}") as connection:
+                events.store(connection, pipeline, batch)
 
     def delivered(self, pipeline: str, rows: Sequence[Row], run: str) -> list[tuple[Row, int]]:
         """The rows that this run delivered and nobody has since, each with when it was claimed (epoch ms)."""
@@ -374,6 +402,8 @@ class Ledger:
                     for row in ours
                 ],
             )  # fmt: skip
+            told = events.of_rows(ours, What.FORGOTTEN, run=run, segment="", at_ms=to_ms(now), reason=reason)
+            events.store(connection, pipeline, told)
         return ours
 
 
@@ -402,7 +432,7 @@ class _Writer:
         self._now = clock.now
         self._until = clock.until
 
-    def claim(self, rows: Iterable[tuple[Row, Held | None]]) -> None:
+    def claim(self, rows: Sequence[tuple[Row, Held | None]]) -> None:
         _CLAIM.run(
             self._connection,
             [
@@ -414,6 +444,11 @@ class _Writer:
                 for row, was in rows
             ],
         )  # fmt: skip
+        taken = [
+            (row, was.claim_run) for row, was in rows if was and was.open and was.claim_run != self._claimant.holder
+        ]
+        for row, holder in taken:
+            self._tell([row], What.TAKEN_OVER, f"the claim of {holder} was over, and it had not said what became of it")
 
     def note(self, rows: Sequence[tuple[Row, Held]]) -> None:
         """A newer version with the content that is there: only its stamp is new."""
@@ -432,6 +467,7 @@ class _Writer:
         letters.close_delivered(
             self._connection, self._pipeline, [row for row, _ in rows], self._claimant.run, self._now
         )
+        self._tell([row for row, _ in rows], What.UNCHANGED)
 
     def park(self, rows: Sequence[tuple[Row, Held]]) -> None:
         """Claims that died in flight: from now on in doubt, whoever asks."""
@@ -446,6 +482,7 @@ class _Writer:
                 for row, _ in rows
             ],
         )  # fmt: skip
+        self._tell([row for row, _ in rows], What.IN_DOUBT, reason)
 
     def sending(self, rows: Sequence[Row]) -> None:
         mark = None if self._claimant.upserts else self._now
@@ -473,6 +510,26 @@ class _Writer:
         letters.close_delivered(
             self._connection, self._pipeline, [one.row for one in delivered], self._claimant.run, self._now
         )
+        events.store(self._connection, self._pipeline, [self._event(one) for one in settled])
+
+    def tell_lost(self, settled: Sequence[Settled]) -> None:
+        """What the target said of rows that another claimant had taken over: it is not what counts of them."""
+        late = "another run had taken it over before this answer was stored"
+        told = [self._event(one)._replace(reason=f"{late}. {one.reason}".rstrip()) for one in settled]
+        events.store(self._connection, self._pipeline, told)
+
+    def _tell(self, rows: Iterable[Row], what: What, reason: str = "") -> None:
+        run, segment = self._claimant.run, self._claimant.segment
+        told = events.of_rows(rows, what, run=run, segment=segment, at_ms=self._now, reason=reason)
+        events.store(self._connection, self._pipeline, told)
+
+    def _event(self, one: Settled) -> Event:
+        row = one.row
+        return Event(
+            row.source_id, row.id, self._now, self._claimant.run, _WHAT[one.outcome].value, self._claimant.segment,
+            row.modified_ms, row.version, row.hash, None if one.code is None else str(one.code),
+            clean(one.reason, events.REASON_CHARACTERS),
+        )  # fmt: skip
 
     def _settled(self, one: Settled) -> tuple[Any, ...]:
         doubt = one.outcome is Outcome.IN_DOUBT

@@ -15,9 +15,11 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, exists, insert, select, update
 from sqlalchemy import Row as Found
 
+from fenxiang_sync.hub import events
 from fenxiang_sync.hub.bulk import LookUp
 from fenxiang_sync.hub.connect import Database
 from fenxiang_sync.hub.content import clean, dumps, loads
+from fenxiang_sync.hub.events import Event, What
 from fenxiang_sync.hub.tables import dead_letter
 from fenxiang_sync.rows import Row
 from fenxiang_sync.window import from_ms, to_ms
@@ -110,9 +112,14 @@ class Letters:
     def close(self, pipeline: str, record_ids: Sequence[str], by: str, now: datetime) -> int:
         """Close every open letter of these records, whatever its stage; how many there were."""
         with self._database.writing(f"records of {pipeline}") as connection:
-            ids = [found.id for found in _OPEN_OF.run(connection, pipeline, list(dict.fromkeys(record_ids)))]
-            _close(connection, ids, by, to_ms(now))
-        return len(ids)
+            found = list(_OPEN_OF.run(connection, pipeline, list(dict.fromkeys(record_ids))))
+            _close(connection, [each.id for each in found], by, to_ms(now))
+            told = [
+                Event(each.record_id, each.row_id, to_ms(now), clean(by, 1_000), What.PUT_ASIDE.value, reason="")
+                for each in found
+            ]
+            events.store(connection, pipeline, told)
+        return len(found)
 
 
 _OPEN_OF = LookUp(dead_letter, ("id", "record_id", "row_id", "modified_ms"), by="record_id", where="state = 'open'")
@@ -170,6 +177,18 @@ def _bury(connection: Connection, pipeline: str, letters: Sequence[DeadLetter], 
     if again:
         changes: dict[str, Any] = {name: bindparam(name) for name in again[0] if name != "letter"}
         connection.execute(update(dead_letter).where(dead_letter.c.id == bindparam("letter")).values(changes), again)
+    events.store(
+        connection, pipeline, [_event(letter, now_ms) for letter in newest.values() if letter.stage == "transform"]
+    )
+
+
+def _event(letter: DeadLetter, now_ms: int) -> Event:
+    """Of a record that fits no row; what the target refused is told where it is settled."""
+    reason = clean(letter.reason, events.REASON_CHARACTERS)
+    return Event(
+        _record_id(letter), letter.row_id, now_ms, letter.run, What.REJECTED.value, modified_ms=letter.modified_ms,
+        code=None if letter.code is None else str(letter.code), reason=reason,
+    )  # fmt: skip
 
 
 def _values(letter: DeadLetter, now_ms: int) -> dict[str, Any]:

@@ -63,6 +63,7 @@ class Records:
         *,
         ids: Sequence[str] | None,
         source_id: str | None,
+        number: str | None,
         status: Status | None,
         window: Window | None,
         content: bool,
@@ -71,6 +72,7 @@ class Records:
         wanted = [record.c.pipeline == pipeline]
         wanted += [record.c.id.in_(ids)] if ids is not None else []
         wanted += [record.c.source_id == source_id] if source_id is not None else []
+        wanted += [record.c.number == number] if number is not None else []
         wanted += [record.c.status == int(status)] if status is not None else []
         if window is not None:
             wanted += [record.c.modified_ms >= window.since_ms, record.c.modified_ms < window.until_ms]

@@ -8,7 +8,7 @@ anew and one that removes it do not meet::
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import islice
@@ -16,9 +16,11 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, select, text, update
 
+from fenxiang_sync.hub import events
 from fenxiang_sync.hub.bulk import LookUp
 from fenxiang_sync.hub.connect import Database
 from fenxiang_sync.hub.content import clean, loads
+from fenxiang_sync.hub.events import Event, What
 from fenxiang_sync.hub.tables import REMOVING, Presence, Status, record, source
 from fenxiang_sync.window import to_ms
 
@@ -118,11 +120,16 @@ class Removals:
         """Note that these claimed rows are removed; `keeps_content` where the target only marked them."""
         gone = {} if keeps_content else {"content": None, "content_hash": None}
         done = {"removed_at": now, "settled_at": now, "run_id": run, "code": None, "claim_until": None, **gone}
-        rows = [{"row": each.id, "reason": f"removed: its record is {each.presence.name.lower()}"} for each in removed]
+        reasons = [f"removed: its record is {each.presence.name.lower()}" for each in removed]
+        rows = [{"row": each.id, "reason": reason} for each, reason in zip(removed, reasons, strict=True)]
         with self._database.writing(f"records of {pipeline}") as connection:
             _write(connection, _claimed_by(run), rows, pipeline, done)
+            told = zip(removed, reasons, strict=True)
+            events.store(connection, pipeline, _events(told, What.REMOVED, run, now))
 
-    def release(self, pipeline: str, left: Sequence[tuple[Due, str]], *, run: str, in_doubt: bool = False) -> None:
+    def release(
+        self, pipeline: str, left: Sequence[tuple[Due, str]], *, run: str, now: datetime, in_doubt: bool = False
+    ) -> None:
         """Give claimed rows back that the target did not remove, with its reason; they stay due.
 
         `in_doubt`: it may have removed them. Then whoever reads such a record again is to send its row, changed or not.
@@ -131,6 +138,16 @@ class Removals:
         doubt = {"content_hash": None} if in_doubt else {}
         with self._database.writing(f"records of {pipeline}") as connection:
             _write(connection, _claimed_by(run), rows, pipeline, {"claim_until": None, **doubt})
+            events.store(connection, pipeline, _events(left, What.NOT_REMOVED, run, now))
+
+
+def _events(told: Iterable[tuple[Due, str]], what: What, run: str, now: datetime) -> Iterator[Event]:
+    for due, reason in told:
+        said = clean(reason, events.REASON_CHARACTERS)
+        yield Event(
+            due.source_id, due.id, to_ms(now), run, what.value, modified_ms=due.modified_ms, version=due.version,
+            reason=said,
+        )  # fmt: skip
 
 
 def _still_due(connection: Connection, pipeline: str, ids: Sequence[str], run: str, now: datetime) -> set[str]:

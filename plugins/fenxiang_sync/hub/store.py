@@ -11,16 +11,19 @@ from typing import Any, Self
 from fenxiang_sync.hub.calls import Calls, DayCalls
 from fenxiang_sync.hub.certificates import Certificate, Certificates, Look
 from fenxiang_sync.hub.connect import Database
+from fenxiang_sync.hub.events import Event, Events
 from fenxiang_sync.hub.late import LateArrival, LateArrivals, LateBin
 from fenxiang_sync.hub.leases import Lease, Leases
 from fenxiang_sync.hub.ledger import Claimant, Decision, Ledger, Settled
 from fenxiang_sync.hub.letters import DeadLetter, Letters, StoredLetter
+from fenxiang_sync.hub.lives import Life, Lives
 from fenxiang_sync.hub.notes import Change, Notes
+from fenxiang_sync.hub.readings import Readings
 from fenxiang_sync.hub.records import Record, Records
 from fenxiang_sync.hub.removals import Removals
 from fenxiang_sync.hub.runs import RunRecord, Runs
 from fenxiang_sync.hub.schema import migrate
-from fenxiang_sync.hub.sources import Listed, Seen, Sources
+from fenxiang_sync.hub.sources import Kept, Listed, Seen, Sources
 from fenxiang_sync.hub.tables import Presence, Status
 from fenxiang_sync.rows import IdCheck, Row
 from fenxiang_sync.window import Window
@@ -45,6 +48,10 @@ class Hub:
         self._notes = Notes(database)
         self._records = Records(database)
         self._sources = Sources(database)
+        self._events = Events(database)
+        self._lives = Lives(database)
+        self.readings = Readings(database)
+        """The files of records that runs have read."""
         self.removals = Removals(database)
         """Rows whose record is voided or gone."""
 
@@ -135,6 +142,18 @@ class Hub:
         """
         return self._ledger.settle(pipeline, settled, Claimant(run=run, segment=segment), now)
 
+    def again(
+        self,
+        pipeline: str,
+        rows: Sequence[tuple[Row, str, int | str | None]],
+        *,
+        run: str,
+        now: datetime,
+        segment: str = "",
+    ) -> None:
+        """Note that claimed rows were sent and not taken, each with the target's reason and code. They stay claimed."""
+        self._ledger.again(pipeline, rows, Claimant(run=run, segment=segment), now)
+
     def delivered(self, pipeline: str, rows: Sequence[Row], *, run: str) -> list[tuple[Row, int]]:
         """The rows that this run delivered and nobody has since, each with when it was claimed (epoch ms)."""
         return self._ledger.delivered(pipeline, rows, run)
@@ -151,12 +170,15 @@ class Hub:
         *,
         ids: Sequence[str] | None = None,
         source_id: str | None = None,
+        number: str | None = None,
         status: Status | None = None,
         window: Window | None = None,
         content: bool = True,
     ) -> Iterator[Record]:
         """Records in the order of ids, or of delivered stamps where `window` asks for those in it."""
-        return self._records.find(pipeline, ids=ids, source_id=source_id, status=status, window=window, content=content)
+        return self._records.find(
+            pipeline, ids=ids, source_id=source_id, number=number, status=status, window=window, content=content
+        )
 
     def counts(self, pipeline: str) -> dict[Status, int]:
         """How many records stand where; statuses that no record has are left out."""
@@ -164,9 +186,24 @@ class Hub:
 
     # What the source has
 
-    def see(self, pipeline: str, seen: Sequence[Seen], *, run: str, now: datetime) -> None:
-        """Note records of the source that were read and have an outcome, whatever it is."""
-        self._sources.see(pipeline, seen, run, now)
+    def see(
+        self, pipeline: str, seen: Sequence[Seen], *, run: str, now: datetime, projection: str | None = None
+    ) -> None:
+        """Note records of the source that were read and have an outcome, whatever it is; `projection` names the fields
+        that were asked for (`readings`), where the records themselves are to be kept."""
+        self._sources.see(pipeline, seen, run, now, projection)
+
+    def kept(self, pipeline: str, ids: Sequence[str]) -> dict[str, Kept]:
+        """What is held of these records of the source, with the records as they were read last."""
+        return self._sources.kept(pipeline, ids)
+
+    def kept_between(self, pipeline: str, after: str, upto: str, size: int = 1_000) -> Iterator[list[Kept]]:
+        """The same for all with ids in ``(after, upto]``, in their order, `size` at a time."""
+        return self._sources.kept_between(pipeline, after, upto, size)
+
+    def cut(self, pipeline: str, size: int) -> Iterator[tuple[str, str, int]]:
+        """The records of the source in slices: the id before each, its last one, and how many it holds."""
+        return self._sources.cut(pipeline, size)
 
     def mark(self, pipeline: str, ids: Mapping[str, int], presence: Presence, *, run: str, now: datetime) -> int:
         """Note why queries do not list these records any more, each in the version (epoch ms) that is meant."""
@@ -175,6 +212,25 @@ class Hub:
     def listed(self, pipeline: str) -> Listed:
         """The records of the source that queries list, by what was read."""
         return Listed(self._database, pipeline)
+
+    # One record's whole life
+
+    def trace(self, pipeline: str, source_id: str) -> Life | None:
+        """All that is known of one record of the source: what was read, each attempt, letters, rows; None for an id
+        that was never met. In SQL it is the view ``fenxiang_trace``."""
+        return self._lives.of(pipeline, source_id)
+
+    def named(self, pipeline: str, name: str) -> list[str]:
+        """The ids of the records of the source that `name` may mean: such an id, a row's key, or a number."""
+        return self._lives.named(pipeline, name)
+
+    def tell(self, pipeline: str, events: Sequence[Event]) -> None:
+        """Note what happened where nothing else is written."""
+        self._events.tell(pipeline, events)
+
+    def forget_old(self, pipeline: str, *, events: datetime, readings: datetime) -> int:
+        """Remove events (of all pipelines) and readings (of this one) that are older; how many."""
+        return self._events.sweep(events) + self.readings.sweep(pipeline, readings)
 
     # Dead letters
 

@@ -13,7 +13,7 @@ from fenxiang_sync.errors import IncompleteError, RefusedError, SetupError, Tran
 from fenxiang_sync.hub import DeadLetter, Decision, Hub, Settled
 from fenxiang_sync.rows import Outcome, Row
 from fenxiang_sync.stage import Folder
-from fenxiang_sync.steps.extract import sightings
+from fenxiang_sync.steps.extract import projection_of, readings, sightings
 from fenxiang_sync.steps.late import Watch
 from fenxiang_sync.steps.plan import Segment
 from fenxiang_sync.steps.run import Run
@@ -48,10 +48,12 @@ def load(
     clock: Callable[[], datetime],
     dry_run: bool = False,
     watch: Watch | None = None,
+    read_now: bool = True,
 ) -> dict[str, int]:
     """Deliver the segment's rows and bury its rejects; returns the number of records by outcome.
 
-    `watch` counts those that came late, into the hub and the segment's document ``late``.
+    The hub notes what was read, unless `read_now` is False: the records are kept ones of an earlier run. `watch` counts
+    those that came late, into the hub and the segment's document ``late``.
     A dry run decides and counts (what would be sent counts as delivered), and neither sends nor writes.
     """
     folder = run.segment(segment.index)
@@ -59,13 +61,15 @@ def load(
     if dry_run:
         counted = _preview(run, folder, hub)
     else:
+        if read_now:
+            hub.readings.note(run.pipeline.name, run.id, segment.index, readings(run, segment, clock()))
         with run.pipeline.target.open(reach) as sender:
             delivery = _Delivery(run, segment, hub, reach, clock, sender, watch)
             delivery.deliver(folder)
             delivery.ask(folder)
             counted = delivery.counted
-        for seen in _groups(sightings(folder), RECORDS_SEEN):  # all of them have an outcome now
-            hub.see(run.pipeline.name, seen, run=run.id, now=clock())
+        if read_now:
+            _see(run, folder, hub, clock)
     counted[Outcome.FILTERED] += transformed["filtered"]
     if counted.total() != transformed["read"]:
         raise UnverifiedError(
@@ -75,6 +79,16 @@ def load(
     numbers = {outcome.value: counted[outcome] for outcome in Outcome}
     folder.save("loaded", numbers)
     return numbers
+
+
+def _see(run: Run, folder: Folder, hub: Hub, clock: Callable[[], datetime]) -> None:
+    """Note the records of a segment: all of them have an outcome now."""
+    pipeline = run.pipeline
+    projection = None
+    if pipeline.keep_records:
+        projection = hub.readings.name(projection_of(folder) or pipeline.mapping.projection)
+    for seen in _groups(sightings(folder, keep=pipeline.keep_records), RECORDS_SEEN):
+        hub.see(pipeline.name, seen, run=run.id, now=clock(), projection=projection)
 
 
 def _preview(run: Run, folder: Folder, hub: Hub) -> Counter[Outcome]:
@@ -225,9 +239,14 @@ class _Delivery:
     def _answers(self, batch: list[Row]) -> list[tuple[Row, Answer]]:
         try:
             return list(zip(batch, self._sender.send(batch), strict=True))
-        except (TransientError, RefusedError, SetupError):
+        except (TransientError, RefusedError, SetupError) as error:
             self._marked(batch, upserts=True)  # the target took nothing: the rows are not on their way
+            code = None if isinstance(error, SetupError) else error.code
+            self._again([(row, str(error), code) for row in batch])
             raise
+
+    def _again(self, rows: list[tuple[Row, str, int | str | None]]) -> None:
+        self._hub.again(self._name, rows, run=self._run.id, segment=self._segment, now=self._clock())
 
     def _settle(self, answers: list[tuple[Row, Answer]]) -> None:
         """Store the answers; raises `TransientError` where rows are left that must be sent again."""
@@ -242,6 +261,7 @@ class _Delivery:
         again = [(row, answer) for row, answer in answers if answer.delivery is Delivery.AGAIN]
         if again:
             self._marked([row for row, _ in again], upserts=True)
+            self._again([(row, answer.reason, answer.code) for row, answer in again])
             _, why = again[0]
             raise TransientError(
                 f"{len(again)} of {len(answers)} rows of a batch must be sent again: {why.reason}",

@@ -150,6 +150,7 @@ def plan(
         calls=client.calls.total() - before,
     )
     run.folder.clear()
+    hub.readings.forget(pipeline.name, run.id)
     run.folder.save("plan", made)
     return made
 

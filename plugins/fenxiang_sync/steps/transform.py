@@ -10,6 +10,7 @@ from typing import Any
 from fenxiang_sync.errors import RecordError, UnverifiedError
 from fenxiang_sync.rows import DeletePolicy, Row, is_voided
 from fenxiang_sync.stage import Folder
+from fenxiang_sync.steps.extract import projection_of
 from fenxiang_sync.steps.plan import Segment
 from fenxiang_sync.steps.run import Run
 
@@ -20,6 +21,7 @@ def transform(run: Run, segment: Segment) -> dict[str, int]:
     """Write ``rows-…`` and ``rejects-…`` files from the segment's records; returns {read, rows, filtered, rejected}."""
     folder = run.segment(segment.index)
     read = folder.need("extracted", "clear the extract task of this segment")["read"]
+    _check_fields(run, folder)
     folder.remove("rows-", "rejects-", "transformed", "loaded", "late", "asked")
     numbers = {"read": 0, "rows": 0, "filtered": 0, "rejected": 0}
     records = folder.lines("records-")
@@ -39,6 +41,17 @@ def transform(run: Run, segment: Segment) -> dict[str, int]:
         )
     folder.save("transformed", numbers)
     return numbers
+
+
+def _check_fields(run: Run, folder: Folder) -> None:
+    """A field that was not asked for is null in every record: raises `UnverifiedError` where one would be mapped."""
+    asked = projection_of(folder)
+    lacking = [] if asked is None else [name for name in run.pipeline.mapping.projection if name not in asked]
+    if lacking:
+        raise UnverifiedError(
+            f"The declaration was changed since the records of {folder} were read: {', '.join(lacking)} was not asked "
+            "for; clear the extract task of this segment"
+        )
 
 
 @dataclass(slots=True)

@@ -16,7 +16,7 @@ from fenxiang_sync.errors import IncompleteError
 from fenxiang_sync.hub import Certificate, Hub
 from fenxiang_sync.rows import Outcome
 from fenxiang_sync.source import FenxiangClient
-from fenxiang_sync.stage import DATA, Folder
+from fenxiang_sync.stage import DERIVED, RECORDS, Folder
 from fenxiang_sync.steps.comparison import Comparison, compare
 from fenxiang_sync.steps.extract import read_ids
 from fenxiang_sync.steps.late import Watch
@@ -117,10 +117,11 @@ def _seconds(spans_ms: Iterable[int]) -> int:
     return -(-max(spans_ms, default=0) // 1000)
 
 
-def clean(run: Run) -> None:
-    """Remove the data of a run that succeeded; what was done stays readable until the stage is swept by age."""
+def clean(run: Run, *, keep_records: bool = False) -> None:
+    """Remove the data of a run that succeeded, but for its records where they are kept; what was done stays readable
+    until the stage is swept by age."""
     for index in range(1, len(Plan.of(run).segments) + 2):
-        run.segment(index).remove(*DATA)
+        run.segment(index).remove(*DERIVED, *(() if keep_records else (RECORDS,)))
 
 
 def _all_loaded(run: Run, planned: Plan) -> None:
@@ -139,7 +140,7 @@ def _repaired(
 
     What was missing is kept as one more segment behind the planned ones. Returns the number of its records.
     """
-    extra = Segment(index=len(planned.segments) + 1, window=_whole(planned), count=None)
+    extra = _segment(planned, len(planned.segments) + 1)
     run.segment(extra.index).clear()
     compared = compare(run, planned, client, extra)
     if not compared.missing:
@@ -171,7 +172,7 @@ def _in_ledger(run: Run, planned: Plan, hub: Hub, reach: Reach, clock: Callable[
         asked += total
         if absent:
             log.warning("%d of %d rows of segment %d are not in the hub; delivering them again", absent, total, index)
-            load(run, Segment(index=index, window=planned.window, count=None), hub=hub, reach=reach, clock=clock)
+            load(run, _segment(planned, index), hub=hub, reach=reach, clock=clock)
             lost += _absent(run, index, hub)[1]
         again += absent
     if lost:
@@ -190,6 +191,13 @@ def _absent(run: Run, index: int, hub: Hub) -> tuple[int, int]:
         total += len(group)
         absent += len(hub.unseen(run.pipeline.name, group))
     return total, absent
+
+
+def _segment(planned: Plan, index: int) -> Segment:
+    """A planned segment, or the one behind them, which holds what verify has read."""
+    if index <= len(planned.segments):
+        return planned.segment(index)
+    return Segment(index=index, window=_whole(planned), count=None)
 
 
 def _whole(planned: Plan) -> Window:

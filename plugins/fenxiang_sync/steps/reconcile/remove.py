@@ -80,6 +80,6 @@ def _settle(run: Run, hub: Hub, told: Told, policy: DeletePolicy, now: datetime)
     left = [(row, answer.reason) for row, answer in told if answer.delivery in (Delivery.REFUSED, Delivery.AGAIN)]
     if done:
         hub.removals.settle(name, done, keeps_content=policy is DeletePolicy.FLAG, run=run.id, now=now)
-    hub.removals.release(name, left, run=run.id)
-    hub.removals.release(name, lost, run=run.id, in_doubt=True)
+    hub.removals.release(name, left, run=run.id, now=now)
+    hub.removals.release(name, lost, run=run.id, now=now, in_doubt=True)
     return Counter(answer.delivery for _, answer in told)
