@@ -1,5 +1,5 @@
 """``fenxiang``: what a deployment needs beside the DAG files, made (``setup``) and demanded (``check``); what the hub
-knows (`reports`)."""
+knows (`reports`, `tracing`)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from fenxiang_sync.airflow import reports
+from fenxiang_sync.airflow import reports, tracing
 from fenxiang_sync.errors import FenxiangSyncError
 
 app = typer.Typer(
@@ -85,6 +85,7 @@ def check(
 app.command()(reports.gaps)
 app.command()(reports.late)
 app.command()(reports.calls)
+app.command()(tracing.trace)
 
 
 def _fail(problems: Iterable[str]) -> None:

@@ -7,32 +7,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from datetime import datetime, timedelta
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 from zoneinfo import ZoneInfo
 
 import typer
 
+from fenxiang_sync.airflow.terminal import Dags, Json, cannot_tell, moment, pipelines_of, the_hub
 from fenxiang_sync.errors import FenxiangSyncError
 from fenxiang_sync.source.metering import NEARLY
 
 if TYPE_CHECKING:
     from fenxiang_sync.coverage import Coverage
-    from fenxiang_sync.hub import DayCalls, Hub, LateBin
+    from fenxiang_sync.hub import DayCalls, LateBin
     from fenxiang_sync.pipeline import Pipeline
     from fenxiang_sync.window import Window
 
-CANNOT_TELL = 2
 _SHANGHAI = ZoneInfo("Asia/Shanghai")
 
 Name = Annotated[str | None, typer.Argument(metavar="[PIPELINE]", help="One pipeline; by default all of them.")]
-Dags = Annotated[
-    Path | None,
-    typer.Option("--dags", help="Folder or file of DAG files; by default Airflow's own dags folder.", exists=True),
-]
-Json = Annotated[bool, typer.Option("--json", help="Tell it as JSON.")]
 
 
 def gaps(pipeline: Name = None, dags: Dags = None, as_json: Json = False) -> None:
@@ -40,8 +33,8 @@ def gaps(pipeline: Name = None, dags: Dags = None, as_json: Json = False) -> Non
     there is a gap."""
     from fenxiang_sync.coverage import Coverage
 
-    declared = _declared(dags, pipeline)
-    with _hub() as hub:
+    declared = pipelines_of(dags, pipeline)
+    with the_hub() as hub:
         found = [Coverage.of(each, hub.certified(each.name)) for each in declared]
     if as_json:
         typer.echo(json.dumps([_gaps_document(each) for each in found], ensure_ascii=False, indent=1))
@@ -58,8 +51,8 @@ def late(
     forget: Annotated[bool, typer.Option("--forget", help="Count from zero again.")] = False,
 ) -> None:
     """Say how late records became visible, and what lookback would have caught all of them."""
-    declared = _declared(dags, pipeline)
-    with _hub() as hub:
+    declared = pipelines_of(dags, pipeline)
+    with the_hub() as hub:
         found = {each.name: hub.late(each.name) for each in declared}
         if forget:
             for each in declared:
@@ -80,7 +73,7 @@ def calls(
     """Say how many calls were made on each day (Asia/Shanghai), against the quota where it is known; exit code 1 where
     80 % of today's are used."""
     today = datetime.now(_SHANGHAI).date()
-    with _hub() as hub:
+    with the_hub() as hub:
         found = hub.calls((today - timedelta(days=days - 1)).isoformat())
     shares = [(each, _quota(each.connection), _of_app(each, found)) for each in found]
     if as_json:
@@ -114,7 +107,7 @@ def _quota(conn_id: str) -> int | None:
     try:
         return maybe_whole(connection.extra_dejson, "day_quota", conn_id) if connection else None
     except FenxiangSyncError as error:
-        return _cannot_tell(str(error))
+        return cannot_tell(str(error))
 
 
 def _gaps_document(coverage: Coverage) -> dict[str, Any]:
@@ -137,7 +130,7 @@ def _gaps_lines(coverage: Coverage) -> Iterator[str]:
         return
     end = coverage.certified[-1].until.astimezone(zone)
     said = f"{len(coverage.gaps)} gaps" if len(coverage.gaps) != 1 else "1 gap"
-    yield f"{pipeline.name}: {said}; certified up to {_moment(end)} ({pipeline.timezone})"
+    yield f"{pipeline.name}: {said}; certified up to {moment(end)} ({pipeline.timezone})"
     for span in sorted([*coverage.certified, *coverage.gaps]):
         if span not in coverage.gaps:
             yield f"  certified  {_span(span, zone)}"
@@ -181,7 +174,7 @@ def _late_lines(pipeline: Pipeline, bins: Sequence[LateBin]) -> Iterator[str]:
     total = sum(each.arrivals for each in bins)
     last = max(each.found_at for each in bins).astimezone(zone)
     yield (
-        f"{pipeline.name}: {total} late arrivals, the last found {_moment(last)} ({pipeline.timezone}); "
+        f"{pipeline.name}: {total} late arrivals, the last found {moment(last)} ({pipeline.timezone}); "
         f"lookback {_spoken(present)}"
     )
     yield "  a lookback of | would have caught | found by                 | the latest of them"
@@ -203,7 +196,7 @@ def _by_length(bins: Sequence[LateBin]) -> Mapping[int, list[LateBin]]:
 def _example(one: LateBin, zone: ZoneInfo) -> str:
     from fenxiang_sync.window import from_ms
 
-    stamp = _moment(from_ms(one.modified_ms).astimezone(zone))
+    stamp = moment(from_ms(one.modified_ms).astimezone(zone))
     return (
         f"{one.record_id} of {stamp}, found by {one.run}: {_spoken(_ms(one.least_ms))} to {_spoken(_ms(one.most_ms))}"
     )
@@ -220,46 +213,8 @@ def _advice(bins: Sequence[LateBin], present: timedelta) -> str:
     )
 
 
-def _declared(dags: Path | None, name: str | None) -> list[Pipeline]:
-    """The pipelines of the DAG files, or the one of that name; a file that cannot be read is told, and left out."""
-    from airflow import settings
-    from airflow.dag_processing.dagbag import DagBag
-
-    from fenxiang_sync.airflow.operators import PipelineOperator
-
-    bag = DagBag(str(dags or settings.DAGS_FOLDER))
-    for file in sorted(map(str, bag.import_errors)):
-        typer.echo(f"{file} cannot be read (fenxiang check says why); its pipelines are left out", err=True)
-    tasks = [task for dag in bag.dags.values() for task in dag.tasks if isinstance(task, PipelineOperator)]
-    found = {task.pipeline.name: task.pipeline for task in tasks}
-    if name is not None and name not in found:
-        _cannot_tell(f"no DAG file declares a pipeline {name!r}; there are: {', '.join(sorted(found)) or 'none'}")
-    return [found[each] for each in sorted(found) if name in (None, each)]
-
-
-@contextmanager
-def _hub() -> Iterator[Hub]:
-    from fenxiang_sync.airflow.settings import Settings
-    from fenxiang_sync.hub import Hub
-
-    try:
-        with Hub.connect(Settings.load().hub_url()) as hub:
-            yield hub
-    except FenxiangSyncError as error:
-        _cannot_tell(f"hub: {error}")
-
-
-def _cannot_tell(why: str) -> NoReturn:
-    typer.echo(why, err=True)
-    raise typer.Exit(CANNOT_TELL)
-
-
 def _span(window: Window, zone: ZoneInfo) -> str:
-    return f"{_moment(window.since.astimezone(zone))} → {_moment(window.until.astimezone(zone))}"
-
-
-def _moment(moment: datetime) -> str:
-    return f"{moment:%Y-%m-%d %H:%M:%S}" if moment.second or moment.microsecond else f"{moment:%Y-%m-%d %H:%M}"
+    return f"{moment(window.since.astimezone(zone))} → {moment(window.until.astimezone(zone))}"
 
 
 def _ms(number: int) -> timedelta:

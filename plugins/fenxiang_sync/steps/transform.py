@@ -8,6 +8,7 @@ from itertools import islice
 from typing import Any
 
 from fenxiang_sync.errors import RecordError, UnverifiedError
+from fenxiang_sync.pipeline import Pipeline
 from fenxiang_sync.rows import DeletePolicy, Row, is_voided
 from fenxiang_sync.stage import Folder
 from fenxiang_sync.steps.extract import projection_of
@@ -64,17 +65,20 @@ class _Mapped:
 def _mapped(run: Run, records: list[dict[str, Any]]) -> _Mapped:
     pipeline = run.pipeline
     mapped = _Mapped()
-    deletes = pipeline.removes is DeletePolicy.DELETE
     for record in records:
         try:
-            gone = deletes and is_voided(record.get("life_status"), record.get("is_deleted"))
-            if pipeline.keeps(record) and not gone:
-                mapped.rows.append(pipeline.mapping.row(record))
-            else:
-                mapped.filtered += 1
+            made = rows_of(pipeline, record)
+            mapped.rows += made
+            mapped.filtered += not made
         except RecordError as error:
             mapped.rejects.append({"reason": str(error), "field": error.field, "value": error.value, "record": record})
     return mapped
+
+
+def rows_of(pipeline: Pipeline, record: dict[str, Any]) -> list[Row]:
+    """What a record becomes; empty where it is filtered. Raises `RecordError` where it does not fit."""
+    gone = pipeline.removes is DeletePolicy.DELETE and is_voided(record.get("life_status"), record.get("is_deleted"))
+    return [pipeline.mapping.row(record)] if pipeline.keeps(record) and not gone else []
 
 
 def _write(folder: Folder, kind: str, number: int, items: list[Any]) -> None:
