@@ -7,15 +7,12 @@ import json
 import re
 import shlex
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
 from fenxiang_sync.airflow import reports
-from fenxiang_sync.airflow.cli import app
 from fenxiang_sync.airflow.params import asked
 from fenxiang_sync.coverage import Coverage
 from fenxiang_sync.hub import Certificate, DayCalls, Hub
@@ -23,6 +20,7 @@ from fenxiang_sync.hub.late import LateArrival
 from fenxiang_sync.source.metering import _SHANGHAI
 from fenxiang_sync.window import Window, to_ms
 from tests.airflow_fixtures import ConnectionSetter
+from tests.cli_fixtures import fenxiang
 from tests.steps_fixtures import Bench, at, bench, pipeline, scheduled
 
 DAG_FILE = """
@@ -51,30 +49,6 @@ def hub(connection: ConnectionSetter, tmp_path: Path, airflow_home: Path) -> Ite
     connection("fenxiang_hub", conn_type="sqlite", host=f"{tmp_path}/hub.db")
     with Hub.connect(f"sqlite:///{tmp_path}/hub.db") as hub:
         yield hub
-
-
-@pytest.fixture(autouse=True)
-def settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The command sets these for its process; here they are put back."""
-    monkeypatch.setenv("AIRFLOW__LOGGING__LOGGING_LEVEL", "INFO")
-    monkeypatch.setenv("AIRFLOW__CORE__DAGBAG_IMPORT_ERROR_TRACEBACK_DEPTH", "2")
-
-
-@dataclass(frozen=True, slots=True)
-class Said:
-    exit_code: int
-    stdout: str
-    stderr: str
-
-
-def fenxiang(*arguments: object) -> Said:
-    """The command in this process, where Airflow's logging was set up long ago: its lines are left out."""
-    done = CliRunner().invoke(app, [str(each) for each in arguments])
-    lines = done.stdout.splitlines(keepends=True)
-    return Said(done.exit_code, "".join(line for line in lines if not _LOGGED.match(line)), done.stderr)
-
-
-_LOGGED = re.compile(r"\d{4}-\d\d-\d\dT\S+Z \[")
 
 
 def certify(hub: Hub, since: datetime, until: datetime, name: str = "account") -> None:

@@ -33,6 +33,8 @@ _DECIDED = {
 }
 """The events that end a read, and what it came to."""
 
+_UNKNOWN = "filtered by the declaration of then, or not settled"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Read:
@@ -152,12 +154,17 @@ def _became(pipeline: Pipeline, life: Life, reading: Reading, record: dict[str, 
     if ends:
         return ends[-1]
     held = _delivered_before(life, at_ms)
-    if held is not None:
-        return "stale" if stamp < held else "unchanged" if stamp == held else "not settled"
+    if held is not None and stamp <= held:
+        return "stale" if stamp < held else "unchanged"
+    return "filtered" if _is_filtered(pipeline, record) else _UNKNOWN
+
+
+def _is_filtered(pipeline: Pipeline, record: dict[str, Any]) -> bool:
+    """By the declaration of today; that of then is not known."""
     try:
-        return "not settled" if rows_of(pipeline, record) else "filtered"
+        return not rows_of(pipeline, record)
     except RecordError:
-        return "rejected"
+        return False
 
 
 def _delivered_before(life: Life, at_ms: int) -> int | None:
