@@ -1,5 +1,6 @@
 """``fenxiang``: what a deployment needs beside the DAG files, made (``setup``) and demanded (``check``); what the hub
-knows (`reports`, `tracing`)."""
+knows (`reports`, `tracing`); what it keeps, mapped anew
+(`retransforming`)."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from fenxiang_sync.airflow import reports, tracing
+from fenxiang_sync.airflow import reports, retransforming, tracing
 from fenxiang_sync.errors import FenxiangSyncError
 
 app = typer.Typer(
@@ -86,6 +87,7 @@ app.command()(reports.gaps)
 app.command()(reports.late)
 app.command()(reports.calls)
 app.command()(tracing.trace)
+app.command()(retransforming.retransform)
 
 
 def _fail(problems: Iterable[str]) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 CANNOT_TELL = 2
 """The exit code of a question that has no answer."""
+_WIDEST = 60
 
 Dags = Annotated[
     Path | None,
@@ -65,3 +67,13 @@ def cannot_tell(why: str) -> NoReturn:
 def moment(when: datetime) -> str:
     """To the second, or to the minute where it is a whole one."""
     return f"{when:%Y-%m-%d %H:%M:%S}" if when.second or when.microsecond else f"{when:%Y-%m-%d %H:%M}"
+
+
+def shown(value: Any) -> str:
+    """A value of a record, shortened to fit a line.
+
+    >>> shown({"city": "北京"})
+    '{"city": "北京"}'
+    """
+    said = json.dumps(value, ensure_ascii=False, default=str)
+    return said if len(said) <= _WIDEST else said[:_WIDEST] + "…"

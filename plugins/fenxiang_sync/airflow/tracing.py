@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 import typer
 
-from fenxiang_sync.airflow.terminal import Dags, Json, cannot_tell, pipelines_of, the_hub
+from fenxiang_sync.airflow.terminal import Dags, Json, cannot_tell, pipelines_of, shown, the_hub
 from fenxiang_sync.errors import FenxiangSyncError
 from fenxiang_sync.window import from_ms
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from fenxiang_sync.pipeline import Pipeline
     from fenxiang_sync.steps.tracing import Read, Trace, Value
 
-_WIDEST = 60
 _MOST_NAMED = 10
 
 
@@ -164,17 +163,12 @@ def _of_values(found: Trace, zone: ZoneInfo) -> Iterator[str]:
 
 
 def _of_value(value: Value) -> str:
-    source = f"← {value.source} ({value.converter}): {_shown(value.raw)} → " if value.source else "= "
+    source = f"← {value.source} ({value.converter}): {shown(value.raw)} → " if value.source else "= "
     if value.wrong:
         return f"{value.to} {source}does not fit: {value.wrong}"
-    told = f"{value.to} {source}{_shown(value.value)}"
+    told = f"{value.to} {source}{shown(value.value)}"
     same = not value.row or value.held == value.value
-    return told if same else f"{told}   (the target was sent {_shown(value.held)})"
-
-
-def _shown(value: Any) -> str:
-    said = json.dumps(value, ensure_ascii=False, default=str)
-    return said if len(said) <= _WIDEST else said[:_WIDEST] + "…"
+    return told if same else f"{told}   (the target was sent {shown(value.held)})"
 
 
 def _moment(at_ms: int, zone: ZoneInfo) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Row, func, literal, select, text, tuple_
 
+from fenxiang_sync.hub.bulk import LookUp
 from fenxiang_sync.hub.connect import Database
 from fenxiang_sync.hub.content import loads
 from fenxiang_sync.hub.tables import Status, record
@@ -18,6 +19,9 @@ from fenxiang_sync.window import Window
 _PAGE = 500
 
 _UNFINISHED = text("status <> 2")  # written as in the partial index, which is used for nothing else
+
+
+_HELD = LookUp(record, ("source_id", "id"), by="source_id", where="removed_at IS NULL AND modified_ms IS NOT NULL")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +91,14 @@ class Records:
             if len(found) < _PAGE:
                 return
             after = [_after(found[-1], window is not None)]
+
+    def rows_of(self, pipeline: str, source_ids: Sequence[str]) -> dict[str, set[str]]:
+        """The ids of the rows that the target holds, by the records of the source that gave them."""
+        held: dict[str, set[str]] = {}
+        with self._database.reading() as connection:
+            for source_id, row_id in _HELD.run(connection, pipeline, source_ids):
+                held.setdefault(source_id, set()).add(row_id)
+        return held
 
     def counts(self, pipeline: str) -> dict[Status, int]:
         """How many records stand where. Only the unfinished ones are counted one by one."""

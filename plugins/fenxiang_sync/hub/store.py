@@ -180,6 +180,10 @@ class Hub:
             pipeline, ids=ids, source_id=source_id, number=number, status=status, window=window, content=content
         )
 
+    def rows_of(self, pipeline: str, source_ids: Sequence[str]) -> dict[str, set[str]]:
+        """The ids of the rows that the target holds of each of these records."""
+        return self._records.rows_of(pipeline, source_ids)
+
     def counts(self, pipeline: str) -> dict[Status, int]:
         """How many records stand where; statuses that no record has are left out."""
         return self._records.counts(pipeline)
