@@ -4,7 +4,8 @@
 
     plan ─► segment × n ( extract ─► transform ─► load ) ─► verify
 
-Beside it stands ``<name>.reconcile``, which compares all that is held with the source (`reconcile_dag`).
+Beside it stand ``<name>.reconcile``, which compares all that is held with the source (`reconcile_dag`), and
+``<name>.retransform``, which maps anew what was read (`retransform_dag`).
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from fenxiang_sync.airflow.params import lookback_params, run_params
 from fenxiang_sync.airflow.pools import pool_name, target_pool
 from fenxiang_sync.airflow.priority import LOOKBACK_WEIGHT, RunPriority
 from fenxiang_sync.airflow.reconcile import reconcile_dag
+from fenxiang_sync.airflow.retransform import retransform_dag
 from fenxiang_sync.airflow.retries import retry_arguments
 from fenxiang_sync.airflow.timetable import EVERYTHING, WindowTimetable
 from fenxiang_sync.checks import spoken_span
@@ -46,8 +48,8 @@ def sync_dag(pipeline: Pipeline, **overrides: Any) -> DAG:
     pipeline becomes a DAG beside it, ``account.lookback-2d``.
 
     `overrides` are arguments of Airflow's ``DAG`` (``owner_links``, ``deadline``, ``max_active_runs`` …) that win over
-    what is made here. `default_args` are merged. Those that are not about times and names are for the reconcile DAG
-    too.
+    what is made here. `default_args` are merged. Those that are not about times and names are for the reconcile and
+    retransform DAGs too.
     """
     schedule = overrides.pop("schedule", _schedule(pipeline))
     arguments: dict[str, Any] = {
@@ -68,7 +70,9 @@ def sync_dag(pipeline: Pipeline, **overrides: Any) -> DAG:
     for lookback in pipeline.lookbacks:
         _lookback_dag(pipeline, lookback, arguments)
     # Airflow finds it in the DAG file by itself: it registers every DAG that a ``with`` has ended of.
-    reconcile_dag(pipeline, **{name: value for name, value in overrides.items() if name not in OF_SYNC})
+    others = {name: value for name, value in overrides.items() if name not in OF_SYNC}
+    reconcile_dag(pipeline, **others)
+    retransform_dag(pipeline, **others)
     return dag
 
 

@@ -22,10 +22,11 @@ from fenxiang_sync.steps.retransform import KIND, apply, difference
 log = logging.getLogger(__name__)
 
 DOC = """
-Maps records of pipeline `{name}` that were read before by the declaration of today (重新转换), with no call to Fenxiang.
+Maps records of pipeline `{name}` that were read before by the declaration of today (重新转换), with no call to
+Fenxiang.
 
-**Trigger ▸** tells what the target would get: of the records that one `run` has read, or of all, as they were read last.
-With `apply` it is delivered. The same on the command line: `fenxiang retransform {name} --all`
+**Trigger ▸** tells what the target would get: of the records that one `run` has read, or of all, as they were read
+last. With `apply` it is delivered. The same on the command line: `fenxiang retransform {name} --all`
 """
 
 
