@@ -13,7 +13,6 @@ from fenxiang_sync.airflow.operators import PipelineOperator
 from fenxiang_sync.airflow.params import retransform_params, retransform_wanted
 from fenxiang_sync.airflow.pools import target_pool
 from fenxiang_sync.airflow.priority import RunPriority
-from fenxiang_sync.airflow.retransforming import lines
 from fenxiang_sync.airflow.retries import retry_arguments
 from fenxiang_sync.pipeline import Pipeline
 from fenxiang_sync.steps import Run
@@ -77,7 +76,11 @@ class RetransformOperator(PipelineOperator):
         else:
             made = difference(run, of=wanted.run, hub=deployment.hub, stage=deployment.stage)
             run.folder.save("report", made.to_json())
-        told = next(lines(self.pipeline, made))
-        log.info("%s: %s", told, made.numbers())
+        numbers = made.numbers()
+        log.info(
+            "%s", ", ".join(f"{value:,} {name}" for name, value in numbers.items() if type(value) is int and value)
+        )
+        if made.tally.unread:
+            log.warning("Not read then, and left out: %s; read the range again", ", ".join(sorted(made.tally.unread)))
         log.info("The differences, value by value: %s/report.json", run.folder)
-        return made.numbers()
+        return numbers
