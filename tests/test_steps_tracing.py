@@ -15,9 +15,10 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from fenxiang_sync import Condition, Field, Logic, Pipeline, decimal
-from fenxiang_sync.errors import TransientError
+from fenxiang_sync.errors import TransientError, UnverifiedError
 from fenxiang_sync.hub import Hub, Presence, Seen, Settled, What
 from fenxiang_sync.rows import DeletePolicy, IdCheck, Outcome, Row
+from fenxiang_sync.steps import extract, transform
 from fenxiang_sync.steps.tracing import Trace, in_order, trace
 from fenxiang_sync.steps.verify import clean
 from fenxiang_sync.targets.protocol import Answer, Delivery, Reach, Removal, Sender
@@ -190,6 +191,26 @@ def test_a_pipeline_that_keeps_no_records_has_none_in_the_hub(crm: Bench) -> Non
     crm.sync(account, manual(full=True))
     kept = crm.hub.kept("account", [normal(crm)])[normal(crm)]
     assert (kept.payload, kept.projection) == (None, None)
+
+
+def test_a_declaration_that_is_changed_after_it_was_read_is_not_mapped_as_null(crm: Bench) -> None:
+    run = crm.run(pipeline(), "run")
+    [segment] = crm.plan(run, manual(full=True)).segments
+    extract(run, segment, client=crm.client())
+    changed = crm.run(pipeline(fields=[Field("_id"), Field("tel")]), "run")
+    with pytest.raises(UnverifiedError, match=r"changed since .* were read: tel was not asked for; clear the extract"):
+        transform(changed, segment)
+
+
+def test_a_reading_that_was_cut_off_and_asks_for_other_fields_now_begins_anew(crm: Bench) -> None:
+    run = crm.run(pipeline(), "run")
+    [segment] = crm.plan(run, manual(full=True)).segments
+    extract(run, segment, client=crm.client())
+    (run.segment(1).path / "extracted.json").unlink()
+    changed = crm.run(pipeline(fields=[Field("_id"), Field("tel")]), "run")
+    extract(changed, segment, client=crm.client())
+    assert any("tel" in record for record in changed.segment(1).lines("records-"))
+    assert transform(changed, segment)["rows"] == 40
 
 
 def test_a_run_that_begins_anew_has_only_what_it_reads_then(crm: Bench) -> None:

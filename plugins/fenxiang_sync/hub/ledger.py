@@ -11,6 +11,7 @@ arrived, so until the record is settled nothing older is sent, and nothing count
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -444,11 +445,12 @@ class _Writer:
                 for row, was in rows
             ],
         )  # fmt: skip
-        taken = [
-            (row, was.claim_run) for row, was in rows if was and was.open and was.claim_run != self._claimant.holder
-        ]
-        for row, holder in taken:
-            self._tell([row], What.TAKEN_OVER, f"the claim of {holder} was over, and it had not said what became of it")
+        taken: dict[str | None, list[Row]] = defaultdict(list)
+        for row, was in rows:
+            if was and was.open and was.claim_run != self._claimant.holder:
+                taken[was.claim_run].append(row)
+        for holder, few in taken.items():
+            self._tell(few, What.TAKEN_OVER, f"the claim of {holder} was over, and it had not said what became of it")
 
     def note(self, rows: Sequence[tuple[Row, Held]]) -> None:
         """A newer version with the content that is there: only its stamp is new."""
