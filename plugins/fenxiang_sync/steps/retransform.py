@@ -38,7 +38,7 @@ KIND = "retransform"
 EXAMPLES = 20
 """Differences that are told field by field, and of each other kind."""
 LEFT_OUT = ("superseded", "gone", "unkept", "unread")
-DECISIONS = ("new", "changed", "unchanged", "delivered", "stale", "busy", "in_doubt")
+DECISIONS = ("new", "changed", "unchanged", "stale", "busy", "in_doubt")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
