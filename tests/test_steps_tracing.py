@@ -217,9 +217,9 @@ def test_a_run_that_begins_anew_has_only_what_it_reads_then(crm: Bench) -> None:
     account = pipeline()
     run = crm.run(account, "run")
     crm.deliver(run, crm.plan(run, manual(full=True)))
-    assert crm.hub.readings.of("account", run="run") != []
+    assert crm.hub.readings("account", run="run") != []
     crm.plan(run, manual(full=True))
-    assert crm.hub.readings.of("account", run="run") == []
+    assert crm.hub.readings("account", run="run") == []
 
 
 # What the hub keeps
@@ -239,7 +239,7 @@ def hub(url: str) -> Iterator[Hub]:
 
 def see(hub: Hub, payload: str, modified_ms: int = 5, fields: Sequence[str] = ("_id", "name")) -> None:
     seen = Seen("a", modified_ms, False, payload.encode())
-    hub.see("stock", [seen], run="run", now=NOW, projection=hub.readings.name(fields))
+    hub.see("stock", [seen], run="run", now=NOW, projection=hub.name_fields(fields))
 
 
 def payload(hub: Hub) -> str:
@@ -256,7 +256,7 @@ def test_the_record_is_kept_as_it_was_read_last_even_where_its_stamp_is_the_same
     assert payload(hub) == '{"label":"new"}'
     see(hub, '{"label":"new"}', fields=("_id", "name", "tel"))
     kept = hub.kept("stock", ["a"])["a"]
-    assert hub.readings.fields()[str(kept.projection)] == {"_id", "name", "tel"}
+    assert hub.named_fields()[str(kept.projection)] == {"_id", "name", "tel"}
 
 
 def test_what_a_page_adds_to_a_record_is_no_change_of_it(hub: Hub) -> None:

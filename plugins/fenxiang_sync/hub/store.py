@@ -18,7 +18,7 @@ from fenxiang_sync.hub.ledger import Claimant, Decision, Ledger, Settled
 from fenxiang_sync.hub.letters import DeadLetter, Letters, StoredLetter
 from fenxiang_sync.hub.lives import Life, Lives
 from fenxiang_sync.hub.notes import Change, Notes
-from fenxiang_sync.hub.readings import Readings
+from fenxiang_sync.hub.readings import Reading, Readings
 from fenxiang_sync.hub.records import Record, Records
 from fenxiang_sync.hub.removals import Removals
 from fenxiang_sync.hub.runs import RunRecord, Runs
@@ -50,8 +50,7 @@ class Hub:
         self._sources = Sources(database)
         self._events = Events(database)
         self._lives = Lives(database)
-        self.readings = Readings(database)
-        """The files of records that runs have read."""
+        self._readings = Readings(database)
         self.removals = Removals(database)
         """Rows whose record is voided or gone."""
 
@@ -194,7 +193,7 @@ class Hub:
         self, pipeline: str, seen: Sequence[Seen], *, run: str, now: datetime, projection: str | None = None
     ) -> None:
         """Note records of the source that were read and have an outcome, whatever it is; `projection` names the fields
-        that were asked for (`readings`), where the records themselves are to be kept."""
+        that were asked for (`name_fields`), where the records themselves are to be kept."""
         self._sources.see(pipeline, seen, run, now, projection)
 
     def kept(self, pipeline: str, ids: Sequence[str]) -> dict[str, Kept]:
@@ -217,6 +216,28 @@ class Hub:
         """The records of the source that queries list, by what was read."""
         return Listed(self._database, pipeline)
 
+    # What was read
+
+    def note_readings(self, pipeline: str, run: str, segment: int, readings: Sequence[Reading]) -> None:
+        """Store the files of records of one segment; what was stored of it before is replaced."""
+        self._readings.note(pipeline, run, segment, readings)
+
+    def forget_readings(self, pipeline: str, run: str) -> None:
+        """The run begins anew: what it had read is gone."""
+        self._readings.forget(pipeline, run)
+
+    def readings(self, pipeline: str, *, run: str | None = None) -> list[Reading]:
+        """The files of records that are known, oldest first; those of one run in the order of its segments."""
+        return self._readings.of(pipeline, run=run)
+
+    def name_fields(self, fields: Sequence[str]) -> str:
+        """The digest by which `named_fields` knows these fields."""
+        return self._readings.name(fields)
+
+    def named_fields(self) -> dict[str, frozenset[str]]:
+        """All sets of fields that were ever asked for, by their digests."""
+        return self._readings.fields()
+
     # One record's whole life
 
     def trace(self, pipeline: str, source_id: str) -> Life | None:
@@ -234,7 +255,7 @@ class Hub:
 
     def forget_old(self, pipeline: str, *, events: datetime, readings: datetime) -> int:
         """Remove events (of all pipelines) and readings (of this one) that are older; how many."""
-        return self._events.sweep(events) + self.readings.sweep(pipeline, readings)
+        return self._events.sweep(events) + self._readings.sweep(pipeline, readings)
 
     # Dead letters
 

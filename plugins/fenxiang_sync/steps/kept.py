@@ -69,7 +69,7 @@ class KeptRecords:
             size = self._pipeline.source.segment_records
             cut = self._hub.cut(self._pipeline.name, size)
             return [Piece(index=index, after=after, upto=upto) for index, (after, upto, _) in enumerate(cut, start=1)]
-        readings = self._hub.readings.of(self._pipeline.name, run=self._run)
+        readings = self._hub.readings(self._pipeline.name, run=self._run)
         if not readings:
             raise ParamError(self._nothing_of(self._run))
         pieces = []
@@ -82,7 +82,7 @@ class KeptRecords:
 
     def window(self) -> Window | None:
         """The span of time that the run has read, for who reads it again; None for all, and for what was read by id."""
-        readings = [] if self._run is None else self._hub.readings.of(self._pipeline.name, run=self._run)
+        readings = [] if self._run is None else self._hub.readings(self._pipeline.name, run=self._run)
         windows = [each.window for each in readings if each.window is not None]
         return Window(min(windows).since_ms, max(each.until_ms for each in windows)) if windows else None
 
@@ -143,7 +143,7 @@ class KeptRecords:
     def _asked_for(self, kept: Kept) -> frozenset[str]:
         digest = kept.projection or ""
         if digest not in self._projections:
-            self._projections = self._hub.readings.fields()
+            self._projections = self._hub.named_fields()
         return self._projections.get(digest, frozenset())
 
     def _leave(self, why: str) -> None:
@@ -161,7 +161,7 @@ class KeptRecords:
             )
 
     def _nothing_of(self, run: str) -> str:
-        known = dict.fromkeys(each.run for each in reversed(self._hub.readings.of(self._pipeline.name)))
+        known = dict.fromkeys(each.run for each in reversed(self._hub.readings(self._pipeline.name)))
         some = ", ".join(islice(known, 5)) or "none"
         return f"pipeline {self._pipeline.name!r} has no run {run!r} whose records are kept; the newest are: {some}"
 

@@ -62,7 +62,7 @@ def load(
         counted = _preview(run, folder, hub)
     else:
         if read_now:
-            hub.readings.note(run.pipeline.name, run.id, segment.index, readings(run, segment, clock()))
+            hub.note_readings(run.pipeline.name, run.id, segment.index, readings(run, segment, clock()))
         with run.pipeline.target.open(reach) as sender:
             delivery = _Delivery(run, segment, hub, reach, clock, sender, watch)
             delivery.deliver(folder)
@@ -86,7 +86,7 @@ def _see(run: Run, folder: Folder, hub: Hub, clock: Callable[[], datetime]) -> N
     pipeline = run.pipeline
     projection = None
     if pipeline.keep_records:
-        projection = hub.readings.name(projection_of(folder) or pipeline.mapping.projection)
+        projection = hub.name_fields(projection_of(folder) or pipeline.mapping.projection)
     for seen in _groups(sightings(folder, keep=pipeline.keep_records), RECORDS_SEEN):
         hub.see(pipeline.name, seen, run=run.id, now=clock(), projection=projection)
 

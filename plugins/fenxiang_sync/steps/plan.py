@@ -150,7 +150,7 @@ def plan(
         calls=client.calls.total() - before,
     )
     run.folder.clear()
-    hub.readings.forget(pipeline.name, run.id)
+    hub.forget_readings(pipeline.name, run.id)
     run.folder.save("plan", made)
     return made
 
