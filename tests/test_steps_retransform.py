@@ -207,6 +207,13 @@ def test_a_record_that_is_gone_is_not_brought_back(past: Past, presence: Presenc
         assert set(past.held()) == {"r2"}
 
 
+def test_a_voided_record_is_mapped_again_only_where_its_row_stays_as_any_other(local: Past) -> None:
+    local.read(local.declared(), record(1, life_status="invalid"), record(2))
+    assert counts(local.differs(local.declared(UPPER))) == {"read": 2, "gone": 1, "mapped": 1, "changed": 1}
+    ignoring = local.declared(UPPER, delete_policy=DeletePolicy.IGNORE)
+    assert counts(local.differs(ignoring)) == {"read": 2, "mapped": 2, "changed": 2}
+
+
 def test_a_run_that_nobody_knows_and_one_whose_records_are_gone_are_told_apart(local: Past) -> None:
     account = local.declared()
     first = local.read(account, record(1))

@@ -121,7 +121,7 @@ _SAYS = {
     "filtered": "records that the conditions leave out",
     "rejected": "records that do not fit: dead letters where it is applied",
     "superseded": "records of which a newer version was read since: left out",
-    "gone": "records that are deleted, or no longer what the source asks for: left out",
+    "gone": "records that are deleted, voided, or no longer what the source asks for: left out",
     "unkept": "records that were not kept, or not in their newest version: left out, read them again",
     "unread": "records that were not asked for every field that is mapped now: left out",
 }

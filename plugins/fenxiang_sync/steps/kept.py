@@ -18,7 +18,7 @@ from fenxiang_sync.errors import ParamError, UnverifiedError
 from fenxiang_sync.hub import Hub, Kept, Presence
 from fenxiang_sync.hub.content import loads
 from fenxiang_sync.pipeline import Pipeline
-from fenxiang_sync.rows import is_voided
+from fenxiang_sync.rows import DeletePolicy, is_voided
 from fenxiang_sync.stage import Stage, segment_name
 from fenxiang_sync.window import Window
 
@@ -44,7 +44,7 @@ class Left:
     """Records that are not mapped again, by the reason; `unread` by the field that they were not asked for.
 
     `superseded`: a newer version was read since. `unkept`: the hub has not kept it, or not its newest version. `gone`:
-    deleted, or no longer what the source asks for.
+    deleted, voided (unless the delete policy ignores that), or no longer what the source asks for.
     """
 
     counts: Counter[str] = field(default_factory=Counter)
@@ -129,8 +129,7 @@ class KeptRecords:
         return self._usable(record, asked, kept.presence)
 
     def _usable(self, record: Record, asked: AbstractSet[str], presence: Presence) -> Record | None:
-        voided = is_voided(record.get("life_status"), record.get("is_deleted"))
-        if presence in _GONE or (presence is Presence.VOIDED and not voided):
+        if presence in _GONE or (presence is Presence.VOIDED and self._is_removed(record)):
             self._leave("gone")
             return None
         lacking = [name for name in self._pipeline.mapping.projection if name not in asked and name not in record]
@@ -139,6 +138,12 @@ class KeptRecords:
             self._leave("unread")
             return None
         return record
+
+    def _is_removed(self, record: Record) -> bool:
+        """Whether the row of a voided record is flagged or deleted, or will be; sending it would bring it back. So it is
+        where the record does not say itself that it is voided."""
+        says = is_voided(record.get("life_status"), record.get("is_deleted"))
+        return self._pipeline.removes is not DeletePolicy.IGNORE or not says
 
     def _asked_for(self, kept: Kept) -> frozenset[str]:
         digest = kept.projection or ""
