@@ -140,8 +140,8 @@ class KeptRecords:
         return record
 
     def _is_removed(self, record: Record) -> bool:
-        """Whether the row of a voided record is flagged or deleted, or will be; sending it would bring it back. So it is
-        where the record does not say itself that it is voided."""
+        """Whether the row of a voided record is flagged or deleted, or will be: sending it would bring it back, as it
+        would where the record does not say itself that it is voided."""
         says = is_voided(record.get("life_status"), record.get("is_deleted"))
         return self._pipeline.removes is not DeletePolicy.IGNORE or not says
 
