@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fenxiang_sync import Condition, Constant, DeletePolicy, Field, IdCheck, Logic, Pipeline, decimal
+from fenxiang_sync import Condition, Constant, DeletePolicy, Explode, Field, IdCheck, Logic, Pipeline, decimal
 from fenxiang_sync.errors import ParamError, TransientError, UnverifiedError
 from fenxiang_sync.hub import Hub, Presence
 from fenxiang_sync.stage import Stage
 from fenxiang_sync.steps import Run, Segment, load, transform
 from fenxiang_sync.steps.retransform import KIND, Difference, Retransformed, apply, difference
 from fenxiang_sync.steps.verify import clean
+from fenxiang_sync.targets.protocol import Endpoint, Reach
 from fenxiang_sync.window import Window
 from tests.hub_fixtures import DATABASES, empty_database
 from tests.source_fixtures import FEW
@@ -67,10 +70,15 @@ class Past:
         return apply(run, of=of, hub=self.hub, stage=self.stage, reach=NO_REACH, clock=now)
 
     def held(self) -> dict[str, Any]:
-        return {each.id: each.content for each in self.hub.records(self.name) if each.content is not None}
+        records = self.hub.records(self.name)
+        return {each.id: each.content for each in records if each.content is not None and each.removed_at is None}
 
 
-NO_REACH: Any = None
+def _nothing(conn_id: str) -> Endpoint:
+    raise AssertionError(conn_id)
+
+
+NO_REACH = Reach(endpoint=_nothing, session=requests.Session, sleep=time.sleep, now=time.time)
 """The targets of these tests reach for nothing."""
 
 
@@ -137,7 +145,9 @@ def test_applied_the_target_is_as_after_a_clean_load_and_nothing_differs_any_mor
     assert [(each.what, each.run) for each in life.events] == [("delivered", "run-1"), ("delivered", "retransform.1")]
 
 
-def test_what_the_conditions_leave_out_or_does_not_fit_now_is_told_with_the_rows_that_stay(past: Past) -> None:
+def test_what_the_conditions_leave_out_or_does_not_fit_now_is_told_and_its_rows_go_to_the_delete_policy(
+    past: Past,
+) -> None:
     past.read(past.declared(), record(1), record(2, name="7"), record(3, name="left out"))
     conditions = [[Condition("name", Logic.NEQ, "left out")]]
     account = past.declared([Field("_id"), Field("name", convert=decimal()), Field("tel")], conditions=conditions)
@@ -153,6 +163,36 @@ def test_what_the_conditions_leave_out_or_does_not_fit_now_is_told_with_the_rows
     assert (made.outcomes["filtered"], made.outcomes["dead_letter"], made.outcomes["delivered"]) == (1, 1, 1)
     [letter] = past.hub.dead_letters("account")
     assert (letter.record_id, letter.stage) == ("r1", "transform")
+    assert (made.tally.counts["removed"], set(past.held())) == (2, {"r2"})
+    assert [each.what for each in past.hub.trace("account", "r1").events[-2:]] == ["rejected", "removed"]  # type: ignore[union-attr]
+
+
+def test_rows_that_are_given_no_more_stay_where_the_policy_is_to_ignore_them(local: Past) -> None:
+    words: dict[str, Any] = {"delete_policy": DeletePolicy.IGNORE}
+    local.read(local.declared(**words), record(1), record(2))
+    made = local.apply(local.declared(conditions=[[Condition("name", Logic.NEQ, "name 1")]], **words))
+    assert (made.tally.counts["no_longer"], made.tally.counts["removed"], made.differs) == (1, 0, True)
+    assert set(local.held()) == {"r1", "r2"}
+
+
+def test_a_record_of_several_rows_is_mapped_again_line_by_line(past: Past) -> None:
+    def lines(*names: str) -> list[dict[str, str]]:
+        return [{"_id": name, "goods": f"goods {name}"} for name in names]
+
+    def exploded(**words: Any) -> Pipeline:
+        fields = [Field("_id", "order"), Field("details_list.goods", "goods", **words)]
+        return past.declared(fields, explode=Explode("details_list"), key="order")
+
+    past.read(exploded(), record(1, details_list=lines("a", "b")), record(2, details_list=lines("c")))
+    made = past.differs(exploded(convert=upper))
+    assert counts(made) == {"read": 2, "mapped": 2, "changed": 3}
+    made = past.apply(exploded(convert=upper))
+    assert made.outcomes is not None
+    assert (made.outcomes["delivered"], made.differs) == (2, False), "in records"
+    assert {content["goods"] for content in past.held().values()} == {"GOODS A", "GOODS B", "GOODS C"}
+    only_a = replace(exploded(), conditions=[[Condition("details_list.goods", Logic.NEQ, "goods b")]])
+    made = past.apply(only_a)
+    assert (made.tally.counts["removed"], len(past.held())) == (1, 2)
 
 
 def test_a_letter_that_the_mended_mapping_answers_is_closed(local: Past) -> None:
@@ -316,12 +356,9 @@ def test_applied_to_all_the_target_is_as_after_a_clean_load(
                 newest[each["_id"]] = each
     made = [past.apply(changed, of=of) for of in (done if by_run else [None])]
     fresh.read(fresh.declared(**{**also, **after}), *newest.values())
-    assert {row_id: past.held().get(row_id) for row_id in fresh.held()} == fresh.held()
     for each in made:
         assert each.outcomes is not None
         counted = each.tally.counts
         left_out = sum(counted[name] for name in ("superseded", "gone", "unkept", "unread"))
         assert counted["read"] == sum(each.outcomes.values()) + left_out
-    left = set(past.held()) - set(fresh.held())
-    if not by_run:
-        assert left == set(made[0].tally.orphans), "what it does not give any more is named, and stays"
+    assert past.held() == fresh.held(), "what it does not give any more is removed"

@@ -238,7 +238,7 @@ def hub(url: str) -> Iterator[Hub]:
 
 
 def see(hub: Hub, payload: str, modified_ms: int = 5, fields: Sequence[str] = ("_id", "name")) -> None:
-    seen = Seen("a", modified_ms, False, payload.encode())
+    seen = Seen("a", modified_ms, payload=payload.encode())
     hub.see("stock", [seen], run="run", now=NOW, projection=hub.name_fields(fields))
 
 
