@@ -27,8 +27,12 @@ class Said:
 
 
 def fenxiang(*arguments: object) -> Said:
-    """The command in this process, where Airflow's logging was set up long ago: its lines are left out."""
-    done = CliRunner().invoke(app, [str(each) for each in arguments])
+    """The command in this process, where Airflow's logging was set up long ago: its lines are left out. What it sets
+    for its process is put back."""
+    with pytest.MonkeyPatch.context() as settings:
+        settings.setenv("AIRFLOW__LOGGING__LOGGING_LEVEL", "INFO")
+        settings.setenv("AIRFLOW__CORE__DAGBAG_IMPORT_ERROR_TRACEBACK_DEPTH", "2")
+        done = CliRunner().invoke(app, [str(each) for each in arguments])
     lines = done.stdout.splitlines(keepends=True)
     return Said(done.exit_code, "".join(line for line in lines if not _LOGGED.match(line)), done.stderr)
 

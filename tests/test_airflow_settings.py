@@ -17,20 +17,30 @@ def test_without_any_setting_everything_is_in_the_airflow_home() -> None:
     assert settings.stage_url == f"file://{HOME}/fenxiang_stage"
     assert settings.hub_url() == f"sqlite:///{HOME}/fenxiang_hub.db"
     assert settings.stage_retention_days == 7
+    assert (settings.records_retention_days, settings.events_retention_days) == (30, 180)
     assert settings.most_segments == 1024
 
 
 def test_each_option_is_an_environment_variable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("AIRFLOW__FENXIANG__STAGE_URL", f"file://{tmp_path}")
     monkeypatch.setenv("AIRFLOW__FENXIANG__STAGE_RETENTION_DAYS", "14")
+    monkeypatch.setenv("AIRFLOW__FENXIANG__RECORDS_RETENTION_DAYS", "90")
+    monkeypatch.setenv("AIRFLOW__FENXIANG__EVENTS_RETENTION_DAYS", "365")
     monkeypatch.setenv("AIRFLOW__FENXIANG__HUB_CONN_ID", "elsewhere")
     monkeypatch.setenv("AIRFLOW__CORE__MAX_MAP_LENGTH", "50")
     assert Settings.load() == Settings(
-        stage_url=f"file://{tmp_path}", stage_retention_days=14, hub_conn_id="elsewhere", most_segments=50
+        stage_url=f"file://{tmp_path}",
+        stage_retention_days=14,
+        records_retention_days=90,
+        events_retention_days=365,
+        hub_conn_id="elsewhere",
+        most_segments=50,
     )
     assert [option.variable for option in OPTIONS] == [
         "AIRFLOW__FENXIANG__STAGE_URL",
         "AIRFLOW__FENXIANG__STAGE_RETENTION_DAYS",
+        "AIRFLOW__FENXIANG__RECORDS_RETENTION_DAYS",
+        "AIRFLOW__FENXIANG__EVENTS_RETENTION_DAYS",
         "AIRFLOW__FENXIANG__HUB_CONN_ID",
     ]
 

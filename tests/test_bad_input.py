@@ -342,7 +342,8 @@ class TestParsing:
             (tmp_path / "dags" / f"{name}.py").write_text(text_, encoding="utf-8")
         bag = DagBag(str(tmp_path / "dags"))
         pipelines = {"account", "inventory_report", "warehouse"}
-        assert set(bag.dags) == pipelines | {f"{name}.{kind}" for name in pipelines for kind in ("reconcile", "replay")}
+        companions = {f"{name}.{each}" for name in pipelines for each in ("reconcile", "replay", "retransform")}
+        assert set(bag.dags) == pipelines | companions
         said = {Path(file).stem: error.strip() for file, error in bag.import_errors.items()}
         assert set(said) == set(BROKEN)
         assert said["typo"].endswith("object='Accountobj': did you mean 'AccountObj'?")

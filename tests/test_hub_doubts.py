@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fenxiang_sync.hub import DeadLetter, Decision, Doubt, Hub, Presence, Seen, Settled, Status
+from fenxiang_sync.hub import DeadLetter, Decision, Doubt, Event, Hub, Presence, Seen, Settled, Status
 from fenxiang_sync.rows import IdCheck, Outcome, Row
 from tests.hub_fixtures import DRIVERS, NOW, empty_database, row
 
@@ -110,6 +110,28 @@ def test_a_row_that_is_given_back_is_in_doubt_as_before_and_may_be_taken_again(h
     hub.doubts.give_back("stock", [taken.row], run="replay-1", reason="it was too busy", now=LATER)
     [again] = doubts(hub, besides="replay-1")
     assert (again.row, again.reason) == (sent, "it was too busy")
+
+
+def test_what_a_person_said_of_it_and_what_came_of_that_is_told(hub: Hub) -> None:
+    send(hub, row("A", 5, a=1), row("B", 5))
+    first, second = doubts(hub)
+    hub.doubts.take("stock", [first], run="replay-1", lease_s=LEASE_S, now=LATER)
+    hub.doubts.give_back("stock", [first.row, second.row], run="replay-1", reason="it was too busy", now=LATER)
+    hub.doubts.accept("stock", doubts(hub), by="somebody", now=LATER)
+    told = {each: [(one.what, one.run, one.reason) for one in life(hub, each)] for each in ("source-A", "source-B")}
+    assert told["source-A"] == [
+        ("in_doubt", "run-1", "lost"),
+        ("resent", "replay-1", ""),
+        ("in_doubt", "replay-1", "it was too busy"),
+        ("accepted", "somebody", ""),
+    ]
+    assert [what for what, _, _ in told["source-B"]] == ["in_doubt", "accepted"], "it was not taken, so not given back"
+
+
+def life(hub: Hub, source_id: str) -> list[Event]:
+    found = hub.trace("stock", source_id)
+    assert found is not None
+    return found.events
 
 
 def test_what_was_looked_at_in_another_version_is_left_alone(hub: Hub) -> None:

@@ -129,6 +129,9 @@ def test_a_row_that_the_target_has_in_a_newer_version_is_sent_when_it_is_read_ag
     claim(hub, row("A", 5, a=2), run="run-2")
     assert settle(hub, row("A", 5, a=2), run="run-2", outcome=Outcome.STALE) == 0
     assert held(hub).outcome is Outcome.STALE
+    life = hub.trace("stock", held(hub).source_id)
+    assert life is not None
+    assert [each.what for each in life.events][-1] == "stale"
     assert held(hub).content is None, "nobody here knows what the newer version holds"
     assert claim(hub, row("A", 4, a=1), run="run-3") == [STALE]
     assert claim(hub, row("A", version, a=1), run="run-3") == [CHANGED], "the content of then is not there any more"

@@ -273,3 +273,36 @@ def test_a_try_of_an_older_version_does_not_replace_the_letter_of_a_newer_one(hu
     retried(hub, newer.id, modified_ms=5, payload={"version": 1})
     hub.bury([letter(modified_ms=5, run="run-3", payload={"version": 1})], NOW)
     assert opened(hub) == [newer]
+
+
+def test_letters_that_are_closed_without_a_delivery_are_told_with_the_reason(hub: Hub) -> None:
+    hub.bury(
+        [letter(stage="transform", modified_ms=5), letter("source-B"), letter("source-C"), letter("source-D")], NOW
+    )
+    by_record = {each.record_id: each for each in opened(hub)}
+    close: dict[str, Any] = {"by": "somebody", "now": NOW}
+    hub.letters.close("stock", Selection(records=["source-A"]), closed_as="dismissed", note="a test record", **close)
+    hub.letters.close_seen("stock", [by_record["source-B"]], closed_as="filtered", **close)
+    hub.letters.close_seen("stock", [by_record["source-C"]], closed_as="delivered", **close)
+    hub.letters.expire("stock", before=NOW + timedelta(days=1), **close)
+    assert opened(hub) == []
+    lives = [hub.trace("stock", f"source-{each}") for each in "ABCD"]
+    told = [[(each.what, each.modified_ms, each.reason) for each in life.events] for life in lives if life]
+    assert told == [
+        [("rejected", 5, "too long"), ("put_aside", 5, "dismissed: a test record")],
+        [("put_aside", None, "filtered")],
+        [],
+        [("put_aside", None, "expired")],
+    ]
+
+
+def test_a_letter_that_is_retried_and_fits_no_row_is_told_as_rejected_again(hub: Hub) -> None:
+    hub.bury([letter(stage="transform")], NOW)
+    [first] = opened(hub)
+    hub.letters.retry("stock", {first.id: letter(stage="transform", run="replay-1", reason="still")}, NOW)
+    life = hub.trace("stock", "source-A")
+    assert life is not None
+    assert [(each.what, each.run, each.reason) for each in life.events] == [
+        ("rejected", "run-1", "too long"),
+        ("rejected", "replay-1", "still"),
+    ]

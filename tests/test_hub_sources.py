@@ -144,7 +144,7 @@ def test_a_row_that_is_being_sent_cannot_be_removed_nor_one_that_is_being_remove
     [mine] = taken(hub, "reconcile")
     newest = Row(**{**{name: getattr(row, name) for name in Row.__slots__}, "modified_ms": 7, "hash": "newest"})
     assert claim(hub, newest, "sync") == "busy"
-    hub.removals.release("stock", [(mine, "not today")], run="reconcile")
+    hub.removals.release("stock", [(mine, "not today")], run="reconcile", now=NOW)
     assert claim(hub, newest, "sync") == "changed"
 
 
@@ -157,7 +157,7 @@ def test_a_removal_whose_claim_is_over_changes_nothing_that_came_after(hub: Hub)
     [said] = hub.claim("stock", [newer], run="sync", id_check=IdCheck.UPSERT_ON_CHANGE, lease_s=LEASE_S, now=late)
     assert said.claimed
     hub.removals.settle("stock", [mine], keeps_content=False, run="reconcile", now=late)
-    hub.removals.release("stock", [(mine, "not today")], run="reconcile")
+    hub.removals.release("stock", [(mine, "not today")], run="reconcile", now=NOW)
     [held] = hub.records("stock")
     assert (held.removed_at, held.hash, held.claim_run) == (None, "hash of a", "sync")
     assert held.claim_until is not None

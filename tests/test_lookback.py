@@ -86,6 +86,7 @@ class TestItsDag:
     def test_airflow_finds_it_in_the_file_of_the_pipeline(self, found: dict[str, DAG]) -> None:
         assert set(found) == {
             "account", "account.lookback-2d", "account.lookback-36h", "account.reconcile", "account.replay",
+            "account.retransform",
         }  # fmt: skip
 
     def test_it_has_the_same_graph_a_schedule_of_its_own_and_no_params_of_a_window(self, found: dict[str, DAG]) -> None:

@@ -98,6 +98,22 @@ def test_different_run_ids_never_share_a_folder() -> None:
     assert all("/" not in name and not name.startswith(".") for name in names)
 
 
+def test_records_outlive_what_can_be_made_of_them_again(tmp_path: Path) -> None:
+    stage, now = Stage(tmp_path), datetime.now(UTC)
+    for days in (1, 9, 40):
+        folder = stage.run("account", f"run-{days}") / "segment-0001"
+        for name in ("records-00-00001", "rows-00001", "rejects-00001"):
+            folder.write_lines(name, [{"_id": "a"}])
+        folder.save("extracted", {"read": 1})
+        for file in Path(str(folder)).iterdir():
+            os.utime(file, (then := (now - timedelta(days=days)).timestamp(), then))
+    weeks = {"older_than": now - timedelta(days=7), "records_older_than": now - timedelta(days=30)}
+    assert stage.sweep("account", **weeks) == ["run-40"]
+    left = {days: (stage.run("account", f"run-{days}") / "segment-0001").names() for days in (1, 9, 40)}
+    assert [len(left[days]) for days in (1, 9, 40)] == [4, 2, 0]
+    assert left[9] == ["extracted.json", "records-00-00001.ndjson.gz"]
+
+
 def test_a_place_that_cannot_be_written_is_named_with_the_setting(tmp_path: Path) -> None:
     (tmp_path / "stage").write_text("a file where the folder should be")
     with pytest.raises(SetupError, match=r"The stage cannot be written .*stage.*AIRFLOW__FENXIANG__STAGE_URL"):

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from fenxiang_sync import Condition, DeletePolicy, Explode, Field, HubTarget, Logic
 from fenxiang_sync.errors import TransientError, UnverifiedError
 from fenxiang_sync.hub import Status
+from fenxiang_sync.stage import DERIVED
 from fenxiang_sync.steps import Run
 from fenxiang_sync.targets.protocol import Answer, Delivery
 from tests.hub_fixtures import DATABASES, empty_database
@@ -38,6 +39,30 @@ def test_a_line_that_is_gone_is_flagged_and_the_others_stay(crm: Orders) -> None
     assert crm.shelf.live == crm.held() == {"O1-a", "O1-c"}
     [told] = crm.shelf.removed
     assert (told.id, told.source_id, told.why, told.content["goods"]) == ("O1-b", "o1", "orphaned", "b of 1")
+
+
+def test_a_load_of_a_run_that_was_cleaned_removes_nothing_though_its_records_are_kept(crm: Orders) -> None:
+    run = crm.run([order(1, "a", "b")])
+    crm.deliver(run)
+    run.segment(1).remove(*DERIVED)
+    with pytest.raises(UnverifiedError, match="is cleaned"):
+        crm.deliver(run)
+    assert crm.shelf.live == crm.held() == {"O1-a", "O1-b"}
+
+
+def test_what_is_removed_is_told_in_the_life_of_its_record(crm: Orders) -> None:
+    crm.load(order(1, "a", "b"))
+    crm.shelf.answers.append(Answer(delivery=Delivery.REFUSED, reason="locked"))
+    crm.load(order(2, "a"))
+    crm.load(order(3, "a"))
+    life = crm.hub.trace("lines", "o1")
+    assert life is not None
+    told = [(each.row_id, each.what, each.version, each.reason) for each in life.events if each.row_id == "O1-b"]
+    assert told == [
+        ("O1-b", "delivered", 1, ""),
+        ("O1-b", "not_removed", 2, "locked"),
+        ("O1-b", "removed", 3, "removed: its record gives it no more"),
+    ]
 
 
 @pytest.mark.parametrize("now", [order(2, "a", status="closed"), order(2), order(2, "a", num="much")])

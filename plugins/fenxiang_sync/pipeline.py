@@ -98,6 +98,7 @@ class Pipeline:
     last hours or days again.
     `delete_policy` is for rows whose record is voided or gone, or does not give them any more (by default they are
     flagged where the target can, else ignored); `reconcile` says when the former are looked for, None never.
+    `keep_records` is whether the records that were read are kept, so that a changed mapping can be applied to them.
     """
 
     name: str
@@ -119,6 +120,7 @@ class Pipeline:
     delete_policy: DeletePolicy | None = None
     reconcile: Reconcile | None = _DAILY
     dead_letters: DeadLetters = _KEPT
+    keep_records: bool = True
     tags: Sequence[str] = ()
     owner: str = "airflow"
 
@@ -275,6 +277,8 @@ class Pipeline:
         yield from lookback_problems(self.lookbacks)
 
     def _word_problems(self) -> Iterator[str]:
+        if not isinstance(self.keep_records, bool):
+            yield f"keep_records={self.keep_records!r}: give True or False"
         for word in ("title", "description", "owner"):
             if not isinstance(getattr(self, word), str):
                 yield f"{word}={getattr(self, word)!r}: give text"

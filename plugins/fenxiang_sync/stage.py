@@ -9,7 +9,8 @@
                                         /loaded.json
                            /report.json
 
-A file is there whole or not at all. Records are kept as they came (JSON, one a line), with numbers exact.
+A file is there whole or not at all. Records are kept as they came (JSON, one a line), with numbers exact; they outlive
+the other data of a run, so that they can be looked at and mapped again.
 """
 
 from __future__ import annotations
@@ -32,8 +33,11 @@ from fenxiang_sync.errors import SetupError, TransientError, UnverifiedError
 
 T = TypeVar("T")
 
-DATA = ("records-", "rows-", "rejects-")
-"""Names of the files that hold data; everything else is a small JSON that tells what was done."""
+RECORDS = "records-"
+"""How the names of the files of records begin."""
+DERIVED = ("rows-", "rejects-")
+"""Names of the files that the records can be made into again; everything else is a small JSON that tells what was
+done."""
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _PASSING = (errno.EIO, errno.ESTALE, errno.EAGAIN, errno.ETIMEDOUT)
@@ -80,13 +84,19 @@ class Folder:
         """Every line of the files whose names begin so, in the order of the names."""
         return self.lines_as(prefix, _decoder.decode)
 
+    def lines_of(self, name: str, decode: Callable[[bytes], T]) -> Iterator[T]:
+        """The lines of one file, decoded by a function of your own; none where it is not there any more."""
+        path = self.path / name
+        if not path.exists():
+            return
+        with _reading(path), path.open("rb") as file, gzip.open(file) as lines:
+            for line in lines:
+                yield decode(line)
+
     def lines_as(self, prefix: str, decode: Callable[[bytes], T]) -> Iterator[T]:
         """The lines, decoded by a function of your own."""
         for name in self.names(prefix):
-            path = self.path / name
-            with _reading(path), path.open("rb") as file, gzip.open(file) as lines:
-                for line in lines:
-                    yield decode(line)
+            yield from self.lines_of(name, decode)
 
     def last_line(self, name: str) -> Any:
         """The last document of one file of lines."""
@@ -140,17 +150,24 @@ class Stage:
         folder.save("probe", {})
         folder.clear()
 
-    def sweep(self, pipeline: str, *, older_than: datetime) -> list[str]:
-        """Remove the folders of runs that nobody wrote to since; returns their names."""
+    def sweep(self, pipeline: str, *, older_than: datetime, records_older_than: datetime | None = None) -> list[str]:
+        """Remove the folders of runs that nobody wrote to since `records_older_than`, and of those since `older_than`
+        what can be made again from their records. Returns the names of the folders that were removed."""
         runs = self.root / pipeline
         if not runs.exists():
             return []
         limit = older_than.timestamp()
-        old = [run for run in runs.iterdir() if _last_write(run) < limit]
-        for run in old:
+        records_limit = min(limit, (records_older_than or older_than).timestamp())
+        removed = []
+        for run in list(runs.iterdir()):
+            last = _last_write(run)
             with _writing(run):
-                _remove_tree(run)
-        return sorted(run.name for run in old)
+                if last < records_limit:
+                    _remove_tree(run)
+                    removed.append(run.name)
+                elif last < limit:
+                    _remove_derived(run)
+        return sorted(removed)
 
 
 def folder_name(run_id: str) -> str:
@@ -208,6 +225,12 @@ def _files(path: Any) -> Iterator[Any]:
             yield from _files(child)
         else:
             yield child
+
+
+def _remove_derived(run: Any) -> None:
+    for file in list(_files(run)):
+        if file.name.startswith(DERIVED):
+            file.unlink(missing_ok=True)
 
 
 def _remove_tree(path: Any) -> None:

@@ -1,5 +1,6 @@
 """``fenxiang``: what a deployment needs beside the DAG files, made (``setup``) and demanded (``check``); what the hub
-knows (`reports`); dead letters (`letters`) and rows in doubt (`doubt`)."""
+knows (`reports`, `tracing`); dead letters (`letters`) and rows in doubt (`doubt`); what is kept, mapped anew
+(`retransforming`)."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fenxiang_sync.airflow import discovery, doubt, letters, reports, resend
+from fenxiang_sync.airflow import discovery, doubt, letters, reports, resend, retransforming, tracing
 from fenxiang_sync.airflow.fitness import Fitness
 from fenxiang_sync.errors import FenxiangSyncError
 from fenxiang_sync.targets.protocol import Checking
@@ -100,6 +101,8 @@ app.command()(discovery.new)
 app.command()(reports.gaps)
 app.command()(reports.late)
 app.command()(reports.calls)
+app.command()(tracing.trace)
+app.command()(retransforming.retransform)
 for command in (letters.letters, letters.letter, letters.replay, letters.dismiss, doubt.doubt, resend.resend):
     app.command()(command)
 

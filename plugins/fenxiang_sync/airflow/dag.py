@@ -4,8 +4,9 @@
 
     plan ─► segment × n ( extract ─► transform ─► load ) ─► verify
 
-Beside it stand ``<name>.reconcile``, which compares all that is held with the source (`reconcile_dag`), and
-``<name>.replay``, which tries dead letters again (`replay_dag`).
+Beside it stand ``<name>.reconcile``, which compares all that is held with the source (`reconcile_dag`),
+``<name>.replay``, which tries dead letters again (`replay_dag`), and ``<name>.retransform``, which maps anew what was
+read (`retransform_dag`).
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from fenxiang_sync.airflow.pools import pool_name, target_pool
 from fenxiang_sync.airflow.priority import LOOKBACK_WEIGHT, RunPriority
 from fenxiang_sync.airflow.reconcile import reconcile_dag
 from fenxiang_sync.airflow.replay import replay_dag
+from fenxiang_sync.airflow.retransform import retransform_dag
 from fenxiang_sync.airflow.retries import retry_arguments
 from fenxiang_sync.airflow.timetable import EVERYTHING, WindowTimetable
 from fenxiang_sync.checks import spoken_span
@@ -48,8 +50,8 @@ def sync_dag(pipeline: Pipeline, **overrides: Any) -> DAG:
     pipeline becomes a DAG beside it, ``account.lookback-2d``.
 
     `overrides` are arguments of Airflow's ``DAG`` (``owner_links``, ``deadline``, ``max_active_runs`` …) that win over
-    what is made here. `default_args` are merged. Those that are not about times and names are for the reconcile and
-    replay DAGs too.
+    what is made here. `default_args` are merged. Those that are not about times and names are for the reconcile,
+    replay and retransform DAGs too.
     """
     schedule = overrides.pop("schedule", _schedule(pipeline))
     arguments: dict[str, Any] = {
@@ -73,6 +75,7 @@ def sync_dag(pipeline: Pipeline, **overrides: Any) -> DAG:
     shared = {name: value for name, value in overrides.items() if name not in OF_SYNC}
     reconcile_dag(pipeline, **shared)
     replay_dag(pipeline, **shared)
+    retransform_dag(pipeline, **shared)
     return dag
 
 

@@ -69,6 +69,15 @@ class Deployment:
         """Runs whose newest file is older than this are swept from the stage."""
         return self.now() - timedelta(days=self.settings.stage_retention_days)
 
+    def sweep(self, pipeline: Pipeline) -> None:
+        """Remove what is older than the settings say: of the pipeline's runs in the stage and the hub, and events."""
+        now, settings = self.now(), self.settings
+        longest = max(settings.stage_retention_days, settings.records_retention_days)
+        records = now - timedelta(days=longest if pipeline.keep_records else settings.stage_retention_days)
+        self.stage.sweep(pipeline.name, older_than=self.stage_limit(), records_older_than=records)
+        events = now - timedelta(days=settings.events_retention_days)
+        self.hub.forget_old(pipeline.name, events=events, readings=records)
+
     def now(self) -> datetime:
         return datetime.now(UTC)
 

@@ -77,7 +77,7 @@ class PlanOperator(PipelineOperator):
         self.lookback = lookback
 
     def step(self, run: Run, deployment: Deployment, context: Any) -> list[dict[str, Any]]:
-        deployment.stage.sweep(run.pipeline.name, older_than=deployment.stage_limit())
+        deployment.sweep(run.pipeline)
         made = plan(
             run,
             self._asked(context),
@@ -176,7 +176,7 @@ class VerifyOperator(PipelineOperator):
             context["outlet_events"][asset].extra = numbers
         judge(run, report, deployment.hub)
         if not report.dry_run:  # what a dry run would send, and rejects, is there to look at until it is swept by age
-            clean(run)
+            clean(run, keep_records=run.pipeline.keep_records)
         return numbers
 
 

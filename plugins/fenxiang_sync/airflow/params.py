@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from difflib import get_close_matches
 from typing import Any
@@ -257,6 +258,43 @@ def _word(given: Mapping[str, Any], name: str, known: Sequence[str] = ()) -> str
     if not isinstance(value, str) or (known and value not in known):
         raise ParamError(f"Param {name} is {value!r}; give {' or '.join(known) if known else 'text'}")
     return value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetransformWanted:
+    """What a retransform was asked for; `run` None: of all records that are kept."""
+
+    run: str | None
+    apply: bool
+
+
+def retransform_params() -> dict[str, Param]:
+    """The params of a pipeline's retransform DAG. Left as they are, a run tells what all kept records would become."""
+    return {
+        "run": Param(
+            None,
+            type=["null", "string"],
+            title="Run (运行)",
+            description="Only the records that this run has read: its run id. Empty: all, as they were read last. "
+            "仅重新转换该次运行读取的记录；留空则为全部记录的最近版本。",
+        ),
+        "apply": Param(
+            False,
+            type="boolean",
+            title="Apply (写入目标)",
+            description="Deliver what differs. Off: only tell it. 将差异写入目标；不勾选则只报告差异。",
+        ),
+    }
+
+
+def retransform_wanted(context: Mapping[str, Any]) -> RetransformWanted:
+    """What a retransform was asked for; raises `ParamError` for params that cannot be meant."""
+    given = dict(context.get("params") or {})
+    _check_names(given, tuple(retransform_params()))
+    run = given.get("run") or None
+    if run is not None and not isinstance(run, str):
+        raise ParamError(f"Param run is {run!r}; give the id of a run of the pipeline, or nothing for all records")
+    return RetransformWanted(run=run, apply=_flag(given, "apply"))
 
 
 def _kind(run_type: str) -> Kind:

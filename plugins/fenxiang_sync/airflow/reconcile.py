@@ -151,7 +151,7 @@ class SurveyOperator(Reconciling):
     """Decides what is compared, and says what it will cost before it begins; returns both."""
 
     def step(self, run: Run, deployment: Deployment, context: Any) -> dict[str, Any]:
-        deployment.stage.sweep(run.pipeline.name, older_than=deployment.stage_limit())
+        deployment.sweep(run.pipeline)
         wanted = reconcile_wanted(context, timezone=self.pipeline.timezone)
         made = survey(run, wanted, hub=deployment.hub, now=deployment.now())
         self.journal_of(deployment, context).surveyed(made)
@@ -227,5 +227,5 @@ class ConcludeOperator(Reconciling):
         for asset in self.outlets:
             context["outlet_events"][asset].extra = numbers
         if not made.dry_run:
-            clean(run)
+            clean(run, keep_records=run.pipeline.keep_records)
         return numbers

@@ -48,7 +48,23 @@ STAGE_RETENTION_DAYS = Option(
     type="integer",
     default="7",
     example="14",
-    description="Days after which the batch files of a run are removed, whatever became of the run.",
+    description="Days after which the batch files of a run are removed, whatever became of the run; its records are "
+    "kept for records_retention_days.",
+)
+RECORDS_RETENTION_DAYS = Option(
+    name="records_retention_days",
+    type="integer",
+    default="30",
+    example="90",
+    description="Days for which the records that a run has read are kept in the stage, compressed, for `fenxiang "
+    "trace` and `fenxiang retransform`; at least stage_retention_days. Pipeline(keep_records=False) keeps none.",
+)
+EVENTS_RETENTION_DAYS = Option(
+    name="events_retention_days",
+    type="integer",
+    default="180",
+    example="365",
+    description="Days for which the hub remembers what happened to each row: each attempt and the target's answer.",
 )
 HUB_CONN_ID = Option(
     name="hub_conn_id",
@@ -58,7 +74,7 @@ HUB_CONN_ID = Option(
     description="Connection of the hub, where the state of every record is kept: type postgres. Where the connection "
     f"fenxiang_hub does not exist the hub is the SQLite file {_HOME}/fenxiang_hub.db, which serves one machine.",
 )
-OPTIONS = (STAGE_URL, STAGE_RETENTION_DAYS, HUB_CONN_ID)
+OPTIONS = (STAGE_URL, STAGE_RETENTION_DAYS, RECORDS_RETENTION_DAYS, EVENTS_RETENTION_DAYS, HUB_CONN_ID)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +83,8 @@ class Settings:
 
     stage_url: str
     stage_retention_days: int
+    records_retention_days: int
+    events_retention_days: int
     hub_conn_id: str
     most_segments: int
     """How many segments a run may have: Airflow's own ``[core] max_map_length``."""
@@ -79,6 +97,8 @@ class Settings:
         return cls(
             stage_url=_stage_url(_text(STAGE_URL)),
             stage_retention_days=_positive(STAGE_RETENTION_DAYS),
+            records_retention_days=_positive(RECORDS_RETENTION_DAYS),
+            events_retention_days=_positive(EVENTS_RETENTION_DAYS),
             hub_conn_id=_text(HUB_CONN_ID),
             most_segments=conf.getint("core", "max_map_length"),
         )

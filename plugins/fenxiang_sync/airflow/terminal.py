@@ -5,11 +5,12 @@ Exit codes: 0 nothing to do, 1 there is, 2 it could not be told or done.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from fenxiang_sync.pipeline import Pipeline
 
 CANNOT_TELL = 2
+_WIDEST = 60
 
 Name = Annotated[str | None, typer.Argument(metavar="[PIPELINE]", help="One pipeline; by default all of them.")]
 One = Annotated[str, typer.Argument(metavar="PIPELINE", help="The pipeline.")]
@@ -84,3 +86,13 @@ def counted(number: int, one: str, more: str = "") -> str:
     ('1 row', '2,000 rows')
     """
     return f"{number:,} {one if number == 1 else more or one + 's'}"
+
+
+def shown(value: Any) -> str:
+    """A value of a record, shortened to fit a line.
+
+    >>> shown({"city": "北京"})
+    '{"city": "北京"}'
+    """
+    said = json.dumps(value, ensure_ascii=False, default=str)
+    return said if len(said) <= _WIDEST else said[:_WIDEST] + "…"

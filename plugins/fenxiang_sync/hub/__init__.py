@@ -6,6 +6,9 @@
 `decision`          what becomes of one row; `writer` stores it
 `records`           reading the ledger
 `sources`           the records of the source, as they were last seen
+`events`            what happened to each row and record, in order
+`readings`          the files of records that runs have read
+`lives`             all of one record: its trace
 `removals`          rows whose record is voided or gone
 `doubts`            rows that were sent, and no answer came
 `letters`           dead letters; `selection` finds and reads them, `gists` counts them
@@ -28,14 +31,17 @@ from fenxiang_sync.hub.calls import DayCalls
 from fenxiang_sync.hub.certificates import Certificate, Look
 from fenxiang_sync.hub.decision import Decision
 from fenxiang_sync.hub.doubts import Doubt
+from fenxiang_sync.hub.events import Event, What
 from fenxiang_sync.hub.gists import LetterGroup
 from fenxiang_sync.hub.late import LateArrival, LateBin
+from fenxiang_sync.hub.lives import Life
 from fenxiang_sync.hub.orphans import Given
+from fenxiang_sync.hub.readings import Reading
 from fenxiang_sync.hub.records import Record
 from fenxiang_sync.hub.removals import Due
 from fenxiang_sync.hub.runs import RunRecord
 from fenxiang_sync.hub.selection import DeadLetter, Ladder, Selection, StoredLetter
-from fenxiang_sync.hub.sources import Entry, Listed, Seen
+from fenxiang_sync.hub.sources import Entry, Kept, Listed, Seen
 from fenxiang_sync.hub.store import Hub
 from fenxiang_sync.hub.tables import Presence, Status
 from fenxiang_sync.hub.writer import Settled
@@ -48,15 +54,19 @@ __all__ = [
     "Doubt",
     "Due",
     "Entry",
+    "Event",
     "Given",
     "Hub",
+    "Kept",
     "Ladder",
     "LateArrival",
     "LateBin",
     "LetterGroup",
+    "Life",
     "Listed",
     "Look",
     "Presence",
+    "Reading",
     "Record",
     "RunRecord",
     "Seen",
@@ -64,4 +74,5 @@ __all__ = [
     "Settled",
     "Status",
     "StoredLetter",
+    "What",
 ]

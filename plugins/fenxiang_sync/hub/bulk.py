@@ -1,4 +1,4 @@
-"""Statements over many rows at once: an upsert, and a look-up by ids.
+"""Statements over many rows at once: an append, an upsert, and a look-up by ids.
 
 PostgreSQL gets each column as one array, so that a batch is one round trip with either driver; SQLite gets the rows.
 """
@@ -26,16 +26,14 @@ def batches(rows: Sequence[T], size: int = BATCH) -> Iterator[Sequence[T]]:
 
 
 @dataclass(frozen=True)
-class Upsert:
-    """Insert rows, or update the columns `update` of those whose `key` is there already."""
+class Append:
+    """Insert rows."""
 
     table: Table
-    key: tuple[str, ...]
     columns: tuple[str, ...]
-    update: tuple[str, ...]
 
     def run(self, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
-        """Values of each row in the order of `columns`, moments as epoch milliseconds; no key twice in a call."""
+        """Values of each row in the order of `columns`, moments as epoch milliseconds."""
         for batch in batches(rows):
             if connection.dialect.name == "postgresql":
                 arrays = tuple(list(column) for column in zip(*batch, strict=True))
@@ -59,6 +57,18 @@ class Upsert:
     @property
     def _names(self) -> str:
         return ", ".join(self.columns)
+
+    @property
+    def _on_conflict(self) -> str:
+        return ""
+
+
+@dataclass(frozen=True)
+class Upsert(Append):
+    """Insert rows, or update the columns `update` of those whose `key` is there already: no key twice in a call."""
+
+    key: tuple[str, ...]
+    update: tuple[str, ...]
 
     @property
     def _on_conflict(self) -> str:

@@ -31,9 +31,11 @@ from sqlalchemy import (
 )
 from sqlalchemy import Row as Found
 
+from fenxiang_sync.hub import events
 from fenxiang_sync.hub.bulk import batches
 from fenxiang_sync.hub.connect import Database
 from fenxiang_sync.hub.content import clean, dumps, loads
+from fenxiang_sync.hub.events import What
 from fenxiang_sync.hub.letters import close_delivered
 from fenxiang_sync.hub.tables import Status, record
 from fenxiang_sync.rows import Outcome, Row
@@ -117,6 +119,7 @@ class Doubts:
         with self._database.writing(f"records of {pipeline}") as connection:
             still = _still(connection, pipeline, doubts, now)
             _write(connection, _of(pipeline).values(**claim), [{"row": each.id} for each in still])
+            _tell(connection, pipeline, [each.row for each in still], What.RESENT, run, now)
         return still
 
     def accept(self, pipeline: str, doubts: Sequence[Doubt], *, by: str, now: datetime) -> list[Doubt]:
@@ -141,6 +144,7 @@ class Doubts:
             still = _still(connection, pipeline, doubts, now)
             _write(connection, _of(pipeline).values(**has), [{"row": each.id} for each in still])
             close_delivered(connection, pipeline, [each.row for each in still], by, to_ms(now))
+            _tell(connection, pipeline, [each.row for each in still], What.ACCEPTED, clean(by, 1_000), now)
         return still
 
     def give_back(self, pipeline: str, rows: Iterable[Row], *, run: str, reason: str, now: datetime) -> None:
@@ -154,10 +158,13 @@ class Doubts:
             "in_flight_at": func.coalesce(record.c.in_flight_at, literal(now, record.c.in_flight_at.type)),
             "claim_content": bindparam("said"),
         }
-        mine = _of(pipeline).where(record.c.claim_run == run, record.c.claim_until.is_not(None))
+        claimed = (record.c.claim_run == run, record.c.claim_until.is_not(None))
+        given = {row.id: row for row in rows}
         with self._database.writing(f"records of {pipeline}") as connection:
-            values = [{"row": row.id, "said": dumps(row.content)} for row in rows]
-            _write(connection, mine.values(**left), values)
+            ids = [found for batch in batches(list(given)) for found in _ids(connection, pipeline, batch, claimed)]
+            values = [{"row": each, "said": dumps(given[each].content)} for each in ids]
+            _write(connection, _of(pipeline).where(*claimed).values(**left), values)
+            _tell(connection, pipeline, [given[each] for each in ids], What.IN_DOUBT, run, now, reason)
 
 
 _COLUMNS = (
@@ -195,6 +202,20 @@ def _of(pipeline: str) -> Update:
 def _write(connection: Connection, statement: Update, rows: Sequence[dict[str, Any]]) -> None:
     if rows:
         connection.execute(statement, rows)
+
+
+def _ids(
+    connection: Connection, pipeline: str, ids: Sequence[str], which: Iterable[ColumnElement[bool]]
+) -> Sequence[str]:
+    query = select(record.c.id).where(record.c.pipeline == pipeline, record.c.id.in_(ids), *which)
+    return connection.execute(query).scalars().all()
+
+
+def _tell(
+    connection: Connection, pipeline: str, rows: Iterable[Row], what: What, run: str, now: datetime, reason: str = ""
+) -> None:
+    told = events.of_rows(rows, what, run=run, segment="", at_ms=to_ms(now), reason=reason)
+    events.store(connection, pipeline, told)
 
 
 def _doubt(found: Found[Any]) -> Doubt:

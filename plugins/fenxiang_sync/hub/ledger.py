@@ -109,11 +109,27 @@ class Ledger:
         for batch in batches(settled):
             with self._database.writing(f"records of {pipeline}") as connection:
                 held = _held(connection, pipeline, (one.row for one in batch))
-                ours = [one for one in batch if _is_ours(held.get(one.row.id), one.row, claimant.holder)]
-                again = [one for one in batch if _is_repeated(held.get(one.row.id), one, claimant.holder)]
-                Writer(connection, pipeline, claimant, clock).settle(ours)
-                lost += len(batch) - len(ours) - len(again)
+                ours, others = [], []
+                for one in batch:
+                    was = held.get(one.row.id)
+                    if _is_ours(was, one.row, claimant.holder):
+                        ours.append(one)
+                    elif not _is_repeated(was, one, claimant.holder):
+                        others.append(one)
+                writer = Writer(connection, pipeline, claimant, clock)
+                writer.settle(ours)
+                writer.tell_lost(others)
+                lost += len(others)
         return lost
+
+    def again(
+        self, pipeline: str, rows: Sequence[tuple[Row, str, int | str | None]], claimant: Claimant, now: datetime
+    ) -> None:
+        """Note that these rows were sent and not taken, with the target's reason and code; they stay claimed."""
+        clock = Clock(to_ms(now), None)
+        for batch in batches(rows):
+            with self._database.writing(f"events of {pipeline}") as connection:
+                Writer(connection, pipeline, claimant, clock).tell_again(batch)
 
     def delivered(self, pipeline: str, rows: Sequence[Row], run: str) -> list[tuple[Row, int]]:
         """The rows that this run delivered and nobody has since, each with when it was claimed (epoch ms)."""

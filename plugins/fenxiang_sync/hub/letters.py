@@ -12,15 +12,28 @@ from datetime import datetime
 from itertools import chain
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, bindparam, delete, exists, insert, select, type_coerce, update
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    bindparam,
+    delete,
+    exists,
+    insert,
+    literal,
+    select,
+    type_coerce,
+    update,
+)
 from sqlalchemy import Row as Found
 
-from fenxiang_sync.hub import selection
+from fenxiang_sync.hub import events, selection
 from fenxiang_sync.hub.bulk import LookUp
 from fenxiang_sync.hub.connect import Database
 from fenxiang_sync.hub.content import clean, dumps, loads
+from fenxiang_sync.hub.events import Event, What
 from fenxiang_sync.hub.selection import PAYLOAD_BYTES, DeadLetter, Selection, StoredLetter
-from fenxiang_sync.hub.tables import dead_letter
+from fenxiang_sync.hub.tables import dead_letter, event
 from fenxiang_sync.rows import Row
 from fenxiang_sync.window import from_ms, to_ms
 
@@ -82,28 +95,28 @@ class Letters:
         closing = _closing(by, closed_as, to_ms(now), note)
         mine = (*wanted.conditions(pipeline), dead_letter.c.state == "open")
         with self._database.writing(f"records of {pipeline}") as connection:
-            return connection.execute(update(dead_letter).where(*mine).values(**closing)).rowcount
+            return _put_aside(connection, mine, closing)
 
     def close_seen(
         self, pipeline: str, seen: Sequence[StoredLetter], *, by: str, closed_as: str, now: datetime
     ) -> None:
         """Close letters that were read, but for those that another run has written to since."""
-        statement = update(dead_letter).where(
-            dead_letter.c.id == bindparam("letter"),
-            dead_letter.c.state == "open",
-            dead_letter.c.updated_at == bindparam("seen_at"),
-        )
-        read = [{"letter": each.id, "seen_at": each.updated_at} for each in seen]
+        read = {each.id: each.updated_at for each in seen}
+        closing = _closing(by, closed_as, to_ms(now))
+        there = select(dead_letter.c.id, dead_letter.c.updated_at).where(dead_letter.c.state == "open")
         with self._database.writing(f"records of {pipeline}") as connection:
-            if read:
-                connection.execute(statement.values(**_closing(by, closed_as, to_ms(now))), read)
+            found = connection.execute(there.where(dead_letter.c.id.in_(list(read)))).all() if read else []
+            ids = [each.id for each in found if each.updated_at == read[each.id]]
+            if closed_as in (FILTERED, SUPERSEDED):
+                _put_aside(connection, (dead_letter.c.id.in_(ids),), closing)
+            else:  # what the ledger says of it is told there
+                _close(connection, ids, closing)
 
     def expire(self, pipeline: str, *, before: datetime, by: str, now: datetime) -> int:
         """Close the letters that nobody has tried since `before`; how many there were."""
         old = (dead_letter.c.pipeline == pipeline, dead_letter.c.state == "open", dead_letter.c.updated_at < before)
         with self._database.writing(f"records of {pipeline}") as connection:
-            closing = _closing(by, EXPIRED, to_ms(now))
-            return connection.execute(update(dead_letter).where(*old).values(**closing)).rowcount
+            return _put_aside(connection, old, _closing(by, EXPIRED, to_ms(now)))
 
     def forget(self, pipeline: str, *, before: datetime) -> int:
         """Delete the letters that were closed before that; how many there were."""
@@ -174,6 +187,25 @@ def _close(connection: Connection, ids: Iterable[int], closing: dict[str, Any]) 
         connection.execute(statement, meant)
 
 
+def _put_aside(connection: Connection, which: Sequence[ColumnElement[bool]], closing: dict[str, Any]) -> int:
+    """Close letters without a delivery, and tell so; how many there were."""
+    said = closing["closed_as"] if closing["note"] is None else f"{closing['closed_as']}: {closing['note']}"
+    told = {
+        "pipeline": dead_letter.c.pipeline,
+        "source_id": dead_letter.c.record_id,
+        "row_id": dead_letter.c.row_id,
+        "at": literal(closing["closed_at"], event.c.at.type),
+        "run_id": literal(closing["closed_by"]),
+        "segment": literal(""),
+        "what": literal(What.PUT_ASIDE.value),
+        "modified_ms": dead_letter.c.modified_ms,
+        "reason": literal(clean(said, events.REASON_CHARACTERS)),
+    }
+    letters = select(*told.values()).where(*which).order_by(dead_letter.c.id)
+    connection.execute(insert(event).from_select(list(told), letters))
+    return connection.execute(update(dead_letter).where(*which).values(**closing)).rowcount
+
+
 def _bury(connection: Connection, pipeline: str, letters: Sequence[DeadLetter], now_ms: int) -> None:
     newest = {_key(letter): letter for letter in letters}
     found = _OPEN_WHOLE.run(connection, pipeline, list({record_id: None for record_id, _, _ in newest}))
@@ -182,6 +214,7 @@ def _bury(connection: Connection, pipeline: str, letters: Sequence[DeadLetter], 
     _tried_again(connection, [(there[key], letter) for key, letter in newest.items() if key in there], now_ms)
     if new:
         connection.execute(insert(dead_letter), new)
+    _tell_rejected(connection, pipeline, newest.values(), now_ms)
 
 
 def _retry(connection: Connection, pipeline: str, tried: Mapping[int, DeadLetter], now_ms: int) -> None:
@@ -198,6 +231,7 @@ def _retry(connection: Connection, pipeline: str, tried: Mapping[int, DeadLetter
     # What is not open any more, or has a place taken already, is an ordinary try of what is there.
     rest = {id_: letter for id_, letter in tried.items() if id_ not in moved}
     _tried_again(connection, [(mine[id_], letter) for id_, letter in moved.items()], now_ms)
+    _tell_rejected(connection, pipeline, moved.values(), now_ms)
     _bury(connection, pipeline, list(rest.values()), now_ms)
     for id_ in rest.keys() & mine.keys():
         _close(connection, [id_], _closing(rest[id_].run, SUPERSEDED, now_ms))
@@ -222,6 +256,19 @@ def _keeps(letter: DeadLetter, was: Any) -> bool:
 
 def _key(letter: DeadLetter) -> tuple[str, str, str]:
     return (_record_id(letter), letter.row_id, letter.stage)
+
+
+def _tell_rejected(connection: Connection, pipeline: str, letters: Iterable[DeadLetter], now_ms: int) -> None:
+    """Of records that fit no row; what the target refused is told where it is settled."""
+    events.store(connection, pipeline, [_rejected(each, now_ms) for each in letters if each.stage == "transform"])
+
+
+def _rejected(letter: DeadLetter, now_ms: int) -> Event:
+    reason = clean(letter.reason, events.REASON_CHARACTERS)
+    return Event(
+        _record_id(letter), letter.row_id, now_ms, letter.run, What.REJECTED.value, modified_ms=letter.modified_ms,
+        code=None if letter.code is None else str(letter.code), reason=reason,
+    )  # fmt: skip
 
 
 def _values(letter: DeadLetter, now_ms: int) -> dict[str, Any]:

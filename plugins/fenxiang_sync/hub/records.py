@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Row, func, literal, select, text, tuple_
 
+from fenxiang_sync.hub.bulk import LookUp
 from fenxiang_sync.hub.connect import Database
 from fenxiang_sync.hub.content import loads
 from fenxiang_sync.hub.tables import Status, record
@@ -19,6 +20,9 @@ from fenxiang_sync.window import Window
 _PAGE = 500
 
 _UNFINISHED = text("status <> 2")  # written as in the partial index, which is used for nothing else
+
+
+_HELD = LookUp(record, ("source_id", "id"), by="source_id", where="removed_at IS NULL AND modified_ms IS NOT NULL")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +68,7 @@ class Records:
         *,
         ids: Sequence[str] | None,
         source_id: str | None,
+        number: str | None,
         status: Status | None,
         window: Window | None,
         content: bool,
@@ -72,6 +77,7 @@ class Records:
         wanted = [record.c.pipeline == pipeline]
         wanted += [record.c.id.in_(ids)] if ids is not None else []
         wanted += [record.c.source_id == source_id] if source_id is not None else []
+        wanted += [record.c.number == number] if number is not None else []
         wanted += [record.c.status == int(status)] if status is not None else []
         if window is not None:
             wanted += [record.c.modified_ms >= window.since_ms, record.c.modified_ms < window.until_ms]
@@ -113,6 +119,14 @@ class Records:
         """How many rows were delivered and not removed since."""
         with self._database.reading() as connection:
             return int(connection.execute(select(func.count()).where(*_held(pipeline))).scalar_one())
+
+    def rows_of(self, pipeline: str, source_ids: Sequence[str]) -> dict[str, set[str]]:
+        """The ids of the rows that the target holds, by the records of the source that gave them."""
+        held: dict[str, set[str]] = {}
+        with self._database.reading() as connection:
+            for source_id, row_id in _HELD.run(connection, pipeline, source_ids):
+                held.setdefault(source_id, set()).add(row_id)
+        return held
 
     def counts(self, pipeline: str) -> dict[Status, int]:
         """How many records stand where. Only the unfinished ones are counted one by one."""

@@ -9,7 +9,7 @@ anew and one that removes it do not meet::
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import islice
@@ -17,10 +17,11 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, select, text, update
 
-from fenxiang_sync.hub import letters
+from fenxiang_sync.hub import events, letters
 from fenxiang_sync.hub.bulk import LookUp
 from fenxiang_sync.hub.connect import Database
 from fenxiang_sync.hub.content import clean, loads
+from fenxiang_sync.hub.events import Event, What
 from fenxiang_sync.hub.tables import REMOVING, Presence, Status, record, source
 from fenxiang_sync.window import to_ms
 
@@ -157,8 +158,12 @@ class Removals:
         with self._database.writing(f"records of {pipeline}") as connection:
             write(connection, _claimed_by(run), rows, pipeline, done)
             letters.close_rows(connection, pipeline, [(each.source_id, each.id) for each in removed], run, to_ms(now))
+            told = ((each, f"removed: {REASONS[each.why]}") for each in removed)
+            events.store(connection, pipeline, _events(told, What.REMOVED, run, now))
 
-    def release(self, pipeline: str, left: Sequence[tuple[Due, str]], *, run: str, in_doubt: bool = False) -> None:
+    def release(
+        self, pipeline: str, left: Sequence[tuple[Due, str]], *, run: str, now: datetime, in_doubt: bool = False
+    ) -> None:
         """Give claimed rows back that the target did not remove, with its reason; they stay due.
 
         `in_doubt`: it may have removed them. Then whoever reads such a record again is to send its row, changed or not.
@@ -167,6 +172,18 @@ class Removals:
         doubt = {"content_hash": None} if in_doubt else {}
         with self._database.writing(f"records of {pipeline}") as connection:
             write(connection, _claimed_by(run), rows, pipeline, {"claim_until": None, **doubt})
+            events.store(connection, pipeline, _events(left, What.NOT_REMOVED, run, now))
+
+
+def _events(told: Iterable[tuple[Due, str]], what: What, run: str, now: datetime) -> Iterator[Event]:
+    """Of the version of the record that says so; no number of it is known where another load has brought it."""
+    for due, reason in told:
+        modified_ms, version = due.as_of
+        said = clean(reason, events.REASON_CHARACTERS)
+        yield Event(
+            due.source_id, due.id, to_ms(now), run, what.value, modified_ms=modified_ms,
+            version=None if version < 0 else version, reason=said,
+        )  # fmt: skip
 
 
 def _still_due(connection: Connection, pipeline: str, ids: Sequence[str], run: str, now: datetime) -> set[str]:

@@ -2,19 +2,25 @@
 
 A record that was filtered or rejected has no row in the ledger, and one of several lines has many; here each has one
 entry with the newest version that has an outcome. That is what reconcile compares with the source.
+
+The record itself may be kept with it, as it was read last, so that all of them can be mapped again.
 """
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from hashlib import blake2b
 from typing import Any, NamedTuple
 
 import msgspec
 from sqlalchemy import Connection, func, select, text, tuple_
 
+from fenxiang_sync.hub import events
 from fenxiang_sync.hub.bulk import LookUp, Upsert, batches
 from fenxiang_sync.hub.connect import Database
+from fenxiang_sync.hub.events import Event, What
 from fenxiang_sync.hub.tables import Presence
 from fenxiang_sync.hub.tables import source as table
 from fenxiang_sync.window import Window, to_ms
@@ -24,12 +30,13 @@ BATCH = 5_000
 
 
 class Seen(NamedTuple):
-    """A record as it was read."""
+    """A record as it was read. `payload` is the record itself, JSON, where it is to be kept."""
 
     id: str
     modified_ms: int
     voided: bool = False
     version: int = 0
+    payload: bytes | None = None
 
 
 class Entry(NamedTuple):
@@ -39,15 +46,36 @@ class Entry(NamedTuple):
     modified_ms: int
     listed_ms: int | None
     presence: int
+    payload_digest: int | None = None
 
 
-_ENTRIES = LookUp(table, ("source_id", "modified_ms", "listed_ms", "presence"), by="source_id")
+class Kept(NamedTuple):
+    """A record of the hub. `payload` is its JSON as it was read last, None where it was not kept; `projection` the
+    digest of the fields that were asked for."""
+
+    id: str
+    modified_ms: int
+    presence: Presence
+    projection: str | None
+    payload: bytes | None
+
+
+_ENTRIES = LookUp(table, ("source_id", "modified_ms", "listed_ms", "presence", "payload_digest"), by="source_id")
+_KEPT = LookUp(table, ("source_id", "modified_ms", "presence", "projection", "payload"), by="source_id")
 _STORE = Upsert(
     table,
     key=("pipeline", "source_id"),
     columns=("pipeline", "source_id", "modified_ms", "listed_ms", "presence", "run_id", "changed_at"),
     update=("modified_ms", "listed_ms", "presence", "run_id", "changed_at"),
 )
+_KEEP = Upsert(
+    table,
+    key=_STORE.key,
+    columns=(*_STORE.columns, "projection", "payload_digest", "payload"),
+    update=(*_STORE.update, "projection", "payload_digest", "payload"),
+)
+_PAGE_WORDS = ("searchAfterId", "total_num")
+_INJECTED = tuple(f'"{word}"'.encode() for word in _PAGE_WORDS)
 
 
 class Sources:
@@ -56,19 +84,23 @@ class Sources:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def see(self, pipeline: str, seen: Sequence[Seen], run: str, now: datetime) -> dict[str, int]:
+    def see(
+        self, pipeline: str, seen: Sequence[Seen], run: str, now: datetime, projection: str | None
+    ) -> dict[str, int]:
         """Note records that were read and have an outcome: they are there. An older version than is held says nothing.
 
-        Returns the stamp that is held of each record that was noted in a newer version before. Most readings of most
-        runs bring nothing new, so a first look takes no lock.
+        A payload is kept with its `projection`; one that differs from the one that is kept is news, since labels and
+        computed fields change without a stamp. Returns the stamp that is held of each record that was noted in a newer
+        version before. Most readings of most runs bring nothing new, so a first look takes no lock.
         """
         newest = {each.id: each for each in sorted(seen, key=lambda each: each.modified_ms)}
         newer: dict[str, int] = {}
         for batch in batches(list(newest.values()), BATCH):
             held = self._entries(pipeline, [each.id for each in batch])
-            news = [each for each in batch if _is_news(each, held.get(each.id))]
+            digests = {each.id: _digest(each.payload, projection) for each in batch}
+            news = [each for each in batch if _is_news(each, held.get(each.id), digests[each.id])]
             if news:
-                held |= self._see(pipeline, news, run, now)
+                held |= self._see(pipeline, news, run, now, projection)
             newer |= _newer(((each.id, each.modified_ms) for each in batch), held)
         return newer
 
@@ -98,6 +130,12 @@ class Sources:
                     (pipeline, entry.id, entry.modified_ms, None, int(presence), run, to_ms(now)) for entry in meant
                 ]
                 _STORE.run(connection, values)
+                told = [
+                    Event(entry.id, "", to_ms(now), run, _WHAT[presence].value, modified_ms=entry.modified_ms)
+                    for entry in meant
+                    if entry.presence != presence
+                ]
+                events.store(connection, pipeline, told)
                 marked += len(meant)
         return marked
 
@@ -121,19 +159,62 @@ class Sources:
                 behind += len(ahead)
         return behind
 
-    def _see(self, pipeline: str, seen: Sequence[Seen], run: str, now: datetime) -> dict[str, Entry]:
+    def kept(self, pipeline: str, ids: Sequence[str]) -> dict[str, Kept]:
+        """What is held of these records, and the records themselves."""
+        with self._database.reading() as connection:
+            return {each[0]: _kept(each) for each in _KEPT.run(connection, pipeline, ids)}
+
+    def kept_between(self, pipeline: str, after: str, upto: str, size: int) -> Iterator[list[Kept]]:
+        """The records with ids in ``(after, upto]``, in their order, `size` at a time."""
+        columns = [table.c[name] for name in _KEPT.columns]
+        while True:
+            inside = (table.c.pipeline == pipeline, table.c.source_id > after, table.c.source_id <= upto)
+            with self._database.reading() as connection:
+                page = select(*columns).where(*inside).order_by(table.c.source_id).limit(size)
+                found = connection.execute(page).all()
+            if not found:
+                return
+            yield [_kept(each) for each in found]
+            after = found[-1].source_id
+
+    def cut(self, pipeline: str, size: int) -> Iterator[tuple[str, str, int]]:
+        """All records in slices of `size`: the id before the slice, its last id, and how many it holds."""
+        after = ""
+        while True:
+            inside = select(table.c.source_id).where(table.c.pipeline == pipeline, table.c.source_id > after)
+            few = inside.order_by(table.c.source_id).limit(size).subquery()
+            with self._database.reading() as connection:
+                last, count = connection.execute(select(func.max(few.c.source_id), func.count())).one()
+            if last is None:
+                return
+            yield after, last, count
+            after = last
+
+    def _see(
+        self, pipeline: str, seen: Sequence[Seen], run: str, now: datetime, projection: str | None
+    ) -> dict[str, Entry]:
         """Write what is still news; what was held before."""
         with self._database.writing(f"sources of {pipeline}") as connection:
-            ids = [each.id for each in seen]
-            held = {found[0]: Entry._make(found) for found in _ENTRIES.run(connection, pipeline, ids)}
-            _STORE.run(
+            found = _ENTRIES.run(connection, pipeline, [each.id for each in seen])
+            held = {each[0]: Entry._make(each) for each in found}
+            digests = {each.id: _digest(each.payload, projection) for each in seen}
+            news = [each for each in seen if _is_news(each, held.get(each.id), digests[each.id])]
+            entries = {
+                each.id: (
+                    pipeline, each.id, each.modified_ms, each.modified_ms, int(_presence(each)), run, to_ms(now),
+                )
+                for each in news
+            }  # fmt: skip
+            _STORE.run(connection, [entries[each.id] for each in news if each.payload is None])
+            _KEEP.run(
                 connection,
                 [
-                    (pipeline, each.id, each.modified_ms, each.modified_ms, int(_presence(each)), run, to_ms(now))
-                    for each in seen
-                    if _is_news(each, held.get(each.id))
+                    (*entries[each.id], projection, digests[each.id], zlib.compress(each.payload, 1))
+                    for each in news
+                    if each.payload is not None
                 ],
             )
+            _tell(connection, pipeline, [(each, held.get(each.id)) for each in news], run, now)
         return held
 
     def _entries(self, pipeline: str, ids: Sequence[str]) -> dict[str, Entry]:
@@ -237,8 +318,48 @@ def _newer(stamps: Iterable[tuple[str, int]], held: Mapping[str, Entry]) -> dict
     return {each: held[each].modified_ms for each, stamp in stamps if each in held and held[each].modified_ms > stamp}
 
 
-def _is_news(seen: Seen, held: Entry | None) -> bool:
+def _is_news(seen: Seen, held: Entry | None, digest: int | None) -> bool:
     if held is None or seen.modified_ms > held.modified_ms:
         return True
-    known = (held.listed_ms, held.presence)
-    return seen.modified_ms == held.modified_ms and known != (seen.modified_ms, _presence(seen))
+    if seen.modified_ms < held.modified_ms:
+        return False
+    known = (held.listed_ms, held.presence) == (seen.modified_ms, _presence(seen))
+    return not known or (digest is not None and digest != held.payload_digest)
+
+
+def _digest(payload: bytes | None, projection: str | None) -> int | None:
+    """A number that differs where the record or what was asked for does; None where it is not kept."""
+    if payload is None:
+        return None
+    if any(word in payload for word in _INJECTED):  # of the page, not of the record: another in every reading
+        record = msgspec.json.decode(payload)
+        payload = msgspec.json.encode({name: value for name, value in record.items() if name not in _PAGE_WORDS})
+    key = (projection or "").encode()
+    return int.from_bytes(blake2b(payload, digest_size=8, key=key).digest(), "big", signed=True)
+
+
+def _tell(
+    connection: Connection, pipeline: str, news: Iterable[tuple[Seen, Entry | None]], run: str, now: datetime
+) -> None:
+    """Note which records were voided, or are there again."""
+    turned = [
+        (seen, What.VOIDED if seen.voided else What.RETURNED)
+        for seen, held in news
+        if _presence(seen) != (Presence.PRESENT if held is None else held.presence)
+    ]
+    told = [Event(seen.id, "", to_ms(now), run, what.value, modified_ms=seen.modified_ms) for seen, what in turned]
+    events.store(connection, pipeline, told)
+
+
+def _kept(found: Any) -> Kept:
+    payload = None if found.payload is None else zlib.decompress(found.payload)
+    return Kept(found.source_id, found.modified_ms, Presence(found.presence), found.projection, payload)
+
+
+_WHAT = {
+    Presence.PRESENT: What.RETURNED,
+    Presence.VOIDED: What.VOIDED,
+    Presence.LEFT: What.LEFT,
+    Presence.HIDDEN: What.HIDDEN,
+    Presence.VANISHED: What.VANISHED,
+}

@@ -14,19 +14,22 @@ from fenxiang_sync.hub.certificates import Certificate, Certificates, Look
 from fenxiang_sync.hub.connect import Database
 from fenxiang_sync.hub.decision import Claimant, Decision
 from fenxiang_sync.hub.doubts import Doubts
+from fenxiang_sync.hub.events import Event, Events
 from fenxiang_sync.hub.gists import LetterGroup, letter_groups
 from fenxiang_sync.hub.late import LateArrival, LateArrivals, LateBin
 from fenxiang_sync.hub.leases import Lease, Leases
 from fenxiang_sync.hub.ledger import Ledger
 from fenxiang_sync.hub.letters import DISMISSED, Letters
+from fenxiang_sync.hub.lives import Life, Lives
 from fenxiang_sync.hub.notes import Change, Notes
 from fenxiang_sync.hub.orphans import Orphans
+from fenxiang_sync.hub.readings import Reading, Readings
 from fenxiang_sync.hub.records import Record, Records
 from fenxiang_sync.hub.removals import Removals
 from fenxiang_sync.hub.runs import RunRecord, Runs
 from fenxiang_sync.hub.schema import migrate
 from fenxiang_sync.hub.selection import DeadLetter, Selection, StoredLetter
-from fenxiang_sync.hub.sources import Listed, Seen, Sources
+from fenxiang_sync.hub.sources import Kept, Listed, Seen, Sources
 from fenxiang_sync.hub.tables import Presence, Status
 from fenxiang_sync.hub.writer import Settled
 from fenxiang_sync.rows import IdCheck, Row
@@ -51,6 +54,9 @@ class Hub:
         self._notes = Notes(database)
         self._records = Records(database)
         self._sources = Sources(database)
+        self._events = Events(database)
+        self._lives = Lives(database)
+        self._readings = Readings(database)
         self.letters = Letters(database)
         """Dead letters, beyond `bury`."""
         self.doubts = Doubts(database)
@@ -147,6 +153,18 @@ class Hub:
         """
         return self._ledger.settle(pipeline, settled, Claimant(run=run, segment=segment), now)
 
+    def again(
+        self,
+        pipeline: str,
+        rows: Sequence[tuple[Row, str, int | str | None]],
+        *,
+        run: str,
+        now: datetime,
+        segment: str = "",
+    ) -> None:
+        """Note that claimed rows were sent and not taken, each with the target's reason and code. They stay claimed."""
+        self._ledger.again(pipeline, rows, Claimant(run=run, segment=segment), now)
+
     def delivered(self, pipeline: str, rows: Sequence[Row], *, run: str) -> list[tuple[Row, int]]:
         """The rows that this run delivered and nobody has since, each with when it was claimed (epoch ms)."""
         return self._ledger.delivered(pipeline, rows, run)
@@ -163,12 +181,19 @@ class Hub:
         *,
         ids: Sequence[str] | None = None,
         source_id: str | None = None,
+        number: str | None = None,
         status: Status | None = None,
         window: Window | None = None,
         content: bool = True,
     ) -> Iterator[Record]:
         """Records in the order of ids, or of delivered stamps where `window` asks for those in it."""
-        return self._records.find(pipeline, ids=ids, source_id=source_id, status=status, window=window, content=content)
+        return self._records.find(
+            pipeline, ids=ids, source_id=source_id, number=number, status=status, window=window, content=content
+        )
+
+    def rows_of(self, pipeline: str, source_ids: Sequence[str]) -> dict[str, set[str]]:
+        """The ids of the rows that the target holds of each of these records."""
+        return self._records.rows_of(pipeline, source_ids)
 
     def count_unfinished(self, pipeline: str, status: Status) -> int:
         """How many records stand in a status other than FINISHED; cheap however many records there are."""
@@ -188,14 +213,29 @@ class Hub:
 
     # What the source has
 
-    def see(self, pipeline: str, seen: Sequence[Seen], *, run: str, now: datetime) -> dict[str, int]:
+    def see(
+        self, pipeline: str, seen: Sequence[Seen], *, run: str, now: datetime, projection: str | None = None
+    ) -> dict[str, int]:
         """Note records of the source that were read and have an outcome, whatever it is; those that were noted in a
-        newer version before, each with its stamp (epoch ms)."""
-        return self._sources.see(pipeline, seen, run, now)
+        newer version before, each with its stamp (epoch ms). `projection` names the fields that were asked for
+        (`name_fields`), where the records themselves are to be kept."""
+        return self._sources.see(pipeline, seen, run, now, projection)
 
     def newer(self, pipeline: str, stamps: Mapping[str, int]) -> dict[str, int]:
         """Of records (id and stamp) those that were noted in a newer version, each with its stamp (epoch ms)."""
         return self._sources.newer(pipeline, stamps)
+
+    def kept(self, pipeline: str, ids: Sequence[str]) -> dict[str, Kept]:
+        """What is held of these records of the source, with the records as they were read last."""
+        return self._sources.kept(pipeline, ids)
+
+    def kept_between(self, pipeline: str, after: str, upto: str, size: int = 1_000) -> Iterator[list[Kept]]:
+        """The same for all with ids in ``(after, upto]``, in their order, `size` at a time."""
+        return self._sources.kept_between(pipeline, after, upto, size)
+
+    def cut(self, pipeline: str, size: int) -> Iterator[tuple[str, str, int]]:
+        """The records of the source in slices: the id before each, its last one, and how many it holds."""
+        return self._sources.cut(pipeline, size)
 
     def mark(self, pipeline: str, ids: Mapping[str, int], presence: Presence, *, run: str, now: datetime) -> int:
         """Note why queries do not list these records any more, each in the version (epoch ms) that is meant."""
@@ -209,6 +249,47 @@ class Hub:
     def listed(self, pipeline: str) -> Listed:
         """The records of the source that queries list, by what was read."""
         return Listed(self._database, pipeline)
+
+    # What was read
+
+    def note_readings(self, pipeline: str, run: str, segment: int, readings: Sequence[Reading]) -> None:
+        """Store the files of records of one segment; what was stored of it before is replaced."""
+        self._readings.note(pipeline, run, segment, readings)
+
+    def forget_readings(self, pipeline: str, run: str) -> None:
+        """The run begins anew: what it had read is gone."""
+        self._readings.forget(pipeline, run)
+
+    def readings(self, pipeline: str, *, run: str | None = None) -> list[Reading]:
+        """The files of records that are known, oldest first; those of one run in the order of its segments."""
+        return self._readings.of(pipeline, run=run)
+
+    def name_fields(self, fields: Sequence[str]) -> str:
+        """The digest by which `named_fields` knows these fields."""
+        return self._readings.name(fields)
+
+    def named_fields(self) -> dict[str, frozenset[str]]:
+        """All sets of fields that were ever asked for, by their digests."""
+        return self._readings.fields()
+
+    # One record's whole life
+
+    def trace(self, pipeline: str, source_id: str) -> Life | None:
+        """All that is known of one record of the source: what was read, each attempt, letters, rows; None for an id
+        that was never met. In SQL it is the view ``fenxiang_trace``."""
+        return self._lives.of(pipeline, source_id)
+
+    def named(self, pipeline: str, name: str) -> list[str]:
+        """The ids of the records of the source that `name` may mean: such an id, a row's key, or a number."""
+        return self._lives.named(pipeline, name)
+
+    def tell(self, pipeline: str, events: Sequence[Event]) -> None:
+        """Note what happened where nothing else is written."""
+        self._events.tell(pipeline, events)
+
+    def forget_old(self, pipeline: str, *, events: datetime, readings: datetime) -> int:
+        """Remove events (of all pipelines) and readings (of this one) that are older; how many."""
+        return self._events.sweep(events) + self._readings.sweep(pipeline, readings)
 
     # Dead letters
 

@@ -3,6 +3,9 @@
 ==============================  ==========================================================================
 ``fenxiang_record``             one row per pipeline and row id: what the target holds, and who is sending what
 ``fenxiang_source``             one row per pipeline and record of the source: what was read of it last
+``fenxiang_event``              what happened to each row and record, in the order in which it happened
+``fenxiang_reading``            the files of records that runs have read
+``fenxiang_projection``         which fields were asked for, by their digest
 ``fenxiang_dead_letter``        what could not be mapped or was refused, parked for people
 ``fenxiang_run``                the runs and their numbers
 ``fenxiang_certificate``        spans of `last_modified_time` that a run has proved complete
@@ -27,6 +30,7 @@ from sqlalchemy import (
     Dialect,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     SmallInteger,
     Table,
@@ -148,6 +152,9 @@ source = Table(
     Column("presence", SmallInteger, nullable=False, comment="0 present, 1 voided, 2 left, 3 hidden, 4 vanished"),
     Column("run_id", _KEY, nullable=False, comment="the run that wrote this"),
     Column("changed_at", Instant, nullable=False),
+    Column("projection", Text, comment="which fields were asked for: see fenxiang_projection"),
+    Column("payload_digest", BigInteger, comment="of the payload and its projection; NULL: none is kept"),
+    Column("payload", LargeBinary, comment="zlib of the record as it was read last, JSON; its own stamp is in it"),
     Index("fenxiang_source_listed", "pipeline", "listed_ms", "source_id"),
     Index(
         "fenxiang_source_absent",
@@ -156,6 +163,48 @@ source = Table(
         sqlite_where=text("presence <> 0"),
         postgresql_where=text("presence <> 0"),
     ),
+)
+
+event = Table(
+    "fenxiang_event",
+    metadata,
+    Column("id", _SERIAL, primary_key=True, autoincrement=True),
+    Column("pipeline", _KEY, nullable=False),
+    Column("source_id", _KEY, nullable=False, comment="Fenxiang _id"),
+    Column("row_id", _KEY, nullable=False, comment="the row's key at the target; empty: it is about the record"),
+    Column("at", Instant, nullable=False),
+    Column("run_id", _KEY, nullable=False, comment="the run, or the person"),
+    Column("segment", Text, nullable=False),
+    Column("what", Text, nullable=False, comment="delivered, dead_letter, in_doubt, again, removed, voided, …"),
+    Column("modified_ms", BigInteger, comment="of the version that it happened to"),
+    Column("version", BigInteger),
+    Column("content_hash", Text, comment="of what was sent"),
+    Column("code", Text, comment="what the target answered"),
+    Column("reason", Text, nullable=False),
+    Index("fenxiang_event_source", "pipeline", "source_id"),
+)
+
+reading = Table(
+    "fenxiang_reading",
+    metadata,
+    Column("pipeline", _KEY, primary_key=True),
+    Column("run_id", _KEY, primary_key=True),
+    Column("segment", Integer, primary_key=True),
+    Column("file", _KEY, primary_key=True, comment="its name in the segment's folder of the stage"),
+    Column("first_id", _KEY, nullable=False, comment="the least _id in it"),
+    Column("last_id", _KEY, nullable=False, comment="the greatest"),
+    Column("records", Integer, nullable=False),
+    Column("since_ms", BigInteger, comment="the window that was read; NULL: by id"),
+    Column("until_ms", BigInteger),
+    Column("projection", Text, nullable=False, comment="which fields were asked for: see fenxiang_projection"),
+    Column("at", Instant, nullable=False),
+)
+
+projection = Table(
+    "fenxiang_projection",
+    metadata,
+    Column("digest", _KEY, primary_key=True),
+    Column("fields", Text, nullable=False, comment="JSON: their names"),
 )
 
 dead_letter = Table(
@@ -213,7 +262,7 @@ run = Table(
     metadata,
     Column("pipeline", _KEY, primary_key=True),
     Column("run_id", _KEY, primary_key=True),
-    Column("kind", Text, nullable=False, comment="scheduled, manual, …; reconcile, sweep, replay, resend"),
+    Column("kind", Text, nullable=False, comment="scheduled, manual, …; reconcile, sweep, replay, resend, retransform"),
     Column("state", Text, nullable=False, comment="running, success, failed"),
     Column("since_ms", BigInteger),
     Column("until_ms", BigInteger),

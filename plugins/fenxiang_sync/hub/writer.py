@@ -1,17 +1,19 @@
-"""Writer: the statements by which claims and settlements get into the ledger."""
+"""Writer: the statements by which claims and settlements get into the ledger, each with the events that tell of it."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 
-from fenxiang_sync.hub import letters
+from fenxiang_sync.hub import events, letters
 from fenxiang_sync.hub.bulk import Upsert
 from fenxiang_sync.hub.content import clean, dumps
 from fenxiang_sync.hub.decision import Claimant, Held
+from fenxiang_sync.hub.events import Event, What
 from fenxiang_sync.hub.tables import Status, record
 from fenxiang_sync.rows import IdCheck, Outcome, Row
 
@@ -30,6 +32,12 @@ class Settled:
             raise ValueError(f"row {self.row.id!r} cannot be settled as {self.outcome}: only as {', '.join(_STATUS)}")
 
 
+_WHAT = {
+    Outcome.DELIVERED: What.DELIVERED,
+    Outcome.DEAD_LETTER: What.REFUSED,
+    Outcome.IN_DOUBT: What.IN_DOUBT,
+    Outcome.STALE: What.STALE,
+}
 _STATUS = {
     Outcome.DELIVERED: Status.FINISHED,
     Outcome.DEAD_LETTER: Status.ERROR,
@@ -127,7 +135,7 @@ class Writer:
         self._now = clock.now
         self._until = clock.until
 
-    def claim(self, rows: Iterable[tuple[Row, Held | None]]) -> None:
+    def claim(self, rows: Sequence[tuple[Row, Held | None]]) -> None:
         _CLAIM.run(
             self._connection,
             [
@@ -139,6 +147,12 @@ class Writer:
                 for row, was in rows
             ],
         )  # fmt: skip
+        taken: dict[str | None, list[Row]] = defaultdict(list)
+        for row, was in rows:
+            if was and was.open and was.claim_run != self._claimant.holder:
+                taken[was.claim_run].append(row)
+        for holder, few in taken.items():
+            self._tell(few, What.TAKEN_OVER, f"the claim of {holder} was over, and it had not said what became of it")
 
     def note(self, rows: Sequence[tuple[Row, Held]]) -> None:
         """A newer version with the content that is there: only its stamp is new."""
@@ -157,6 +171,7 @@ class Writer:
         letters.close_delivered(
             self._connection, self._pipeline, [row for row, _ in rows], self._claimant.run, self._now, letters.UNCHANGED
         )
+        self._tell([row for row, _ in rows], What.UNCHANGED)
 
     def park(self, rows: Sequence[tuple[Row, Held]]) -> None:
         """Claims that died in flight: from now on in doubt, whoever asks."""
@@ -171,6 +186,7 @@ class Writer:
                 for row, _ in rows
             ],
         )  # fmt: skip
+        self._tell([row for row, _ in rows], What.IN_DOUBT, reason)
 
     def sending(self, rows: Sequence[Row]) -> None:
         mark = None if self._claimant.upserts else self._now
@@ -196,6 +212,18 @@ class Writer:
         letters.close_delivered(
             self._connection, self._pipeline, [one.row for one in delivered], self._claimant.run, self._now
         )
+        events.store(self._connection, self._pipeline, [self._event(one) for one in settled])
+
+    def tell_lost(self, settled: Sequence[Settled]) -> None:
+        """What the target said of rows that another claimant had taken over: it is not what counts of them."""
+        late = "another run had taken it over before this answer was stored"
+        told = [self._event(one)._replace(reason=f"{late}. {one.reason}".rstrip()) for one in settled]
+        events.store(self._connection, self._pipeline, told)
+
+    def tell_again(self, rows: Sequence[tuple[Row, str, int | str | None]]) -> None:
+        """Rows that were sent and not taken, with the target's reason and code."""
+        told = [self._said(row, What.AGAIN, reason, code) for row, reason, code in rows]
+        events.store(self._connection, self._pipeline, told)
 
     def forget(self, rows: Sequence[Row]) -> None:
         """The target turned out not to hold them: not delivered, nor refused by anybody."""
@@ -209,6 +237,23 @@ class Writer:
                 )
                 for row in rows
             ],
+        )  # fmt: skip
+        self._tell(rows, What.FORGOTTEN, reason)
+
+    def _tell(self, rows: Iterable[Row], what: What, reason: str = "") -> None:
+        run, segment = self._claimant.run, self._claimant.segment
+        told = events.of_rows(rows, what, run=run, segment=segment, at_ms=self._now, reason=reason)
+        events.store(self._connection, self._pipeline, told)
+
+    def _event(self, one: Settled) -> Event:
+        return self._said(one.row, _WHAT[one.outcome], one.reason, one.code)
+
+    def _said(self, row: Row, what: What, reason: str, code: int | str | None) -> Event:
+        """What the target said of a row."""
+        return Event(
+            row.source_id, row.id, self._now, self._claimant.run, what.value, self._claimant.segment,
+            row.modified_ms, row.version, row.hash, None if code is None else str(code),
+            clean(reason, events.REASON_CHARACTERS),
         )  # fmt: skip
 
     def _settled(self, one: Settled) -> tuple[Any, ...]:

@@ -122,7 +122,8 @@ class Courier:
         try:
             return list(zip(batch, self._sender.send(self._as_flagged(batch)), strict=True))
         except (TransientError, RefusedError, SetupError) as error:
-            self._not_taken(batch, str(error))
+            code = None if isinstance(error, SetupError) else error.code
+            self._not_taken([(row, str(error), code) for row in batch])
             raise
 
     def _as_flagged(self, batch: list[Row]) -> list[Row]:
@@ -131,13 +132,15 @@ class Courier:
         flagged = self._hub.removals.done(self._name, voided) if voided else set()
         return [replace(row, flagged=row.voided and row.id in flagged) for row in batch] if flagged else batch
 
-    def _not_taken(self, rows: list[Row], reason: str) -> None:
-        """The target took nothing of these: they are not on their way."""
+    def _not_taken(self, told: Sequence[tuple[Row, str, int | str | None]]) -> None:
+        """The target took nothing of these, each with its reason and code: they are not on their way."""
+        rows = [row for row, _, _ in told]
         if self._doubtful:
             holder = Claimant(run=self._run.id, segment=self._segment).holder
-            self._hub.doubts.give_back(self._name, rows, run=holder, reason=reason, now=self._clock())
+            self._hub.doubts.give_back(self._name, rows, run=holder, reason=told[0][1], now=self._clock())
         else:
             self._marked(rows, upserts=True)
+            self._hub.again(self._name, told, run=self._run.id, segment=self._segment, now=self._clock())
 
     def _settle(self, answers: list[tuple[Row, Answer]]) -> None:
         """Store the answers; raises `TransientError` where rows are left that must be sent again."""
@@ -153,7 +156,7 @@ class Courier:
         again = [(row, answer) for row, answer in answers if answer.delivery is Delivery.AGAIN]
         if again:
             _, why = again[0]
-            self._not_taken([row for row, _ in again], why.reason)
+            self._not_taken([(row, answer.reason, answer.code) for row, answer in again])
             raise TransientError(
                 f"{len(again)} of {len(answers)} rows of a batch must be sent again: {why.reason}",
                 code=why.code,

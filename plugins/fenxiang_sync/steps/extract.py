@@ -6,12 +6,14 @@ import logging
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import count, islice, pairwise
 from typing import Any, NamedTuple
 
 import msgspec
 
 from fenxiang_sync.convert import integer, is_null
+from fenxiang_sync.hub import Reading as File
 from fenxiang_sync.hub import Seen
 from fenxiang_sync.rows import is_voided
 from fenxiang_sync.source import Bounds, FenxiangClient, Filter, Slice, census, pages
@@ -24,6 +26,8 @@ log = logging.getLogger(__name__)
 
 PAGES_A_FILE = 10
 """A killed task reads at most this many pages of each range again."""
+PROJECTION = "projection"
+"""The document of a segment that says which fields its records were asked for."""
 RANGES = 8
 """How many ranges are read at once, to hide the latency of the calls."""
 
@@ -67,10 +71,13 @@ def read(
     {read, outside, calls}.
 
     Goes on from the complete files of an earlier try that was cut off; where an earlier try had finished (the
-    task was cleared) it starts anew. `expected` is a hint: few records are not worth several ranges.
+    task was cleared), or had asked for other fields (the declaration was changed meanwhile), it starts anew. `expected`
+    is a hint: few records are not worth several ranges.
     """
-    if folder.load("extracted") is not None:
+    asked_before = projection_of(folder)
+    if folder.load("extracted") is not None or asked_before not in (None, tuple(reading.projection)):
         folder.clear()
+    folder.save(PROJECTION, reading.projection)
     few = expected is not None and expected <= RANGES * reading.page_size
     ranges = _ranges(ranges, 1 if few else at_once, folder)
     before = client.calls.total()
@@ -90,6 +97,7 @@ def read_ids(run: Run, ids: Iterable[str], folder: Folder, *, client: FenxiangCl
     {read, outside, calls}. One that is gone meanwhile is left out."""
     before = client.calls.total()
     folder.remove("records-", "extracted")
+    folder.save(PROJECTION, run.pipeline.mapping.projection)
     asked = census.fetch(client, run.pipeline.source.object, ids, run.pipeline.mapping.projection)
     held = 0
     for number in count(1):
@@ -170,11 +178,22 @@ def versions(folder: Folder) -> dict[str, Version]:
     return held
 
 
-def sightings(folder: Folder) -> Iterator[Seen]:
-    """Every record of the segment as the hub notes it."""
-    for record in folder.lines_as("records-", _decode_stamp):
+def projection_of(folder: Folder) -> tuple[str, ...] | None:
+    """The fields that the records of a segment were asked for; None where it has none yet."""
+    fields = folder.load(PROJECTION)
+    return None if fields is None else tuple(fields)
+
+
+def sightings(folder: Folder, *, keep: bool) -> Iterator[Seen]:
+    """Every record of the segment as the hub notes it; with the record itself where the hub is to keep it."""
+
+    def seen(line: bytes) -> Seen:
+        record = _decode_stamp(line)
         voided = is_voided(record.life_status, record.is_deleted)
-        yield Seen(record._id, record.last_modified_time, voided, _number(record.version))
+        payload = line.rstrip(b"\n") if keep else None
+        return Seen(record._id, record.last_modified_time, voided, _number(record.version), payload)
+
+    return folder.lines_as("records-", seen)
 
 
 def _number(version: Any) -> int:
@@ -185,6 +204,18 @@ def _number(version: Any) -> int:
         return 0
 
 
+def readings(run: Run, segment: Segment, now: datetime) -> list[File]:
+    """The files of records of a segment, as the hub notes them."""
+    folder = run.segment(segment.index)
+    fields = projection_of(folder) or run.pipeline.mapping.projection
+    window = None if segment.window.empty else segment.window
+    found = []
+    for name in folder.names("records-"):
+        ids = sorted(folder.lines_of(name, _decode_id))
+        found.append(File(run.id, segment.index, name, ids[0], ids[-1], len(ids), window, fields, now))
+    return found
+
+
 class _Stamp(msgspec.Struct):
     _id: str
     last_modified_time: int
@@ -193,4 +224,13 @@ class _Stamp(msgspec.Struct):
     version: Any = None
 
 
+class _Id(msgspec.Struct):
+    _id: str
+
+
 _decode_stamp = msgspec.json.Decoder(_Stamp).decode
+_decoder_of_id = msgspec.json.Decoder(_Id)
+
+
+def _decode_id(line: bytes) -> str:
+    return _decoder_of_id.decode(line)._id

@@ -13,6 +13,7 @@ from fenxiang_sync.rows import DeletePolicy, IdCheck, Outcome, Row
 from fenxiang_sync.stage import Folder, segment_name
 from fenxiang_sync.steps import orphans
 from fenxiang_sync.steps.courier import ROWS_A_CLAIM, Courier
+from fenxiang_sync.steps.extract import readings
 from fenxiang_sync.steps.late import Watch
 from fenxiang_sync.steps.letters import Originals, refused, rejected
 from fenxiang_sync.steps.plan import Segment
@@ -35,10 +36,12 @@ def load(
     dry_run: bool = False,
     resend: bool = False,
     watch: Watch | None = None,
+    read_now: bool = True,
 ) -> dict[str, int]:
     """Deliver the segment's rows and bury its rejects; returns the number of records by outcome.
 
-    `watch` counts those that came late, into the hub and the segment's document ``late``.
+    The hub notes what was read, unless `read_now` is False: the records are kept ones of an earlier run. `watch` counts
+    those that came late, into the hub and the segment's document ``late``.
     A dry run decides and counts (what would be sent counts as delivered), and neither sends nor writes. `resend` sends
     what the ledger calls unchanged as well, but nothing older than what it has.
     """
@@ -46,23 +49,33 @@ def load(
     folder = run.segment(segment.index)
     transformed = folder.need("transformed", "clear the transform task of this segment")
     if dry_run:
-        counted = _preview(run, folder, hub, id_check)
+        numbers = _checked(_preview(run, folder, hub, id_check), transformed, folder)
+        orphans.preview(run, folder, hub)
     else:
+        if read_now:
+            hub.note_readings(run.pipeline.name, run.id, segment.index, readings(run, segment, clock()))
         with run.pipeline.target.open(run.reach(reach, segment_name(segment.index))) as sender:
             delivery = _Delivery(run, segment, hub, reach, clock, sender, watch, id_check=id_check)
             delivery.deliver()
             delivery.ask()
-            orphans.note_and_remove(run, folder, hub=hub, sender=sender, reach=reach, clock=clock)
-            counted = delivery.tally.counted()
+            # Before anything is removed: records are kept longer than rows, and without rows they would give none.
+            numbers = _checked(delivery.tally.counted(), transformed, folder)
+            orphans.note_and_remove(
+                run, folder, hub=hub, sender=sender, reach=reach, clock=clock, read_now=read_now
+            )  # fmt: skip
+    folder.save("loaded", numbers)
+    return numbers
+
+
+def _checked(counted: Counter[Outcome], transformed: dict[str, int], folder: Folder) -> dict[str, int]:
+    """The records by outcome; raises `UnverifiedError` where they are not those that transform has read."""
     counted[Outcome.FILTERED] += transformed["filtered"]
     if counted.total() != transformed["read"]:
         raise UnverifiedError(
             f"{folder} holds {counted.total()} records, but transform read {transformed['read']} (a run that succeeded "
             "is cleaned); clear the task plan to run again"
         )
-    numbers = {outcome.value: counted[outcome] for outcome in Outcome}
-    folder.save("loaded", numbers)
-    return numbers
+    return {outcome.value: counted[outcome] for outcome in Outcome}
 
 
 def _preview(run: Run, folder: Folder, hub: Hub, id_check: IdCheck) -> Counter[Outcome]:
@@ -73,7 +86,6 @@ def _preview(run: Run, folder: Folder, hub: Hub, id_check: IdCheck) -> Counter[O
         for row, decision in zip(group, decisions, strict=True):
             tally.add(row, decision.outcome or Outcome.DELIVERED)
     tally.records(Outcome.DEAD_LETTER, sum(1 for _ in rejects(folder)))
-    orphans.preview(run, folder, hub)
     return tally.counted()
 
 

@@ -16,7 +16,7 @@ from fenxiang_sync.errors import TransientError, UnverifiedError
 from fenxiang_sync.hub import DeadLetter, Due, Given, Hub, Seen
 from fenxiang_sync.rows import DeletePolicy
 from fenxiang_sync.stage import Folder
-from fenxiang_sync.steps.extract import sightings
+from fenxiang_sync.steps.extract import projection_of, sightings
 from fenxiang_sync.steps.removal import do_policy, remover
 from fenxiang_sync.steps.run import Run
 from fenxiang_sync.steps.turns import LEASE_S, groups, wait_for
@@ -31,17 +31,29 @@ DOCUMENT = "orphans"
 
 
 def note_and_remove(
-    run: Run, folder: Folder, *, hub: Hub, sender: Sender, reach: Reach, clock: Callable[[], datetime]
+    run: Run,
+    folder: Folder,
+    *,
+    hub: Hub,
+    sender: Sender,
+    reach: Reach,
+    clock: Callable[[], datetime],
+    read_now: bool = True,
 ) -> None:
     """Note the records of the segment, all of which have an outcome, and remove the rows that they give no more.
 
+    Records of an earlier run (`read_now` is False) were noted when they were read.
     A row that the target refuses to remove becomes a dead letter and is tried again whenever its record is read.
     Raises `TransientError` where an answer was lost or is to be asked for again.
     """
     policy = run.pipeline.removes
     due: list[Due] = []
-    for seen, given in _looks(folder):
-        newer = hub.see(run.pipeline.name, seen, run=run.id, now=clock())
+    projection = _projection(run, folder, hub) if read_now else None
+    for seen, given in _looks(folder, keep=projection is not None):
+        if read_now:
+            newer = hub.see(run.pipeline.name, seen, run=run.id, now=clock(), projection=projection)
+        else:
+            newer = hub.newer(run.pipeline.name, {each.id: each.modified_ms for each in seen})
         if policy is DeletePolicy.IGNORE:
             continue
         # Of one that another load brought in a newer version it is only known that nothing older is given any more:
@@ -63,7 +75,7 @@ def preview(run: Run, folder: Folder, hub: Hub) -> None:
     """Write how many rows would be removed (a dry run)."""
     if run.pipeline.removes is DeletePolicy.IGNORE:
         return
-    removed = sum(len(hub.orphans.find(run.pipeline.name, given)) for _, given in _looks(folder))
+    removed = sum(len(hub.orphans.find(run.pipeline.name, given)) for _, given in _looks(folder, keep=False))
     folder.save(DOCUMENT, {"removed": removed, "not_removed": 0})
 
 
@@ -76,15 +88,23 @@ class _RowStamp(msgspec.Struct):
 _decode_row = msgspec.json.Decoder(_RowStamp).decode
 
 
-def _looks(folder: Folder) -> Iterator[tuple[list[Seen], dict[str, Given]]]:
+def _projection(run: Run, folder: Folder, hub: Hub) -> str | None:
+    """What names the fields that the records were asked for, in the hub; None where the records are not kept there."""
+    if not run.pipeline.keep_records:
+        return None
+    return hub.name_fields(projection_of(folder) or run.pipeline.mapping.projection)
+
+
+def _looks(folder: Folder, *, keep: bool) -> Iterator[tuple[list[Seen], dict[str, Given]]]:
     """The records of the segment in groups, and what the newest version of each gives; rows come in the same order.
 
+    Each with the record itself where the hub is to `keep` them.
     Raises `UnverifiedError` at the end where a row is of none of them: nothing is removed then.
     """
     found = folder.lines_as("rows-", _decode_row)
     row = next(found, None)
     seen: list[Seen] = []
-    for seen in groups(sightings(folder), RECORDS_A_LOOK):
+    for seen in groups(sightings(folder, keep=keep), RECORDS_A_LOOK):
         given: dict[str, Given] = {}
         for each in seen:
             ids = []

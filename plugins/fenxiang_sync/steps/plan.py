@@ -158,6 +158,7 @@ def plan(
         calls=client.calls.total() - before,
     )
     run.folder.clear()
+    hub.forget_readings(pipeline.name, run.id)
     run.folder.save("plan", made)
     return made
 

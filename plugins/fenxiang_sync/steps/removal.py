@@ -32,8 +32,8 @@ def do_policy(run: Run, hub: Hub, sender: Remover, claimed: Sequence[Due], now: 
     name, keeps = run.pipeline.name, policy is DeletePolicy.FLAG
     if done:
         hub.removals.settle(name, done, keeps_content=keeps, run=run.id, now=now)
-    hub.removals.release(name, left, run=run.id)
-    hub.removals.release(name, lost, run=run.id, in_doubt=True)
+    hub.removals.release(name, left, run=run.id, now=now)
+    hub.removals.release(name, lost, run=run.id, now=now, in_doubt=True)
     return told
 
 

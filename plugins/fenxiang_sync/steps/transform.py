@@ -8,8 +8,10 @@ from itertools import islice
 from typing import Any
 
 from fenxiang_sync.errors import RecordError, UnverifiedError
+from fenxiang_sync.pipeline import Pipeline
 from fenxiang_sync.rows import DeletePolicy, Row, is_voided
 from fenxiang_sync.stage import Folder
+from fenxiang_sync.steps.extract import projection_of
 from fenxiang_sync.steps.plan import Segment
 from fenxiang_sync.steps.run import Run
 
@@ -21,6 +23,7 @@ def transform(run: Run, segment: Segment) -> dict[str, int]:
     records but for `rows`: one that gives no row is filtered."""
     folder = run.segment(segment.index)
     read = folder.need("extracted", "clear the extract task of this segment")["read"]
+    _check_fields(run, folder)
     folder.remove("rows-", "rejects-", "transformed", "loaded", "late", "asked", "orphans")
     numbers = {"read": 0, "rows": 0, "filtered": 0, "rejected": 0}
     records = folder.lines("records-")
@@ -42,6 +45,17 @@ def transform(run: Run, segment: Segment) -> dict[str, int]:
     return numbers
 
 
+def _check_fields(run: Run, folder: Folder) -> None:
+    """A field that was not asked for is null in every record: raises `UnverifiedError` where one would be mapped."""
+    asked = projection_of(folder)
+    lacking = [] if asked is None else [name for name in run.pipeline.mapping.projection if name not in asked]
+    if lacking:
+        raise UnverifiedError(
+            f"The declaration was changed since the records of {folder} were read: {', '.join(lacking)} was not asked "
+            "for; clear the extract task of this segment"
+        )
+
+
 @dataclass(slots=True)
 class Mapped:
     """What became of some records: rows, rejects ({reason, field, value, record}), and how many were filtered."""
@@ -55,16 +69,20 @@ def mapped(run: Run, records: Iterable[dict[str, Any]]) -> Mapped:
     """Map records as the pipeline is declared now."""
     pipeline = run.pipeline
     made = Mapped()
-    deletes = pipeline.removes is DeletePolicy.DELETE
     for record in records:
         try:
-            gone = deletes and is_voided(record.get("life_status"), record.get("is_deleted"))
-            rows = [] if gone else pipeline.rows(record)
+            rows = rows_of(pipeline, record)
             made.rows += rows
             made.filtered += not rows
         except RecordError as error:
             made.rejects.append({"reason": str(error), "field": error.field, "value": error.value, "record": record})
     return made
+
+
+def rows_of(pipeline: Pipeline, record: dict[str, Any]) -> list[Row]:
+    """What a record becomes; empty where it is filtered. Raises `RecordError` where it does not fit."""
+    gone = pipeline.removes is DeletePolicy.DELETE and is_voided(record.get("life_status"), record.get("is_deleted"))
+    return [] if gone else pipeline.rows(record)
 
 
 def _write(folder: Folder, kind: str, number: int, items: list[Any]) -> None:

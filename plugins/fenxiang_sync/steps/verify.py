@@ -16,7 +16,7 @@ from fenxiang_sync.errors import DeadLettersError, IncompleteError
 from fenxiang_sync.hub import Certificate, Hub, Selection
 from fenxiang_sync.rows import Outcome
 from fenxiang_sync.source import FenxiangClient
-from fenxiang_sync.stage import DATA, Folder
+from fenxiang_sync.stage import DERIVED, RECORDS, Folder
 from fenxiang_sync.steps import orphans
 from fenxiang_sync.steps.comparison import Comparison, compare
 from fenxiang_sync.steps.courier import ROWS_A_CLAIM
@@ -163,10 +163,11 @@ def judge(run: Run, report: Report, hub: Hub) -> None:
     )
 
 
-def clean(run: Run) -> None:
-    """Remove the data of a run that succeeded; what was done stays readable until the stage is swept by age."""
+def clean(run: Run, *, keep_records: bool = False) -> None:
+    """Remove the data of a run that succeeded, but for its records where they are kept; what was done stays readable
+    until the stage is swept by age."""
     for index in range(1, len(Plan.of(run).segments) + 2):
-        run.segment(index).remove(*DATA)
+        run.segment(index).remove(*DERIVED, *(() if keep_records else (RECORDS,)))
 
 
 def _all_loaded(run: Run, planned: Plan) -> None:
@@ -185,7 +186,7 @@ def _repaired(
 
     What was missing is kept as one more segment behind the planned ones. Returns the number of its records.
     """
-    extra = Segment(index=len(planned.segments) + 1, window=_whole(planned), count=None)
+    extra = _segment(planned, len(planned.segments) + 1)
     run.segment(extra.index).clear()
     compared = compare(run, planned, client, extra)
     if not compared.missing:
@@ -219,7 +220,7 @@ def _in_ledger(run: Run, planned: Plan, hub: Hub, reach: Reach, clock: Callable[
         asked += total
         if absent:
             log.warning("%d of %d rows of segment %d are not in the hub; delivering them again", absent, total, index)
-            load(run, Segment(index=index, window=planned.window, count=None), hub=hub, reach=reach, clock=clock)
+            load(run, _segment(planned, index), hub=hub, reach=reach, clock=clock)
             lost += _absent(run, index, hub)[1]
         again += absent
     if lost:
@@ -249,6 +250,13 @@ def _lacking(run: Run, hub: Hub, reach: Reach) -> int:
     if found.lacking:
         log.warning("%s", told(run.pipeline, found))
     return found.lacking
+
+
+def _segment(planned: Plan, index: int) -> Segment:
+    """A planned segment, or the one behind them, which holds what verify has read."""
+    if index <= len(planned.segments):
+        return planned.segment(index)
+    return Segment(index=index, window=_whole(planned), count=None)
 
 
 def _whole(planned: Plan) -> Window:

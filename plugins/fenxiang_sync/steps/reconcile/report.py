@@ -11,7 +11,7 @@ import msgspec
 
 from fenxiang_sync.errors import IncompleteError
 from fenxiang_sync.rows import Outcome
-from fenxiang_sync.stage import DATA, Folder
+from fenxiang_sync.stage import DERIVED, RECORDS, Folder
 from fenxiang_sync.steps import orphans
 from fenxiang_sync.steps.holding import Holding
 from fenxiang_sync.steps.plan import Segment
@@ -116,10 +116,11 @@ def report(run: Run, removed: dict[str, int], held: Holding) -> Reconciled:
     return made
 
 
-def clean(run: Run) -> None:
-    """Remove the records and rows of a run that succeeded; the differences stay until the stage is swept by age."""
+def clean(run: Run, *, keep_records: bool = False) -> None:
+    """Remove the rows of a run that succeeded, and its records unless they are kept; the differences stay until the
+    stage is swept by age."""
     for each in run.folder.need("segments", _HINT):
-        run.segment(each["index"]).remove(*DATA)
+        run.segment(each["index"]).remove(*DERIVED, *(() if keep_records else (RECORDS,)))
 
 
 def _added_up(folders: Iterable[Folder]) -> tuple[int, Counter[Outcome]]:

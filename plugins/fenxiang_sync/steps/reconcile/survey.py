@@ -115,6 +115,7 @@ def survey(run: Run, wanted: Wanted, *, hub: Hub, now: datetime) -> Survey:
         most=max(rules.most(held), wanted.confirmed),
     )
     run.folder.clear()
+    hub.forget_readings(run.pipeline.name, run.id)
     run.folder.save("survey", made)
     return made
 

@@ -16,6 +16,8 @@ _SERIAL = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 def upgrade() -> None:
     _record()
     _source()
+    _event()
+    _reading()
     _dead_letter()
     _run()
     _certificate()
@@ -32,6 +34,30 @@ def upgrade() -> None:
         sa.Column("name", _KEY, primary_key=True),
         sa.Column("content", sa.Text, nullable=False, comment="JSON"),
     )
+    op.execute(_TRACE)
+
+
+_TRACE = """
+CREATE VIEW fenxiang_trace AS
+SELECT e.pipeline, e.source_id, e.at, e.what, e.row_id, e.run_id, r.since_ms, r.until_ms, e.modified_ms, e.version,
+    e.code, e.reason
+FROM fenxiang_event e LEFT JOIN fenxiang_run r ON r.pipeline = e.pipeline AND r.run_id = e.run_id
+UNION ALL
+SELECT s.pipeline, s.source_id, s.changed_at, 'read last', '', s.run_id, r.since_ms, r.until_ms, s.modified_ms, NULL,
+    NULL, ''
+FROM fenxiang_source s LEFT JOIN fenxiang_run r ON r.pipeline = s.pipeline AND r.run_id = s.run_id
+WHERE s.listed_ms IS NOT NULL
+UNION ALL
+SELECT s.pipeline, s.source_id, g.at, 'may be in', '', g.run_id, g.since_ms, g.until_ms, NULL, NULL, NULL, g.file
+FROM fenxiang_source s JOIN fenxiang_reading g
+    ON g.pipeline = s.pipeline AND g.first_id <= s.source_id AND g.last_id >= s.source_id
+UNION ALL
+SELECT pipeline, record_id, created_at, 'letter opened', row_id, run_id, NULL, NULL, modified_ms, NULL, code, reason
+FROM fenxiang_dead_letter
+UNION ALL
+SELECT pipeline, record_id, closed_at, 'letter closed', row_id, closed_by, NULL, NULL, modified_ms, NULL, NULL, ''
+FROM fenxiang_dead_letter WHERE closed_at IS NOT NULL
+"""
 
 
 def _record() -> None:
@@ -88,6 +114,11 @@ def _source() -> None:
         ),
         sa.Column("run_id", _KEY, nullable=False, comment="the run that wrote this"),
         sa.Column("changed_at", sa.BigInteger, nullable=False),
+        sa.Column("projection", sa.Text, comment="which fields were asked for: see fenxiang_projection"),
+        sa.Column("payload_digest", sa.BigInteger, comment="of the payload and its projection; NULL: none is kept"),
+        sa.Column(
+            "payload", sa.LargeBinary, comment="zlib of the record as it was read last, JSON; its own stamp is in it"
+        ),
     )
     op.create_index("fenxiang_source_listed", "fenxiang_source", ["pipeline", "listed_ms", "source_id"])
     op.create_index(
@@ -96,6 +127,52 @@ def _source() -> None:
         ["pipeline", "source_id"],
         sqlite_where=sa.text("presence <> 0"),
         postgresql_where=sa.text("presence <> 0"),
+    )
+
+
+def _event() -> None:
+    op.create_table(
+        "fenxiang_event",
+        sa.Column("id", _SERIAL, primary_key=True, autoincrement=True),
+        sa.Column("pipeline", _KEY, nullable=False),
+        sa.Column("source_id", _KEY, nullable=False, comment="Fenxiang _id"),
+        sa.Column("row_id", _KEY, nullable=False, comment="the row's key at the target; empty: it is about the record"),
+        sa.Column("at", sa.BigInteger, nullable=False),
+        sa.Column("run_id", _KEY, nullable=False, comment="the run, or the person"),
+        sa.Column("segment", sa.Text, nullable=False),
+        sa.Column(
+            "what", sa.Text, nullable=False, comment="delivered, dead_letter, in_doubt, again, removed, voided, …"
+        ),
+        sa.Column("modified_ms", sa.BigInteger, comment="of the version that it happened to"),
+        sa.Column("version", sa.BigInteger),
+        sa.Column("content_hash", sa.Text, comment="of what was sent"),
+        sa.Column("code", sa.Text, comment="what the target answered"),
+        sa.Column("reason", sa.Text, nullable=False),
+    )
+    op.create_index("fenxiang_event_source", "fenxiang_event", ["pipeline", "source_id"])
+
+
+def _reading() -> None:
+    op.create_table(
+        "fenxiang_reading",
+        sa.Column("pipeline", _KEY, primary_key=True),
+        sa.Column("run_id", _KEY, primary_key=True),
+        sa.Column("segment", sa.Integer, primary_key=True),
+        sa.Column("file", _KEY, primary_key=True, comment="its name in the segment's folder of the stage"),
+        sa.Column("first_id", _KEY, nullable=False, comment="the least _id in it"),
+        sa.Column("last_id", _KEY, nullable=False, comment="the greatest"),
+        sa.Column("records", sa.Integer, nullable=False),
+        sa.Column("since_ms", sa.BigInteger, comment="the window that was read; NULL: by id"),
+        sa.Column("until_ms", sa.BigInteger),
+        sa.Column(
+            "projection", sa.Text, nullable=False, comment="which fields were asked for: see fenxiang_projection"
+        ),
+        sa.Column("at", sa.BigInteger, nullable=False),
+    )
+    op.create_table(
+        "fenxiang_projection",
+        sa.Column("digest", _KEY, primary_key=True),
+        sa.Column("fields", sa.Text, nullable=False, comment="JSON: their names"),
     )
 
 
@@ -173,7 +250,7 @@ def _run() -> None:
             "kind",
             sa.Text,
             nullable=False,
-            comment="scheduled, manual, …; reconcile, sweep, replay, resend",
+            comment="scheduled, manual, …; reconcile, sweep, replay, resend, retransform",
         ),
         sa.Column("state", sa.Text, nullable=False, comment="running, success, failed"),
         sa.Column("since_ms", sa.BigInteger),
