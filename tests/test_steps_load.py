@@ -224,6 +224,8 @@ class DyingHub:
 
     def __getattr__(self, name: str) -> Any:
         work = getattr(self._hub, name)
+        if not callable(work):  # a part of the hub, whose calls are not counted
+            return work
 
         def call(*args: Any, **words: Any) -> Any:
             self.calls += 1
@@ -263,6 +265,8 @@ def test_a_death_between_any_two_steps_leaves_the_target_as_one_clean_load_would
             assert sum(numbers.values()) == ROWS, (at, done)
             assert numbers["in_doubt"] == len(doubtful)
             assert not (doubtful and fresh.target.upserts), (at, done)
+            if retry != "the same task again" and getattr(fresh.target, "finds", False):
+                assert not doubtful, "the target was asked when nothing could be under way any more"
             for place, row in enumerate(batch):
                 most = 0 if place == 2 else 1
                 assert times[row.id] <= most, (at, done, row.id)
@@ -335,7 +339,9 @@ def test_a_process_that_is_killed_while_the_target_answers_doubles_nothing(targe
         assert child.exitcode == -signal.SIGKILL
         numbers = loading.load(run)
         held_once(loading, batch, numbers)
-        if not target.upserts:
+        if getattr(target, "finds", False):
+            assert numbers["in_doubt"] == 0, "the target was asked, and has what was under way"
+        elif not target.upserts:
             assert numbers["in_doubt"] >= 1, "what was under way when it died cannot be known"
 
 

@@ -1,8 +1,10 @@
 """Doubts: rows that were sent to a target that cannot be sent them twice, and no answer came.
 
-A person who has looked at the target says which it is: the target has the row (`accept`), or it is to be sent again::
+Who has looked at the target, a person or a run that can ask it, says which it is: the target has the row (`accept`), or
+it is to be sent again::
 
     in doubt ──► accept: delivered
+             ├─► deny: the next claim sends it
              └─► take ──► send ──► settle (the ledger's) │ give_back
 
 A row that is taken stays in doubt until it is settled, so that a death in between leaves it where it was.
@@ -22,6 +24,7 @@ from sqlalchemy import (
     Update,
     and_,
     bindparam,
+    case,
     func,
     literal,
     or_,
@@ -145,6 +148,26 @@ class Doubts:
             _write(connection, _of(pipeline).values(**has), [{"row": each.id} for each in still])
             close_delivered(connection, pipeline, [each.row for each in still], by, to_ms(now))
             _tell(connection, pipeline, [each.row for each in still], What.ACCEPTED, clean(by, 1_000), now)
+        return still
+
+    def deny(self, pipeline: str, doubts: Sequence[Doubt], *, by: str, now: datetime) -> list[Doubt]:
+        """Note that the target does not have these rows: whoever claims them next sends them. Those that were still in
+        doubt."""
+        delivered = record.c.modified_ms.is_not(None)
+        never = {
+            "status": case((delivered, int(Status.FINISHED)), else_=int(Status.ERROR)),
+            "outcome": None,
+            "reason": clean(f"the target did not have it when {by} asked", 1_000),
+            "code": None,
+            "settled_at": now,
+            "claim_until": None,
+            "in_flight_at": None,
+            "claim_content": None,
+        }
+        with self._database.writing(f"records of {pipeline}") as connection:
+            still = _still(connection, pipeline, doubts, now)
+            _write(connection, _of(pipeline).values(**never), [{"row": each.id} for each in still])
+            _tell(connection, pipeline, [each.row for each in still], What.FORGOTTEN, clean(by, 1_000), now)
         return still
 
     def give_back(self, pipeline: str, rows: Iterable[Row], *, run: str, reason: str, now: datetime) -> None:

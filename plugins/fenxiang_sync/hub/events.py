@@ -47,7 +47,7 @@ class What(StrEnum):
     REMOVED = "removed"
     NOT_REMOVED = "not_removed"
     ACCEPTED = "accepted"
-    """It was in doubt, and a person said that the target has it."""
+    """It was in doubt, and the target has it: a person said so, or it was asked."""
     RESENT = "resent"
     """It was in doubt, and a person said that the target does not have it: it is sent again."""
 

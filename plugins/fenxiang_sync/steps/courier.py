@@ -12,6 +12,7 @@ from fenxiang_sync.errors import RefusedError, SetupError, TransientError
 from fenxiang_sync.hub import Decision, Hub, Settled
 from fenxiang_sync.hub.decision import Claimant
 from fenxiang_sync.rows import IdCheck, Outcome, Row
+from fenxiang_sync.steps.inquiry import inquire
 from fenxiang_sync.steps.run import Run
 from fenxiang_sync.steps.turns import LEASE_S, groups, wait_for
 from fenxiang_sync.targets.protocol import Answer, Delivery, Reach, Sender
@@ -75,7 +76,7 @@ class Courier:
 
     def offer(self, group: Sequence[Row]) -> list[Row]:
         """Claim the rows, send what is to be sent, settle it; returns the rows that another claimant holds."""
-        decided = list(zip(group, self._claim(group), strict=True))
+        decided = self._decided(group)
         for row, decision in decided:
             if decision.outcome is not None:
                 self._told(row, decision.outcome)
@@ -85,6 +86,19 @@ class Courier:
     def send(self, claimed: Iterable[Row]) -> list[Row]:
         """Send claimed rows and settle them; returns those whose claim another took meanwhile, unsent."""
         return [row for batch in groups(claimed, self._target.batch_rows) for row in self._send(batch)]
+
+    def _decided(self, group: Sequence[Row]) -> list[tuple[Row, Decision]]:
+        """The rows as the ledger decides them; those in doubt again, where the target says what became of them."""
+        decided = list(zip(group, self._claim(group), strict=True))
+        doubtful = [row for row, decision in decided if decision is Decision.IN_DOUBT]
+        if not doubtful or not self._inquired(doubtful):
+            return decided
+        anew = iter(self._claim(doubtful))
+        return [(row, next(anew) if decision is Decision.IN_DOUBT else decision) for row, decision in decided]
+
+    def _inquired(self, doubtful: Sequence[Row]) -> bool:
+        ids = [row.id for row in doubtful]
+        return inquire(self._run, ids, hub=self._hub, sender=self._sender, reach=self._reach, clock=self._clock)
 
     def _claim(self, group: Sequence[Row]) -> list[Decision]:
         return self._hub.claim(

@@ -139,6 +139,8 @@ class QeasySender(RestSender):
     _target: QeasyStore
 
     def find(self, rows: Sequence[Row], *, since: float) -> Sequence[bool | None]:
+        if not self._target.finds:
+            return [None] * len(rows)
         stored: Counter[str] = Counter()
         ended = False
         for entries in self._pages(floor(since + self._wire.skew) - _MARGIN_S):
