@@ -22,6 +22,7 @@ from fenxiang_sync.targets.protocol import Delivery
 from fenxiang_sync.targets.qeasy import QeasyStore
 from fenxiang_sync.targets.rest import RestTarget
 from fenxiang_sync.targets.results import ByIndex, ByKey, ErrorList, Item, Results
+from fenxiang_sync.targets.wire import MAX_BYTES
 from tests.targets_fixtures import Stand, deliveries, ids, row, rows, stand
 
 
@@ -140,6 +141,13 @@ def test_money_travels_digit_by_digit(simulated: Stand) -> None:
     with stand(Listener()) as listening:
         listening.send(Batches(), [row(0, amount=Decimal("12345678901234567890.10"))])
     assert b'"amount":12345678901234567890.10' in seen[0]
+
+
+def test_an_answer_without_end_is_no_answer_and_fills_no_memory(simulated: Stand, service: Service) -> None:
+    service.answer = lambda body: Response(body=b" " * (MAX_BYTES + 1))
+    (answer,) = simulated.send(Batches(tries=1), rows(1))
+    assert answer.delivery is Delivery.UNKNOWN
+    assert f"the answer is larger than {MAX_BYTES:,} bytes" in answer.reason
 
 
 def test_a_row_that_is_no_json_is_refused_alone(simulated: Stand, service: Service) -> None:

@@ -11,6 +11,7 @@ from fenxiang_sync.hub import Hub, Settled
 from fenxiang_sync.pipeline import Pipeline
 from fenxiang_sync.rows import IdCheck, Outcome, Row
 from fenxiang_sync.steps.courier import ROWS_A_CLAIM, Courier
+from fenxiang_sync.steps.finish import finish
 from fenxiang_sync.steps.holding import can_be_walked, lacks
 from fenxiang_sync.steps.letters import refused
 from fenxiang_sync.steps.run import Run
@@ -66,13 +67,16 @@ def resend(
     counted = tally.counted()
     numbers["delivered"] += counted[Outcome.DELIVERED]
     in_doubt, dead = counted[Outcome.IN_DOUBT], counted[Outcome.DEAD_LETTER]
-    return {
+    sent = {
         "read": numbers["read"],
         "delivered": numbers["delivered"],
         "in_doubt": in_doubt,
         "dead_letters": dead,
         "left": numbers["read"] - numbers["delivered"] - in_doubt - dead,
     }
+    if not dry_run:
+        finish(run, reach, windows=[], numbers=sent)
+    return sent
 
 
 def _wanted(

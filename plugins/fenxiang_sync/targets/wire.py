@@ -29,6 +29,9 @@ _NEVER_SENT = (
     urllib3.exceptions.ProxyError,
 )
 _BLOTTED_LENGTH = 300
+MAX_BYTES = 64 * 1024 * 1024
+"""A larger answer is none: what targets say of a batch takes a few thousand bytes."""
+_PIECE = 64 * 1024
 
 
 class AnswerLostError(TransientError):
@@ -121,14 +124,16 @@ class Wire:
         self.pace.answered()
         if isinstance(outcome, FenxiangSyncError):
             raise outcome
-        return self._reply(outcome)
+        return self._reply(*outcome)
 
     def _exchange(
         self, call: Call, body: bytes, headers: dict[str, str], auth: AuthBase | None
-    ) -> requests.Response | FenxiangSyncError:
+    ) -> tuple[requests.Response, bytes] | FenxiangSyncError:
+        """The answer and its body, or what went wrong."""
+        where = f"connection {self.conn_id!r}, {call.path}"
         # What requests raises names the URL, which may hold the token: nothing of it is kept, not even as context.
         try:
-            return self._session.request(
+            with self._session.request(
                 call.method,
                 self._base + call.path,
                 params=dict(call.query),
@@ -136,21 +141,28 @@ class Wire:
                 headers=headers,
                 auth=auth,
                 allow_redirects=False,
-            )
+                stream=True,
+            ) as response:
+                answer = bytearray()
+                for piece in response.iter_content(_PIECE):
+                    answer += piece
+                    if len(answer) > MAX_BYTES:
+                        return AnswerLostError(f"{where}: the answer is larger than {MAX_BYTES:,} bytes", over=True)
+                return response, bytes(answer)
         except OSError as error:  # requests raises its own errors, which are some, and those of files to be read
-            return _failure(error, f"connection {self.conn_id!r}, {call.path}")
+            return _failure(error, where)
 
-    def _reply(self, response: requests.Response) -> Reply:
+    def _reply(self, response: requests.Response, body: bytes) -> Reply:
         if date := _moment(response.headers.get("Date")):
             self.skew = date.timestamp() - self.now()
         try:
-            payload = decode(response.content)
+            payload = decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError):
             payload = None
         return Reply(
             status=response.status_code,
             payload=payload,
-            page=response.content.lstrip()[:1] == b"<",
+            page=body.lstrip()[:1] == b"<",
             retry_after=self._retry_after(response.headers.get("Retry-After")),
         )
 
