@@ -33,6 +33,7 @@ from fenxiang_sync.convert import SHANGHAI, converter, time_zone, written
 from fenxiang_sync.errors import DeclarationError
 from fenxiang_sync.explode import Explode
 from fenxiang_sync.letters import DeadLetters
+from fenxiang_sync.lineage import Origin, origins
 from fenxiang_sync.lookback import Lookback, lookback_problems
 from fenxiang_sync.mapping import Constant, Entry, Mapping
 from fenxiang_sync.reconcile import Reconcile
@@ -219,7 +220,11 @@ class Pipeline:
             ]
         )
         yield "\n".join(
-            ["| target | source | converter | if null |", "|---|---|---|---|", *(_line(entry) for entry in self.fields)]
+            [
+                "| target | source | converter | if null |",
+                "|---|---|---|---|",
+                *(_line(each) for each in origins(self.fields)),
+            ]
         )
         yield (
             "**Trigger ▸** reads a range of your own (`since`, `until`), everything (`full`) or writes nothing "
@@ -288,12 +293,9 @@ def _said(entry: Entry) -> list[Any]:
     return [entry.source, entry.target, written(converter(entry.convert)), entry.required, repr(entry.default)]
 
 
-def _line(entry: Entry) -> str:
-    if isinstance(entry, Constant):
-        cells = [f"`{entry.to}`", "", f"constant {entry.value!r}", ""]
-    else:
-        cells = [f"`{entry.target}`", f"`{entry.source}`", written(converter(entry.convert)), entry.rule]
-    return "| " + " | ".join(_cell(cell) for cell in cells) + " |"
+def _line(origin: Origin) -> str:
+    source = f"`{origin.path}`" if origin.path else ""
+    return "| " + " | ".join(map(_cell, (f"`{origin.column.path}`", source, origin.how, origin.if_null))) + " |"
 
 
 def _cell(said: str) -> str:

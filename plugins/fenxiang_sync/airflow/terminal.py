@@ -5,7 +5,7 @@ Exit codes: 0 nothing to do, 1 there is, 2 it could not be told or done.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -58,6 +58,19 @@ def opened_hub() -> Iterator[Hub]:
             yield hub
     except FenxiangSyncError as error:
         cannot_tell(f"hub: {error}")
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """In columns, with Chinese characters counted as wide as a terminal shows them."""
+    from rich.console import Console
+    from rich.table import Table
+
+    made = Table(box=None, pad_edge=False, header_style="bold")
+    for head in heads:
+        made.add_column(head, overflow="fold")
+    for row in rows:
+        made.add_row(*(each.replace("[", "\\[") for each in row))
+    Console(highlight=False, soft_wrap=False).print(made)
 
 
 def cannot_tell(why: str) -> NoReturn:
