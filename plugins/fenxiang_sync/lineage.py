@@ -106,6 +106,15 @@ def columns(found: Sequence[Origin], field: str) -> list[str]:
     return [each.column.path for each in found if field in each.reads]
 
 
+def by_field(found: Iterable[Origin]) -> dict[str, list[str]]:
+    """The target columns by the source field that they are made of."""
+    made: dict[str, list[str]] = {}
+    for each in found:
+        for field in each.reads:
+            made.setdefault(field, []).append(each.column.path)
+    return made
+
+
 def _path(entry: Any) -> str:
     return entry.source if isinstance(entry, Field) else ", ".join(entry.reads)
 

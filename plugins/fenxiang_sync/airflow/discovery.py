@@ -35,7 +35,7 @@ def objects(
     as_json: Json = False,
 ) -> None:
     """List the objects (对象) that the app may use."""
-    with _asking(connection) as client:
+    with asking(connection) as client:
         found = [(_name(each, "describeApiName"), _name(each, "describeDisplayName")) for each in client.objects()]
     wanted = (search or "").casefold()
     found = sorted(each for each in found if wanted in each[0].casefold() or wanted in each[1].casefold())
@@ -99,7 +99,7 @@ def new(
 
 
 def _described(object_name: str, connection: str) -> tuple[dict[str, Any], ObjectDescription]:
-    with _asking(connection) as client:
+    with asking(connection) as client:
         try:
             document = client.describe(object_name)
         except RefusedError as error:
@@ -117,7 +117,7 @@ def _near(name: str, names: Sequence[str]) -> str:
 
 
 @contextmanager
-def _asking(connection: str) -> Iterator[Any]:
+def asking(connection: str) -> Iterator[Any]:
     """A client that does not wait long: a person waits for the answer."""
     from contextlib import closing
 

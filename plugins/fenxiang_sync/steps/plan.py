@@ -12,12 +12,14 @@ from enum import StrEnum
 import msgspec
 
 from fenxiang_sync.coverage import wanted_since
+from fenxiang_sync.drift import Change
 from fenxiang_sync.errors import QuestionError, UnverifiedError
 from fenxiang_sync.hub import Hub
 from fenxiang_sync.pipeline import Pipeline
 from fenxiang_sync.source import FenxiangClient, Slice, slices
 from fenxiang_sync.source.slices import Piece
-from fenxiang_sync.steps.fields import check_fields
+from fenxiang_sync.steps import drift
+from fenxiang_sync.steps.fields import check_fields, described
 from fenxiang_sync.steps.run import Run
 from fenxiang_sync.window import Window, from_ms, gaps, merge, to_ms
 
@@ -87,7 +89,8 @@ class Plan:
     all that is read and compared: them and the lookback before each, cut into `segments`.
 
     `uncovered` are gaps older than the pipeline's `reach_back`, which the run leaves alone. `watches` is whether what
-    it finds in certified time is late. `calls` is what planning cost.
+    it finds in certified time is late. `drift` are changes of the object's description that the pipeline has not been
+    told of. `calls` is what planning cost.
     """
 
     kind: Kind
@@ -101,6 +104,7 @@ class Plan:
     watches: bool
     config_hash: str
     calls: int
+    drift: list[Change] = field(default_factory=list)
 
     @classmethod
     def of(cls, run: Run) -> Plan:
@@ -136,7 +140,7 @@ def plan(
     if asked.resend:
         may_send_again(pipeline, may_duplicate=asked.may_duplicate, how='{"resend": true, "may_duplicate": true}')
     before = client.calls.total()
-    check_fields(pipeline, client)
+    news = _checked(pipeline, asked, client, hub)
     certified = hub.certified(pipeline.name)
     own = _own_window(run, asked, certified, client, sleep)
     windows, uncovered = _with_gaps(run, asked, own, certified)
@@ -156,10 +160,26 @@ def plan(
         watches=not asked.dry_run and (asked.follows or asked.kind is Kind.LOOKBACK),
         config_hash=pipeline.config_hash,
         calls=client.calls.total() - before,
+        drift=news,
     )
     run.folder.clear()
     run.folder.save("plan", made)
+    drift.told(pipeline, hub, news)
     return made
+
+
+def _checked(pipeline: Pipeline, asked: Asked, client: FenxiangClient, hub: Hub) -> list[Change]:
+    """Hold the declaration against the description of the object; returns what has changed there since it was known,
+    as far as the pipeline has not been told."""
+    found = described(pipeline, client)
+    known = drift.look(pipeline, found, client=client, hub=hub, scheduled=asked.kind is Kind.SCHEDULED)
+    news = known.untold(pipeline.name)
+    for each in news:
+        log.warning("The description of %s has changed: %s", pipeline.source.object, each)
+    if found is not None:
+        check_fields(pipeline, found)
+        drift.stop(pipeline, found, known)
+    return news
 
 
 def may_send_again(pipeline: Pipeline, *, may_duplicate: bool, how: str) -> None:

@@ -47,6 +47,7 @@ _IN_A_RECONCILE = {"read": "fetched", "stale": "superseded"}
 """Where a reconcile says the same under another name: its own `stale` is another thing."""
 _FOUND = ("compared", "missing", "stale", "returned", "voided", "left", "hidden", "vanished", "unclear", "removed")
 _MOST_SPANS = 50
+_MOST_CHANGES = 30
 _STRIP = timedelta(days=31)
 _STRIP_WIDTH = 1000
 _THINNEST = 4
@@ -87,6 +88,7 @@ def pipeline(dag: KnownDag | None, standing: Standing, *, reasons: bool) -> str:
         reasons=reasons,
         spans=spans[:_MOST_SPANS],
         more_spans=len(spans) - _MOST_SPANS,
+        most_changes=_MOST_CHANGES,
         strip=_strip(standing),
         zone=ZoneInfo(standing.declared.timezone),
     )
