@@ -60,14 +60,15 @@ def opened_hub() -> Iterator[Hub]:
         cannot_tell(f"hub: {error}")
 
 
-def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """In columns, with Chinese characters counted as wide as a terminal shows them."""
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]], *, most: int | None = None) -> None:
+    """In columns, with Chinese characters counted as wide as a terminal shows them; with `most`, one line a row, in
+    which what is wider than that is cut."""
     from rich.console import Console
     from rich.table import Table
 
     made = Table(box=None, pad_edge=False, header_style="bold")
     for head in heads:
-        made.add_column(head, overflow="fold")
+        made.add_column(head, overflow="ellipsis" if most else "fold", no_wrap=most is not None, max_width=most)
     for row in rows:
         made.add_row(*(each.replace("[", "\\[") for each in row))
     Console(highlight=False, soft_wrap=False).print(made)

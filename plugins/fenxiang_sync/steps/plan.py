@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import NamedTuple
 
 import msgspec
 
@@ -122,6 +123,16 @@ class Plan:
         return self.segments[index - 1]
 
 
+class Spans(NamedTuple):
+    """What a run is about: its `own` window; the `windows` that it will certify, gaps among them; all that it reads;
+    the gaps that are too old."""
+
+    own: Window
+    windows: list[Window]
+    reading: list[Window]
+    uncovered: list[Window]
+
+
 def plan(
     run: Run,
     asked: Asked,
@@ -141,12 +152,9 @@ def plan(
         may_send_again(pipeline, may_duplicate=asked.may_duplicate, how='{"resend": true, "may_duplicate": true}')
     before = client.calls.total()
     news = _checked(pipeline, asked, client, hub)
-    certified = hub.certified(pipeline.name)
-    own = _own_window(run, asked, certified, client, sleep)
-    windows, uncovered = _with_gaps(run, asked, own, certified)
-    reading = merge(w.widen(pipeline.source.lookback) for w in windows)
-    if asked.kind is Kind.LOOKBACK:
-        windows, reading = _proved_again(own, certified), merge([own])
+    own, windows, reading, uncovered = spans(
+        run, asked, client=client, certified=hub.certified(pipeline.name), sleep=sleep
+    )
     segments = _segments(run, reading, client, most_segments)
     made = Plan(
         kind=asked.kind,
@@ -180,6 +188,22 @@ def _checked(pipeline: Pipeline, asked: Asked, client: FenxiangClient, hub: Hub)
         check_fields(pipeline, found)
         drift.stop(pipeline, found, known)
     return news
+
+
+def spans(
+    run: Run,
+    asked: Asked,
+    *,
+    client: FenxiangClient,
+    certified: list[Window],
+    sleep: Callable[[float], None],
+) -> Spans:
+    """Which time a run is about; what is `certified` tells where the last one ended, and the gaps."""
+    own = _own_window(run, asked, certified, client, sleep)
+    if asked.kind is Kind.LOOKBACK:
+        return Spans(own, _proved_again(own, certified), merge([own]), _with_gaps(run, asked, own, certified)[1])
+    windows, uncovered = _with_gaps(run, asked, own, certified)
+    return Spans(own, windows, merge(w.widen(run.pipeline.source.lookback) for w in windows), uncovered)
 
 
 def may_send_again(pipeline: Pipeline, *, may_duplicate: bool, how: str) -> None:
