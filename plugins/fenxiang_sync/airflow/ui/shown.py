@@ -30,6 +30,7 @@ KINDS = {
     "lookback": "lookback 漏单补救",
     "reconcile": "reconcile 对账",
     "sweep": "sweep 逐条对账",
+    "fill": "fill 补字段",
 }
 STATES = {"running": "running 运行中", "success": "success 成功", "failed": "failed 失败"}
 NUMBERS = {
