@@ -202,6 +202,15 @@ class TestStop:
         fields = [Field("_id"), Field("account_level", "level", convert=choice([*LEVELS, "4"]))]
         assert len(news(there, replace(stopping(), fields=fields))) == 1
 
+    def test_an_option_that_went_stops_it_only_where_records_are_compared_with_it(
+        self, there: Bench, stopping: Callable[..., Pipeline]
+    ) -> None:
+        edit(there.simulator, account_level=level(there.simulator, **{"1": "a", "2": "b"}))
+        assert len(news(there, stopping())) == 1
+        kept = replace(stopping(), conditions=[[Condition("account_level", Logic.NEQ, "3")]])
+        with pytest.raises(DeclarationError, match=r"has lost an option: '3' since .*: it is compared with that one"):
+            news(there, kept)
+
     @pytest.mark.parametrize("name", ["tel", "life_status"])
     def test_another_type_stops_it_for_a_field_that_is_mapped_or_compared(
         self, there: Bench, stopping: Callable[..., Pipeline], name: str

@@ -19,6 +19,7 @@ from fenxiang_sync import (
     IdCheck,
     Logic,
     Pipeline,
+    SqlTable,
     choice,
     decimal,
     integer,
@@ -31,6 +32,7 @@ from fenxiang_sync.steps.fill import Filled, fill
 from fenxiang_sync.window import Window
 from tests.cli_fixtures import fenxiang as command
 from tests.cli_fixtures import quiet_settings  # noqa: F401 - a fixture
+from tests.sql_fixtures import place
 from tests.steps_fixtures import Bench, at, bench, manual, pipeline
 
 OLD = [
@@ -167,6 +169,19 @@ def test_a_dry_run_counts_and_sends_nothing(there: Bench) -> None:
 def test_what_only_a_full_run_can_do_is_told(there: Bench, one: Pipeline, name: str, said: str) -> None:
     with pytest.raises(QuestionError, match=said):
         filled(there, one, name)
+
+
+def test_a_table_gets_its_new_column_with_the_value_of_every_row(there: Bench, tmp_path: Path) -> None:
+    with place("sqlite", tmp_path) as where:
+        there.database = where.reach.database
+        table = SqlTable(connection="warehouse", table="account")
+        there.sync(account(name="stored", target=table), manual(full=True))
+        one = account(LEVEL, name="stored", target=table)
+        made = filled(there, one, "who.level")
+        assert made.delivered == made.lacking == len(there.simulator.tenant.visible("AccountObj"))
+        levels = dict(where.ask("SELECT _id, who_level FROM account"))
+        assert levels == {each: content["who"]["level"] for each, content in there.held(one).items()}
+        assert None not in levels.values()
 
 
 # The command

@@ -7,12 +7,14 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
+from fenxiang_sync.convert import converter
 from fenxiang_sync.drift import Change, Drift, Known, What, note_name
 from fenxiang_sync.errors import DeclarationError, QuotaError, RefusedError
 from fenxiang_sync.hub import Hub
 from fenxiang_sync.lineage import columns, origins
+from fenxiang_sync.mapping import Field
 from fenxiang_sync.pipeline import Pipeline
-from fenxiang_sync.schema import findings
+from fenxiang_sync.schema import compared, findings
 from fenxiang_sync.source import FenxiangClient
 from fenxiang_sync.source.description import ObjectDescription
 from fenxiang_sync.window import from_ms
@@ -83,18 +85,39 @@ def stop(pipeline: Pipeline, described: ObjectDescription | None, known: Known) 
 
 
 def hurts(pipeline: Pipeline, described: ObjectDescription, changes: Sequence[Change]) -> list[str]:
-    """The changes that would empty a column or reject records, each as a sentence: a field that is read was removed,
-    switched off or got another type, or has options now that its converter has no value for."""
-    read = {*pipeline.mapping.projection, *(each.field for each in pipeline.source.filters)}
-    wrong = {each.field: each.said for each in findings(pipeline, described) if each.serious}
-    found, mapped = [], list(origins(pipeline.fields))
+    """The changes that would empty a column, reject records or read the wrong ones, each as a sentence."""
+    told = []
+    mapped = list(origins(pipeline.fields))
     for change in changes:
-        of_itself = change.what in (What.REMOVED, What.OFF) or (change.what is What.RETYPED and _another_type(change))
-        by_converter = change.what in (What.RETYPED, What.OPTION_NEW, What.OPTION_REMOVED) and change.field in wrong
-        if change.field in read and (of_itself or by_converter):
-            why = f": {wrong[change.field]}" if by_converter else ""
-            found.append(f"{change} since {change.seen:%Y-%m-%d %H:%M} UTC{into(columns(mapped, change.field))}{why}")
-    return found
+        why = _why(pipeline, described, change)
+        if why is not None:
+            since = f"{change.seen:%Y-%m-%d %H:%M} UTC"
+            told.append(f"{change} since {since}{into(columns(mapped, change.field))}{why and f': {why}'}")
+    return told
+
+
+def _why(pipeline: Pipeline, described: ObjectDescription, change: Change) -> str | None:
+    """Why a change hurts; "" where it does of itself, None where it does not."""
+    values = [value for name, found in compared(pipeline) if name == change.field for value in found]
+    if change.field not in pipeline.mapping.projection and all(change.field != name for name, _ in compared(pipeline)):
+        return None
+    if change.what in (What.REMOVED, What.OFF) or (change.what is What.RETYPED and _another_type(change)):
+        return ""
+    if change.what is What.RETYPED:
+        wrong = [each.said for each in findings(pipeline, described) if each.serious and each.field == change.field]
+        return "; ".join(wrong) or None
+    if change.what is What.OPTION_NEW and _is_rejected(pipeline, change):
+        return "no converter has a value for it, so that such records are rejected"
+    if change.what is What.OPTION_REMOVED and change.was in values:
+        return "it is compared with that one"
+    return None
+
+
+def _is_rejected(pipeline: Pipeline, change: Change) -> bool:
+    """Whether a field is mapped by a converter that takes other options only."""
+    mapped = (each for each in pipeline.fields if isinstance(each, Field) and each.source == change.field)
+    taken = [getattr(converter(each.convert), "options", ()) for each in mapped]
+    return any(options and change.now not in map(str, options) for options in taken)
 
 
 def into(targets: Sequence[str]) -> str:
