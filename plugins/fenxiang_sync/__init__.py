@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fenxiang_sync.condition import Condition, Logic
     from fenxiang_sync.convert import as_is, boolean, choice, day, decimal, first, instant, integer, label, text
+    from fenxiang_sync.drift import Drift
     from fenxiang_sync.explode import Explode
     from fenxiang_sync.formats import (
         Unmatched,
@@ -49,6 +50,7 @@ __all__ = [
     "Constant",
     "DeadLetters",
     "DeletePolicy",
+    "Drift",
     "Explode",
     "Field",
     "FilesTarget",
@@ -106,6 +108,7 @@ _HOMES = {
     "Constant": "fenxiang_sync.mapping",
     "DeadLetters": "fenxiang_sync.letters",
     "DeletePolicy": "fenxiang_sync.rows",
+    "Drift": "fenxiang_sync.drift",
     "Explode": "fenxiang_sync.explode",
     "Field": "fenxiang_sync.mapping",
     "FilesTarget": "fenxiang_sync.targets.files",

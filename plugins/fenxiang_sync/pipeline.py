@@ -30,9 +30,11 @@ from fenxiang_sync.checks import (
 )
 from fenxiang_sync.condition import Condition, Keeps, KeepsLines, keeper, line_keeper
 from fenxiang_sync.convert import SHANGHAI, converter, time_zone, written
+from fenxiang_sync.drift import Drift
 from fenxiang_sync.errors import DeclarationError
 from fenxiang_sync.explode import Explode
 from fenxiang_sync.letters import DeadLetters
+from fenxiang_sync.lineage import Origin, origins
 from fenxiang_sync.lookback import Lookback, lookback_problems
 from fenxiang_sync.mapping import Constant, Entry, Mapping
 from fenxiang_sync.reconcile import Reconcile
@@ -53,7 +55,8 @@ class Source:
 
     `lookback` is how far before its window a run reads again: longer than a write stays invisible after its stamp.
     `settle` is how long the server's clock must have passed the window's end. `filters` are Fenxiang's own and ANDed.
-    `check_fields` asks before each run whether the object has the fields that are read.
+    `check_fields` asks before each run whether the object has the fields that are read; `drift` says what a run does
+    where their description has changed.
     """
 
     object: str
@@ -65,6 +68,7 @@ class Source:
     segment_records: int = 40_000
     bounds: Bounds = Bounds.AUTO
     check_fields: bool = True
+    drift: Drift = Drift.WARN
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "filters", as_tuple(self.filters))
@@ -84,6 +88,10 @@ class Source:
             yield f"bounds={self.bounds!r}: choose one of {', '.join(map(str, Bounds.__members__))} of Bounds"
         if not isinstance(self.check_fields, bool):
             yield f"check_fields={self.check_fields!r}: give True or False"
+        if not isinstance(self.drift, Drift):
+            yield f"drift={self.drift!r}: choose one of {', '.join(map(str, Drift.__members__))} of Drift"
+        elif self.drift is Drift.STOP and self.check_fields is False:
+            yield "drift=Drift.STOP needs the description that check_fields asks for before each run; leave that on"
 
 
 @names_its_words
@@ -221,7 +229,11 @@ class Pipeline:
             ]
         )
         yield "\n".join(
-            ["| target | source | converter | if null |", "|---|---|---|---|", *(_line(entry) for entry in self.fields)]
+            [
+                "| target | source | converter | if null |",
+                "|---|---|---|---|",
+                *(_line(each) for each in origins(self.fields)),
+            ]
         )
         yield (
             "**Trigger ▸** reads a range of your own (`since`, `until`), everything (`full`) or writes nothing "
@@ -292,12 +304,9 @@ def _said(entry: Entry) -> list[Any]:
     return [entry.source, entry.target, written(converter(entry.convert)), entry.required, repr(entry.default)]
 
 
-def _line(entry: Entry) -> str:
-    if isinstance(entry, Constant):
-        cells = [f"`{entry.to}`", "", f"constant {entry.value!r}", ""]
-    else:
-        cells = [f"`{entry.target}`", f"`{entry.source}`", written(converter(entry.convert)), entry.rule]
-    return "| " + " | ".join(_cell(cell) for cell in cells) + " |"
+def _line(origin: Origin) -> str:
+    source = f"`{origin.path}`" if origin.path else ""
+    return "| " + " | ".join(map(_cell, (f"`{origin.column.path}`", source, origin.how, origin.if_null))) + " |"
 
 
 def _cell(said: str) -> str:

@@ -60,7 +60,7 @@ def findings(pipeline: Pipeline, described: ObjectDescription) -> Iterator[Findi
     for entry in pipeline.fields:
         if isinstance(entry, Field) and (field := described.fields.get(entry.source)):
             yield from _of_entry(entry, field)
-    for name, values in _compared(pipeline):
+    for name, values in compared(pipeline):
         if field := described.fields.get(name):
             yield from _of_values(field, values)
 
@@ -68,8 +68,8 @@ def findings(pipeline: Pipeline, described: ObjectDescription) -> Iterator[Findi
 def unknown(pipeline: Pipeline, described: ObjectDescription) -> Iterator[Finding]:
     """The fields that are read and that the object does not have: they come as null in every record."""
     known = ALWAYS | set(described.fields)
-    compared = [name for name, _ in _compared(pipeline)]
-    for name in dict.fromkeys([*pipeline.mapping.projection, *compared]):
+    also = [name for name, _ in compared(pipeline)]
+    for name in dict.fromkeys([*pipeline.mapping.projection, *also]):
         if name not in known and base(name) not in known:
             near = difflib.get_close_matches(name, sorted(known), n=1)
             hint = f", did you mean {near[0]!r}?" if near else ""
@@ -171,7 +171,7 @@ def _in_seconds(value: Any) -> bool:
     return not isinstance(value, bool) and said.isascii() and said.isdecimal() and 10**9 <= int(said) < 4_102_444_800
 
 
-def _compared(pipeline: Pipeline) -> Iterator[tuple[str, list[Any]]]:
+def compared(pipeline: Pipeline) -> Iterator[tuple[str, list[Any]]]:
     """The fields that conditions and filters are about, each with the values that it is compared with."""
     for each in pipeline.source.filters:
         yield each.field, list(each.wire()["field_values"])

@@ -13,7 +13,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fenxiang_sync.airflow import discovery, doubt, letters, reports, resend, retransforming, tracing
+from fenxiang_sync.airflow import (
+    discovery,
+    doubt,
+    drift,
+    fill,
+    letters,
+    lineage,
+    preview,
+    reports,
+    resend,
+    retransforming,
+    tracing,
+)
 from fenxiang_sync.airflow.fitness import Fitness
 from fenxiang_sync.errors import FenxiangSyncError
 from fenxiang_sync.targets.protocol import Checking
@@ -98,6 +110,10 @@ def check(
 app.command()(discovery.objects)
 app.command()(discovery.describe)
 app.command()(discovery.new)
+app.command()(preview.preview)
+app.command()(lineage.lineage)
+app.command()(drift.drift)
+app.command()(fill.backfill_field)
 app.command()(reports.gaps)
 app.command()(reports.late)
 app.command()(reports.calls)

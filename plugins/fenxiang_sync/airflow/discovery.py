@@ -13,6 +13,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from fenxiang_sync.airflow.terminal import table
 from fenxiang_sync.errors import DeclarationError, FenxiangSyncError, RefusedError
 from fenxiang_sync.scaffold import Scaffold, pipeline_name
 from fenxiang_sync.source.description import FieldDescription, ObjectDescription
@@ -34,14 +35,14 @@ def objects(
     as_json: Json = False,
 ) -> None:
     """List the objects (对象) that the app may use."""
-    with _asking(connection) as client:
+    with asking(connection) as client:
         found = [(_name(each, "describeApiName"), _name(each, "describeDisplayName")) for each in client.objects()]
     wanted = (search or "").casefold()
     found = sorted(each for each in found if wanted in each[0].casefold() or wanted in each[1].casefold())
     if as_json:
         _tell([{"object": name, "label": label} for name, label in found])
     elif found:
-        _table(["object", "label", "kind"], [[name, label, _kind(name)] for name, label in found])
+        table(["object", "label", "kind"], [[name, label, _kind(name)] for name, label in found])
     else:
         _cannot(f"no object has {search!r} in its name" if search else "the app may use no object: give it the right")
 
@@ -65,7 +66,7 @@ def describe(
     else:
         typer.echo(f"{described.label} · {described.name}")
         heads = ["field", "label", "type", "", "options, reference"]
-        _table(heads, [_row(each) for each in described.fields.values()])
+        table(heads, [_row(each) for each in described.fields.values()])
 
 
 def new(
@@ -98,7 +99,7 @@ def new(
 
 
 def _described(object_name: str, connection: str) -> tuple[dict[str, Any], ObjectDescription]:
-    with _asking(connection) as client:
+    with asking(connection) as client:
         try:
             document = client.describe(object_name)
         except RefusedError as error:
@@ -116,7 +117,7 @@ def _near(name: str, names: Sequence[str]) -> str:
 
 
 @contextmanager
-def _asking(connection: str) -> Iterator[Any]:
+def asking(connection: str) -> Iterator[Any]:
     """A client that does not wait long: a person waits for the answer."""
     from contextlib import closing
 
@@ -152,19 +153,6 @@ def _row(field: FieldDescription) -> list[str]:
     more = [f"… {len(options)} in all"] if len(options) > _OPTIONS_SHOWN else []
     said = ", ".join([*options[:_OPTIONS_SHOWN], *more]) or (f"→ {field.refers_to}" if field.refers_to else "")
     return [field.name, field.label, field.type, ", ".join(marks), said]
-
-
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """In columns, with Chinese characters counted as wide as a terminal shows them."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for head in heads:
-        table.add_column(head, overflow="fold")
-    for row in rows:
-        table.add_row(*(each.replace("[", "\\[") for each in row))
-    Console(highlight=False, soft_wrap=False).print(table)
 
 
 def _kind(name: str) -> str:

@@ -14,16 +14,19 @@ from fenxiang_sync.source.auth import CREDENTIAL_CODES
 from fenxiang_sync.source.description import ObjectDescription
 
 
-def check_fields(pipeline: Pipeline, client: FenxiangClient) -> None:
-    """One call; raises `DeclarationError` that names each unknown field and the nearest right name."""
+def described(pipeline: Pipeline, client: FenxiangClient) -> ObjectDescription | None:
+    """The description of the pipeline's object, with one call; None where its fields are not to be checked."""
+    return _described(pipeline, client) if pipeline.source.check_fields else None
+
+
+def check_fields(pipeline: Pipeline, found: ObjectDescription) -> None:
+    """Raise `DeclarationError` that names each unknown field and the nearest right name."""
     source = pipeline.source
-    if not source.check_fields:
-        return
-    found = list(unknown(pipeline, _described(pipeline, client)))
-    if found:
+    missing = list(unknown(pipeline, found))
+    if missing:
         raise DeclarationError(
             f"pipeline {pipeline.name!r}: {source.object} does not have every field that is read; mend the "
-            f"declaration: {'; '.join(f'{each.field!r} {each.said}' for each in found)} (Source(check_fields=False) "
+            f"declaration: {'; '.join(f'{each.field!r} {each.said}' for each in missing)} (Source(check_fields=False) "
             "reads without this check)"
         )
 
