@@ -29,12 +29,12 @@ from fenxiang_sync.checks import (
     start_problems,
 )
 from fenxiang_sync.condition import Condition, Keeps, KeepsLines, keeper, line_keeper
-from fenxiang_sync.convert import SHANGHAI, converter, time_zone, written
+from fenxiang_sync.convert import SHANGHAI, time_zone
 from fenxiang_sync.errors import DeclarationError
 from fenxiang_sync.explode import Explode
 from fenxiang_sync.letters import DeadLetters
 from fenxiang_sync.lookback import Lookback, lookback_problems
-from fenxiang_sync.mapping import Constant, Entry, Mapping
+from fenxiang_sync.mapping import Entry, Mapping
 from fenxiang_sync.reconcile import Reconcile
 from fenxiang_sync.rows import DeletePolicy, IdCheck, Row
 from fenxiang_sync.source import Bounds, Filter, is_custom
@@ -157,11 +157,15 @@ class Pipeline:
         """Which of a record's lines are kept, by the conditions."""
         return line_keeper(self.conditions)
 
-    def rows(self, record: Record[str, Any]) -> list[Row]:
-        """The rows that a record gives; none where it is filtered. Raises `RecordError` where it fits no row."""
+    def rows(self, record: Record[str, Any], mapping: Mapping | None = None) -> list[Row]:
+        """The rows that a record gives; none where it is filtered. Raises `RecordError` where it fits no row.
+
+        `mapping` is the pipeline's own for a batch of records, `Mapping.knowing`, where it looks something up.
+        """
+        mapping = mapping or self.mapping
         if self.explode is None:
-            return [self.mapping.row(record)] if self.keeps(record) else []
-        return self.mapping.rows(record, self.keeps_lines(record, self.explode.lines(record)))
+            return mapping.rows(record) if self.keeps(record) else []
+        return mapping.rows(record, self.keeps_lines(record, self.explode.lines(record)))
 
     @property
     def removes(self) -> DeletePolicy:
@@ -181,7 +185,7 @@ class Pipeline:
             "connection": self.source.connection,
             "filters": [each.wire() for each in self.source.filters],
             "conditions": [[repr(condition) for condition in each] for each in self.conditions],
-            "fields": [_said(entry) for entry in self.fields],
+            "fields": [entry.said() for entry in self.fields],
             "key": self.mapping.key,
             "number": self.number,
             "target": self.target.describe(),
@@ -282,17 +286,8 @@ class Pipeline:
             yield f"tags={self.tags!r}: give a list of texts"
 
 
-def _said(entry: Entry) -> list[Any]:
-    if isinstance(entry, Constant):
-        return ["constant", entry.to, repr(entry.value)]
-    return [entry.source, entry.target, written(converter(entry.convert)), entry.required, repr(entry.default)]
-
-
 def _line(entry: Entry) -> str:
-    if isinstance(entry, Constant):
-        cells = [f"`{entry.to}`", "", f"constant {entry.value!r}", ""]
-    else:
-        cells = [f"`{entry.target}`", f"`{entry.source}`", written(converter(entry.convert)), entry.rule]
+    cells = [f"`{entry.target}`", ", ".join(f"`{source}`" for source in entry.sources), entry.made_by(), entry.rule]
     return "| " + " | ".join(_cell(cell) for cell in cells) + " |"
 
 

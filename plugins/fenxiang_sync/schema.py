@@ -14,7 +14,7 @@ from typing import Any
 from fenxiang_sync.columns import Kind
 from fenxiang_sync.condition import Condition
 from fenxiang_sync.convert import converter, given_by, text, written
-from fenxiang_sync.mapping import Field
+from fenxiang_sync.field import Field
 from fenxiang_sync.pipeline import Pipeline
 from fenxiang_sync.source.description import FieldDescription, ObjectDescription
 

@@ -6,14 +6,14 @@ import itertools
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 import msgspec
 
 from fenxiang_sync.errors import DeadLettersError, IncompleteError
-from fenxiang_sync.hub import Certificate, Hub, Selection
+from fenxiang_sync.hub import PARENT_MISSING, Certificate, Hub, Selection
 from fenxiang_sync.rows import Outcome
 from fenxiang_sync.source import FenxiangClient
 from fenxiang_sync.stage import DATA, Folder
@@ -27,6 +27,7 @@ from fenxiang_sync.steps.holding import holding, told
 from fenxiang_sync.steps.late import Watch
 from fenxiang_sync.steps.load import load, superseded
 from fenxiang_sync.steps.plan import Plan, Segment
+from fenxiang_sync.steps.replay import replay
 from fenxiang_sync.steps.run import Run
 from fenxiang_sync.steps.transform import rows, transform
 from fenxiang_sync.targets.hub import HubTarget
@@ -89,6 +90,8 @@ def verify(run: Run, *, client: FenxiangClient, hub: Hub, reach: Reach, clock: C
     _all_loaded(run, planned)
     repaired, compared = _repaired(run, planned, client, hub, reach, clock)
     asked, sent_again = (0, 0) if planned.dry_run else _in_ledger(run, planned, hub, reach, clock)
+    if not planned.dry_run:
+        _try_waiting(run, hub, reach, clock)
     lacking = 0 if planned.dry_run else _lacking(run, hub, reach)
     folders = [run.segment(index) for index in range(1, len(planned.segments) + 2)]
     read, outcomes = _added_up(folders)
@@ -192,7 +195,7 @@ def _repaired(
         return 0, compared
     log.warning("%d records of the window were not held; reading them again", len(compared.missing))
     repaired = read_ids(run, sorted(compared.missing), run.segment(extra.index), client=client)["read"]
-    transform(run, extra)
+    transform(run, extra, hub=hub)
     watch = Watch.of(run, planned, extra.window, hub, by_verify=True)
     load(
         run, extra, hub=hub, reach=reach, clock=clock, dry_run=planned.dry_run, resend=planned.resend, watch=watch
@@ -249,6 +252,15 @@ def _lacking(run: Run, hub: Hub, reach: Reach) -> int:
     if found.lacking:
         log.warning("%s", told(run.pipeline, found))
     return found.lacking
+
+
+def _try_waiting(run: Run, hub: Hub, reach: Reach, clock: Callable[[], datetime]) -> None:
+    """Try the records of earlier runs again that waited for what they look up; it may be there by now."""
+    name, waiting = run.pipeline.name, Selection(error=PARENT_MISSING)
+    tried = hub.letters.count(name, replace(waiting, besides=run.id)) if run.pipeline.mapping.lookups else 0
+    if tried:
+        replay(run, waiting, hub=hub, reach=reach, clock=clock)
+        log.info("%d records of earlier runs waited for a row; now %d wait", tried, hub.letters.count(name, waiting))
 
 
 def _whole(planned: Plan) -> Window:
