@@ -241,7 +241,7 @@ def _by_record(group: Sequence[StoredLetter]) -> dict[str, list[StoredLetter]]:
     return letters
 
 
-def _lacking(run: Run, letter: StoredLetter) -> dict[str, str]:
+def _lacking(run: Run, letter: StoredLetter) -> dict[str, Any]:
     """Why the record cannot be mapped today: a field was not asked for when it was read; empty where none is lacking.
 
     What is absent from a record counts as empty, so this would otherwise empty the field at the target.
