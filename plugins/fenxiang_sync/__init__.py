@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from fenxiang_sync.computed import Computed
     from fenxiang_sync.condition import Condition, Logic
     from fenxiang_sync.convert import as_is, boolean, choice, day, decimal, first, instant, integer, label, text
+    from fenxiang_sync.details import Details
     from fenxiang_sync.explode import Explode
     from fenxiang_sync.field import Constant, Field
     from fenxiang_sync.formats import (
@@ -55,6 +56,7 @@ __all__ = [
     "Constant",
     "DeadLetters",
     "DeletePolicy",
+    "Details",
     "Explode",
     "Field",
     "FilesTarget",
@@ -118,6 +120,7 @@ _HOMES = {
     "Constant": "fenxiang_sync.field",
     "DeadLetters": "fenxiang_sync.letters",
     "DeletePolicy": "fenxiang_sync.rows",
+    "Details": "fenxiang_sync.details",
     "Explode": "fenxiang_sync.explode",
     "Field": "fenxiang_sync.field",
     "FilesTarget": "fenxiang_sync.targets.files",

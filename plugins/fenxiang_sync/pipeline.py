@@ -18,6 +18,7 @@ from fenxiang_sync.checks import (
     condition_problems,
     connection_problems,
     cron_problems,
+    details_problems,
     field_problems,
     filter_problems,
     name_problems,
@@ -30,11 +31,13 @@ from fenxiang_sync.checks import (
 )
 from fenxiang_sync.condition import Condition, Keeps, KeepsLines, keeper, line_keeper
 from fenxiang_sync.convert import SHANGHAI, time_zone
+from fenxiang_sync.details import Details
 from fenxiang_sync.errors import DeclarationError
 from fenxiang_sync.explode import Explode
 from fenxiang_sync.letters import DeadLetters
+from fenxiang_sync.lines import Lines
 from fenxiang_sync.lookback import Lookback, lookback_problems
-from fenxiang_sync.mapping import Entry, Mapping
+from fenxiang_sync.mapping import ENGINE_FIELDS, Entry, Mapping
 from fenxiang_sync.reconcile import Reconcile
 from fenxiang_sync.rows import DeletePolicy, IdCheck, Row
 from fenxiang_sync.source import Bounds, Filter, is_custom
@@ -53,7 +56,8 @@ class Source:
 
     `lookback` is how far before its window a run reads again: longer than a write stays invisible after its stamp.
     `settle` is how long the server's clock must have passed the window's end. `filters` are Fenxiang's own and ANDed.
-    `check_fields` asks before each run whether the object has the fields that are read.
+    `check_fields` asks before each run whether the object has the fields that are read. `details` are fetched for each
+    record and attached to it.
     """
 
     object: str
@@ -65,9 +69,11 @@ class Source:
     segment_records: int = 40_000
     bounds: Bounds = Bounds.AUTO
     check_fields: bool = True
+    details: Sequence[Details] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "filters", as_tuple(self.filters))
+        object.__setattr__(self, "details", as_tuple(self.details))
 
     def problems(self) -> Iterator[str]:
         """What cannot be meant as written, each as a sentence."""
@@ -84,6 +90,7 @@ class Source:
             yield f"bounds={self.bounds!r}: choose one of {', '.join(map(str, Bounds.__members__))} of Bounds"
         if not isinstance(self.check_fields, bool):
             yield f"check_fields={self.check_fields!r}: give True or False"
+        yield from details_problems(self.details)
 
 
 @names_its_words
@@ -148,6 +155,23 @@ class Pipeline:
         return Mapping(self.fields, key=self.key, number=self.number, also=also, explode=self.explode)
 
     @functools.cached_property
+    def asked(self) -> tuple[str, ...]:
+        """The fields of the source's object to ask for: all that are read but the lists of details."""
+        attached = {each.name for each in self.source.details}
+        return tuple(name for name in self.mapping.projection if name not in attached)
+
+    def asked_of(self, details: Details) -> tuple[str, ...]:
+        """The fields of a detail object to ask for: all that is read of a line, and what its declaration adds."""
+        conditions = (condition.field for each in self.conditions for condition in each)
+        dotted = [*(source for entry in self.fields for source in entry.sources), *conditions]
+        parts = [each.split(".")[1:] for each in dotted if each.startswith(f"{details.name}.")]
+        of_lines = (e.line_asks for e in self.fields if isinstance(e, Lines) and e.source == details.name)
+        key = [self.explode.key] if self.explode and self.explode.field == details.name and self.explode.key else []
+        read = [next((part for part in path if not part.isdecimal()), "") for path in parts]
+        named = [*key, *read, *(name for names in of_lines for name in names), *details.fields]
+        return tuple(dict.fromkeys(name for name in ("_id", details.by, *ENGINE_FIELDS, *named) if name))
+
+    @functools.cached_property
     def keeps(self) -> Keeps:
         """Whether a record is kept, by the conditions."""
         return keeper(self.conditions)
@@ -193,6 +217,8 @@ class Pipeline:
             "removes": self.removes,
             "explode": repr(self.explode),
         }
+        if self.source.details:
+            says["details"] = [each.said() for each in self.source.details]
         return sha256(msgspec.json.encode(says, order="sorted")).hexdigest()[:16]
 
     def describe_markdown(self) -> str:
@@ -207,6 +233,7 @@ class Pipeline:
             [
                 f"- **Source** {source.object} ({'custom' if is_custom(source.object) else 'preset'} object, "
                 f"connection `{source.connection}`){_conditions(source.filters)}",
+                *(f"- **Details** (从对象) {each}" for each in source.details),
                 *([f"- **Keeps** {_kept(self.conditions)}"] if self.conditions else []),
                 *([f"- **Explodes** (拍扁) {self.explode}"] if self.explode else []),
                 f"- **Target** {self.target.describe()}; id `{self.mapping.key}`, id check `{self.id_check}`",
@@ -242,6 +269,7 @@ class Pipeline:
             yield f"source={self.source!r}: give Source(object=…)"
         yield from field_problems(self.fields, self.key, self.explode)
         yield from condition_problems(self.conditions, self.explode)
+        yield from self._details_problems()
         if isinstance(self.target, type) or not isinstance(self.target, Target):
             yield f"target={self.target!r} is no target; give one with its settings, as in HubTarget()"
         yield from number_problems(self.number)
@@ -250,6 +278,19 @@ class Pipeline:
         yield from self._delete_problems()
         yield from self._time_problems()
         yield from self._word_problems()
+
+    def _details_problems(self) -> Iterator[str]:
+        """What of the details does not go with the mapping; what is wrong with either is said elsewhere."""
+        source: Any = self.source
+        if not isinstance(source, Source) or not source.details or list(source.problems()):
+            return
+        if list(field_problems(self.fields, self.key, self.explode)) or list(
+            condition_problems(self.conditions, self.explode)
+        ):
+            return
+        for name in (each.name for each in source.details):
+            if name not in self.mapping.projection:
+                yield f"details: nothing reads the list {name!r}: map it with Lines({name!r}, …) or explode it"
 
     def _delete_problems(self) -> Iterator[str]:
         policy, can = self.removes, removals_of(self.target)

@@ -15,6 +15,7 @@ from fenxiang_sync.columns import Kind
 from fenxiang_sync.condition import Condition
 from fenxiang_sync.convert import converter, given_by, text, written
 from fenxiang_sync.field import Field
+from fenxiang_sync.mapping import Entry
 from fenxiang_sync.pipeline import Pipeline
 from fenxiang_sync.source.description import FieldDescription, ObjectDescription
 
@@ -58,8 +59,9 @@ def findings(pipeline: Pipeline, described: ObjectDescription) -> Iterator[Findi
     """Everything of a pipeline that does not fit the description of its object, serious or not."""
     yield from unknown(pipeline, described)
     for entry in pipeline.fields:
-        if isinstance(entry, Field) and (field := described.fields.get(entry.source)):
-            yield from _of_entry(entry, field)
+        for source in entry.sources:
+            if field := described.fields.get(source):
+                yield from _of_entry(entry, field)
     for name, values in _compared(pipeline):
         if field := described.fields.get(name):
             yield from _of_values(field, values)
@@ -67,13 +69,17 @@ def findings(pipeline: Pipeline, described: ObjectDescription) -> Iterator[Findi
 
 def unknown(pipeline: Pipeline, described: ObjectDescription) -> Iterator[Finding]:
     """The fields that are read and that the object does not have: they come as null in every record."""
+    yield from unknown_names([*pipeline.asked, *(each.field for each in pipeline.source.filters)], described)
+
+
+def unknown_names(names: Iterable[str], described: ObjectDescription, *, of: str = "") -> Iterator[Finding]:
+    """Those of the names that the object does not have; `of` is its name, where it is not the pipeline's own object."""
     known = ALWAYS | set(described.fields)
-    compared = [name for name, _ in _compared(pipeline)]
-    for name in dict.fromkeys([*pipeline.mapping.projection, *compared]):
+    for name in dict.fromkeys(names):
         if name not in known and base(name) not in known:
             near = difflib.get_close_matches(name, sorted(known), n=1)
             hint = f", did you mean {near[0]!r}?" if near else ""
-            yield Finding(field=name, said=f"is none of its fields{hint}")
+            yield Finding(field=name, said=f"is none of {f'the fields of {of}' if of else 'its fields'}{hint}")
 
 
 def base(name: str) -> str:
@@ -88,12 +94,12 @@ def base(name: str) -> str:
     return name
 
 
-def _of_entry(entry: Field, field: FieldDescription) -> Iterator[Finding]:
-    convert = converter(entry.convert)
+def _of_entry(entry: Entry, field: FieldDescription) -> Iterator[Finding]:
     if not field.active:
         yield _finding(field, "is switched off in the CRM, so that no record has it any more")
-    yield from _of_type(field, convert)
-    yield from _of_options(field, convert)
+    if isinstance(entry, Field):
+        yield from _of_type(field, converter(entry.convert))
+        yield from _of_options(field, converter(entry.convert))
     if not field.stamped:
         yield _finding(
             field,

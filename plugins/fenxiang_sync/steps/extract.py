@@ -12,9 +12,12 @@ from typing import Any, NamedTuple
 import msgspec
 
 from fenxiang_sync.convert import integer, is_null
+from fenxiang_sync.details import Details
 from fenxiang_sync.hub import Seen
+from fenxiang_sync.pipeline import Pipeline
 from fenxiang_sync.rows import is_voided
 from fenxiang_sync.source import Bounds, FenxiangClient, Filter, Slice, census, pages
+from fenxiang_sync.source.details import fetch
 from fenxiang_sync.stage import Folder
 from fenxiang_sync.steps.plan import Segment
 from fenxiang_sync.steps.run import Run
@@ -28,15 +31,23 @@ RANGES = 8
 """How many ranges are read at once, to hide the latency of the calls."""
 
 
+class Attached(NamedTuple):
+    """Details that are fetched for each record, with the fields that are asked for."""
+
+    details: Details
+    projection: Sequence[str]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """What is asked of every record of a window: which object, which fields, under which filters."""
+    """What is asked of every record of a window: which object and fields, under which filters, with which details."""
 
     object_name: str
     projection: Sequence[str]
     filters: Sequence[Filter] = ()
     page_size: int = 100
     bounds: Bounds = Bounds.AUTO
+    details: Sequence[Attached] = ()
 
 
 def extract(run: Run, segment: Segment, *, client: FenxiangClient, at_once: int = RANGES) -> dict[str, int]:
@@ -44,10 +55,11 @@ def extract(run: Run, segment: Segment, *, client: FenxiangClient, at_once: int 
     source = run.pipeline.source
     reading = Reading(
         object_name=source.object,
-        projection=run.pipeline.mapping.projection,
+        projection=run.pipeline.asked,
         filters=source.filters,
         page_size=source.page_size,
         bounds=source.bounds,
+        details=_details(run.pipeline),
     )
     ranges = segment.ranges or [Slice(segment.window)]
     folder = run.segment(segment.index)
@@ -85,17 +97,21 @@ def read(
     return numbers
 
 
-def read_ids(run: Run, ids: Iterable[str], folder: Folder, *, client: FenxiangClient) -> dict[str, int]:
+def read_ids(
+    run: Run, ids: Iterable[str], folder: Folder, *, client: FenxiangClient, filters: Sequence[Filter] = ()
+) -> dict[str, int]:
     """Read the records with these ids, as they are now, into ``records-…`` files of the folder; returns
-    {read, outside, calls}. One that is gone meanwhile is left out."""
+    {read, outside, calls}. One that is gone meanwhile, or does not pass the filters, is left out."""
     before = client.calls.total()
     folder.remove("records-", "extracted")
-    asked = census.fetch(client, run.pipeline.source.object, ids, run.pipeline.mapping.projection)
+    asked = census.fetch(client, run.pipeline.source.object, ids, run.pipeline.asked, filters)
+    details = _details(run.pipeline)
     held = 0
     for number in count(1):
         records = [record for page in islice(asked, PAGES_A_FILE) for record in page.records]
         if not records:
             break
+        _attach(client, details, records)
         folder.write_lines(f"records-00-{number:05d}", records)
         held += len(records)
     numbers = {"read": held, "outside": 0, "calls": client.calls.total() - before}
@@ -147,10 +163,29 @@ def _read_range(reading: Reading, folder: Folder, at: int, part: Slice, client: 
         outside += sum(page.outside for page in group)
         if records:
             number += 1
+            _attach(client, reading.details, records)
             folder.write_lines(f"{prefix}{number:05d}", records)
         held += len(records)
         log.info("%s: %s records held", part.window, f"{held:,}")
     return held, outside
+
+
+def _details(pipeline: Pipeline) -> list[Attached]:
+    return [Attached(each, pipeline.asked_of(each)) for each in pipeline.source.details]
+
+
+def _attach(client: FenxiangClient, attached: Iterable[Attached], records: Sequence[dict[str, Any]]) -> None:
+    """Put the details into their records. Voided ones are no part of a record that is not voided."""
+    for details, projection in attached:
+        ids = [record["_id"] for record in records]
+        found = fetch(client, details.object, ids, by=details.by, projection=projection, filters=details.filters)
+        for record in records:
+            lines = found[record["_id"]]
+            record[details.name] = lines if _voided(record) else [line for line in lines if not _voided(line)]
+
+
+def _voided(record: dict[str, Any]) -> bool:
+    return is_voided(record.get("life_status"), record.get("is_deleted"))
 
 
 class Version(NamedTuple):

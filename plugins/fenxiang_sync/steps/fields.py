@@ -8,18 +8,22 @@ from __future__ import annotations
 
 from fenxiang_sync.errors import DeclarationError, QuotaError, RefusedError
 from fenxiang_sync.pipeline import Pipeline
-from fenxiang_sync.schema import unknown
+from fenxiang_sync.schema import unknown, unknown_names
 from fenxiang_sync.source import FenxiangClient
 from fenxiang_sync.source.auth import CREDENTIAL_CODES
 from fenxiang_sync.source.description import ObjectDescription
 
 
 def check_fields(pipeline: Pipeline, client: FenxiangClient) -> None:
-    """One call; raises `DeclarationError` that names each unknown field and the nearest right name."""
+    """One call, and one for each detail object; raises `DeclarationError` that names each unknown field and the nearest
+    right name."""
     source = pipeline.source
     if not source.check_fields:
         return
-    found = list(unknown(pipeline, _described(pipeline, client)))
+    found = list(unknown(pipeline, _described(pipeline, source.object, client)))
+    for details in source.details:
+        described = _described(pipeline, details.object, client)
+        found += unknown_names(pipeline.asked_of(details), described, of=details.object)
     if found:
         raise DeclarationError(
             f"pipeline {pipeline.name!r}: {source.object} does not have every field that is read; mend the "
@@ -28,17 +32,17 @@ def check_fields(pipeline: Pipeline, client: FenxiangClient) -> None:
         )
 
 
-def _described(pipeline: Pipeline, client: FenxiangClient) -> ObjectDescription:
+def _described(pipeline: Pipeline, object_name: str, client: FenxiangClient) -> ObjectDescription:
     source = pipeline.source
     try:
-        return ObjectDescription.read(client.describe(source.object))
+        return ObjectDescription.read(client.describe(object_name))
     except QuotaError:
         raise
     except RefusedError as error:
         if error.code in CREDENTIAL_CODES:
             raise
         raise RefusedError(
-            f"Fenxiang does not describe the object {source.object} of pipeline {pipeline.name!r}: {error}. Look its "
+            f"Fenxiang does not describe the object {object_name} of pipeline {pipeline.name!r}: {error}. Look its "
             f"API name up in the CRM, and whether the app of connection {source.connection!r} may use it",
             code=error.code,
         ) from error

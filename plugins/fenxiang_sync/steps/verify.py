@@ -16,12 +16,13 @@ from fenxiang_sync.errors import DeadLettersError, IncompleteError
 from fenxiang_sync.hub import PARENT_MISSING, Certificate, Hub, Selection
 from fenxiang_sync.rows import Outcome
 from fenxiang_sync.source import FenxiangClient
+from fenxiang_sync.source.details import changed
 from fenxiang_sync.stage import DATA, Folder
 from fenxiang_sync.steps import orphans
 from fenxiang_sync.steps.comparison import Comparison, compare
 from fenxiang_sync.steps.courier import ROWS_A_CLAIM
 from fenxiang_sync.steps.expiry import expire
-from fenxiang_sync.steps.extract import read_ids
+from fenxiang_sync.steps.extract import read_ids, versions
 from fenxiang_sync.steps.finish import finish
 from fenxiang_sync.steps.holding import holding, told
 from fenxiang_sync.steps.late import Watch
@@ -186,21 +187,29 @@ def _repaired(
 ) -> tuple[int, Comparison]:
     """Ask the server again for all that was read; read, map and deliver what is missing, once.
 
-    What was missing is kept as one more segment behind the planned ones. Returns the number of its records.
+    What was missing, and the records whose details alone have changed, are kept as one more segment behind the planned
+    ones. Returns how many were missing.
     """
     extra = Segment(index=len(planned.segments) + 1, window=_whole(planned), count=None)
     run.segment(extra.index).clear()
     compared = compare(run, planned, client, extra)
-    if not compared.missing:
+    touched = _touched(run, planned, client).difference(compared.missing)
+    if not compared.missing and not touched:
         return 0, compared
-    log.warning("%d records of the window were not held; reading them again", len(compared.missing))
-    repaired = read_ids(run, sorted(compared.missing), run.segment(extra.index), client=client)["read"]
+    if compared.missing:
+        log.warning("%d records of the window were not held; reading them again", len(compared.missing))
+    if touched:
+        log.info("%d records have details that changed; reading them again", len(touched))
+    folder, filters = run.segment(extra.index), run.pipeline.source.filters
+    read_ids(run, sorted(touched.union(compared.missing)), folder, client=client, filters=filters)
+    repaired = sum(1 for record_id in versions(folder) if record_id in compared.missing)
     transform(run, extra, hub=hub)
     watch = Watch.of(run, planned, extra.window, hub, by_verify=True)
     load(
         run, extra, hub=hub, reach=reach, clock=clock, dry_run=planned.dry_run, resend=planned.resend, watch=watch
     )  # fmt: skip
-    compared = compare(run, planned, client, extra)
+    if compared.missing:
+        compared = compare(run, planned, client, extra)
     if compared.missing:
         some = ", ".join(sorted(compared.missing)[:3])
         raise IncompleteError(
@@ -208,6 +217,23 @@ def _repaired(
             f"again (for example {some}). Nothing is certified; clear the task plan to read the window anew"
         )
     return repaired, compared
+
+
+def _touched(run: Run, planned: Plan, client: FenxiangClient) -> set[str]:
+    """The records that the run has not read and of which a detail changed in the time that it read: that may give the
+    record no new stamp. What is read from the beginning on has them all."""
+    source = run.pipeline.source
+    watched = [each for each in source.details if each.watch]
+    windows = [window for window in planned.reading if window.since_ms]
+    found = {
+        record_id
+        for each in watched
+        for window in windows
+        for record_id in changed(client, each.object, window, by=each.by, filters=each.filters)
+    }
+    for segment in planned.segments if found else ():
+        found.difference_update(versions(run.segment(segment.index)))
+    return found
 
 
 def _in_ledger(run: Run, planned: Plan, hub: Hub, reach: Reach, clock: Callable[[], datetime]) -> tuple[int, int]:
