@@ -160,6 +160,13 @@ class Pipeline:
         attached = {each.name for each in self.source.details}
         return tuple(name for name in self.mapping.projection if name not in attached)
 
+    @functools.cached_property
+    def reads(self) -> tuple[str, ...]:
+        """All that is read of a record, those of its details dotted: a record that was read without one of these, under
+        an earlier declaration, cannot be mapped by this one."""
+        of_details = (f"{each.name}.{name}" for each in self.source.details for name in self.asked_of(each))
+        return (*self.mapping.projection, *of_details)
+
     def asked_of(self, details: Details) -> tuple[str, ...]:
         """The fields of a detail object to ask for: all that is read of a line, and what its declaration adds."""
         conditions = (condition.field for each in self.conditions for condition in each)

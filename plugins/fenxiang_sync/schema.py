@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from fenxiang_sync.columns import Kind
-from fenxiang_sync.condition import Condition
+from fenxiang_sync.condition import Condition, Logic
 from fenxiang_sync.convert import converter, given_by, text, written
 from fenxiang_sync.field import Field
 from fenxiang_sync.mapping import Entry
 from fenxiang_sync.pipeline import Pipeline
+from fenxiang_sync.source import Operator
 from fenxiang_sync.source.description import FieldDescription, ObjectDescription
 
 ALWAYS = frozenset((
@@ -65,6 +66,7 @@ def findings(pipeline: Pipeline, described: ObjectDescription) -> Iterator[Findi
     for name, values in _compared(pipeline):
         if field := described.fields.get(name):
             yield from _of_values(field, values)
+    yield from _filters(pipeline, described)
 
 
 def unknown(pipeline: Pipeline, described: ObjectDescription) -> Iterator[Finding]:
@@ -161,6 +163,36 @@ def _of_values(field: FieldDescription, values: Iterable[Any]) -> Iterator[Findi
                 field,
                 f"is compared with {value}, which looks like epoch seconds; Fenxiang has milliseconds: {value}000",
             )
+
+
+_FILTERS = {
+    Logic.EQ: Operator.EQ, Logic.NEQ: Operator.N, Logic.GT: Operator.GT, Logic.EGT: Operator.GTE, Logic.LT: Operator.LT,
+    Logic.ELT: Operator.LTE, Logic.IN: Operator.IN, Logic.NOTNULL: Operator.ISN, Logic.ISNULL: Operator.IS,
+}  # fmt: skip
+"""What means the same to Fenxiang, nulls too. LIKE is left out, whose letter case and wildcards are not documented, and
+BETWEEN, of which it is not whether the ends count."""
+_ORDERED = (Logic.GT, Logic.EGT, Logic.LT, Logic.ELT)
+
+
+def _filters(pipeline: Pipeline, described: ObjectDescription) -> Iterator[Finding]:
+    """Conditions that Fenxiang could hold itself, so that what they leave out costs no calls. A person decides: what a
+    filter leaves out is not counted, and a record that leaves it is found by the reconcile alone."""
+    if len(pipeline.conditions) != 1:
+        return  # filters are ANDed, so that one of several lists cannot be one
+    for condition in pipeline.conditions[0]:
+        field = described.fields.get(condition.field)
+        if field is None or field.type in (*_LISTS, *_COMPUTED) or condition.logic not in _FILTERS:
+            continue
+        if condition.logic in _ORDERED and field.type not in (*_NUMBERS, *_MOMENTS):
+            continue
+        operator = _FILTERS[condition.logic]
+        values = "" if condition.value is None else f", {condition.value!r}"
+        yield _finding(
+            field,
+            f"is read and then left out by a condition; Source(filters=[Filter({field.name!r}, Operator.{operator.name}"
+            f"{values})]) saves those calls, but such records are not counted as filtered any more",
+            serious=False,
+        )
 
 
 def _option_hint(value: str, field: FieldDescription) -> str:

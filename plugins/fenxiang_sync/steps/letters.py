@@ -30,7 +30,7 @@ def rejected(
         record_id=record.get(ID),
         modified_ms=record.get(STAMP),
         payload=record,
-        fields=run.pipeline.mapping.projection,
+        fields=run.pipeline.reads,
         config_hash=run.pipeline.config_hash,
     )
 
@@ -49,7 +49,7 @@ def refused(run: Run, settled: Settled, record: dict[str, Any] | None) -> DeadLe
         modified_ms=settled.row.modified_ms,
         payload=record,
         content=settled.row.content,
-        fields=run.pipeline.mapping.projection,
+        fields=run.pipeline.reads,
         config_hash=run.pipeline.config_hash,
     )
 

@@ -139,7 +139,7 @@ def _letter(run: Run, row: Due, answer: Answer) -> DeadLetter:
         row_id=row.id,
         modified_ms=row.as_of[0],
         content=row.content,
-        fields=run.pipeline.mapping.projection,
+        fields=run.pipeline.reads,
         config_hash=run.pipeline.config_hash,
     )
 

@@ -246,7 +246,7 @@ def _lacking(run: Run, letter: StoredLetter) -> dict[str, Any]:
 
     What is absent from a record counts as empty, so this would otherwise empty the field at the target.
     """
-    lacking = [name for name in run.pipeline.mapping.projection if name not in letter.fields]
+    lacking = [name for name in run.pipeline.reads if name not in letter.fields]
     if not letter.fields or not lacking:
         return {}
     return {
