@@ -21,11 +21,13 @@ from fenxiang_sync import (
     Pipeline,
     Source,
     decimal,
+    integer,
     text,
 )
 from fenxiang_sync.errors import DeclarationError, IncompleteError
 from fenxiang_sync.source.details import fetch
 from fenxiang_sync.steps import Asked, Kind, extract
+from fenxiang_sync.steps.mend import Wanted, mend
 from tests.source_fixtures import client_of, simulator
 from tests.steps_fixtures import Bench, bench, quick
 
@@ -195,3 +197,19 @@ def test_two_lists_of_one_name_are_refused_and_the_page_tells_of_details() -> No
     assert orders().config_hash != orders(Details(LINES, by="order_id", fields=["remark"])).config_hash
     assert LINES not in orders().asked
     assert set(orders().asked_of(OF_ORDER)) >= {"_id", "order_id", "quantity", "life_status"}
+
+
+def test_a_letter_whose_lines_were_read_without_a_field_is_not_mapped_by_a_declaration_that_reads_it(
+    crm: Bench,
+) -> None:
+    def wrong(*more: Field) -> Pipeline:
+        lines = Lines(LINES, "lines", fields=[Field("quantity", "n", convert=integer), *more])
+        return orders(fields=[Field("_id"), lines])
+
+    crm.simulator.tenant.update(LINES, next(iter(crm.simulator.tenant.records(LINES))), {"quantity": "1.50"})
+    crm.later()
+    assert crm.sync(wrong()).dead_letters == 1
+    changed = wrong(Field("remark"))
+    mend(crm.run(changed), Wanted(), hub=crm.hub, reach=crm.reach(), clock=crm.now)
+    [letter] = crm.hub.dead_letters("order")
+    assert f"the record was read without {LINES}.remark" in letter.reason
