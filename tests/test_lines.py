@@ -210,6 +210,7 @@ class TestMost:
         ([entry(most=1), Field("other.a", "a")], {"explode": Explode("other")}, "keep one of them"),
         ([entry(), Field("lines.a", "a")], {"explode": Explode("lines")}, "keep one of them"),
         ([entry()], {"key": "FEntry"}, "is a list of lines"),
+        ([entry(most=2), Field("n", convert=integer)], {"key": "n"}, "convert it with text"),
         ([Field("lines[0].a", "a")], {}, r"from 0 on: 'lines\.0\.a'"),
         ([Field("lines.0.a")], {}, "name the target path as well"),
         (

@@ -12,6 +12,7 @@ from collections.abc import Mapping as Record
 from copy import copy
 from typing import Any, Self
 
+from fenxiang_sync.columns import Kind
 from fenxiang_sync.computed import Computed
 from fenxiang_sync.convert import epoch_ms, integer, is_null, text
 from fenxiang_sync.digest import AS_WRITTEN, content_hash, digest
@@ -47,7 +48,7 @@ def problems(entries: Sequence[Any], key: str | None, explode: Explode | None = 
             sound.append(entry)
     if explode is not None:
         yield from _explode_problems(sound, key, explode)
-    yield from _split_problems(sound, explode)
+    yield from _split_problems(sound, key, explode)
     yield from target_problems([entry.target for entry in sound])
     yield from _key_problems(sound, key)
 
@@ -165,27 +166,18 @@ class Mapping:
         rejected: list[Rejected] = []
         made = values(self._reads, record, rejected)
         content = self._form.fill(made)
-        source_id, number, modified_ms, version = values(self._order, record, rejected)
+        order = values(self._order, record, rejected)
         row_id = self._id(content, record, rejected)
         if rejected:
             raise error_of(rejected)
-        return Row(
-            id=row_id,
-            source_id=source_id,
-            number=number,
-            modified_ms=modified_ms,
-            version=version,
-            content=content,
-            hash=digest(content) if AS_WRITTEN.issuperset(map(type, made)) else content_hash(content),
-            voided=is_voided(record.get("life_status"), record.get("is_deleted")),
-        )
+        hash_of = digest if AS_WRITTEN.issuperset(map(type, made)) else content_hash
+        return _row(row_id, order, content, record, hash_of)
 
     def _splitted(self, record: Record[str, Any], at: int) -> list[Row]:
         """The record's row, and one more for each further part of its list."""
         rejected: list[Rejected] = []
         made = values(self._reads, record, rejected)
         order = values(self._order, record, rejected)
-        voided = is_voided(record.get("life_status"), record.get("is_deleted"))
         entry = self.entries[at]
         most = entry.most if isinstance(entry, Lines) and entry.most else 1
         lines = made[at] or []
@@ -197,14 +189,13 @@ class Mapping:
                 raise error_of(rejected)
             if part > 1:
                 row_id = self._with_suffix(content, row_id, str(part))
-            rows.append(_row(row_id, order, content, voided))
+            rows.append(_row(row_id, order, content, record))
         return rows
 
     def _exploded(self, record: Record[str, Any], explode: Explode, lines: Sequence[Line]) -> list[Row]:
         rejected: list[Rejected] = []
         header = values(self._header_reads, record, rejected)
         order = values(self._order, record, rejected)
-        voided = is_voided(record.get("life_status"), record.get("is_deleted"))
         made: dict[str, Row] = {}
         for line in lines:
             content = self._form.fill(self._line_values(header, record, line, rejected))
@@ -216,7 +207,7 @@ class Mapping:
             if row_id in made:
                 said = f"line {line.place} has the id {shown(row_id)} of another line of the record"
                 raise RecordError(f"{explode.field}: {said}", field=explode.field, value=bounded(row_id))
-            made[row_id] = _row(row_id, order, content, voided)
+            made[row_id] = _row(row_id, order, content, record)
         if rejected:
             raise error_of(rejected)
         return list(made.values())
@@ -254,7 +245,13 @@ class Mapping:
         return ""
 
 
-def _row(row_id: str, order: Sequence[Any], content: dict[str, Any], voided: bool) -> Row:
+def _row(
+    row_id: str,
+    order: Sequence[Any],
+    content: dict[str, Any],
+    record: Record[str, Any],
+    hash_of: Callable[[dict[str, Any]], str] = content_hash,
+) -> Row:
     source_id, number, modified_ms, version = order
     return Row(
         id=row_id,
@@ -263,8 +260,8 @@ def _row(row_id: str, order: Sequence[Any], content: dict[str, Any], voided: boo
         modified_ms=modified_ms,
         version=version,
         content=content,
-        hash=content_hash(content),
-        voided=voided,
+        hash=hash_of(content),
+        voided=is_voided(record.get("life_status"), record.get("is_deleted")),
     )
 
 
@@ -295,13 +292,16 @@ def _explode_problems(entries: Sequence[Entry], key: str | None, explode: Explod
         yield f"explode: keep_empty gives rows without a line, and key {key!r} is read from the line; read it elsewhere"
 
 
-def _split_problems(entries: Sequence[Entry], explode: Explode | None) -> Iterator[str]:
+def _split_problems(entries: Sequence[Entry], key: str | None, explode: Explode | None) -> Iterator[str]:
     """A record is cut into rows in one way only."""
     cut = [entry for entry in entries if isinstance(entry, Lines) and entry.most is not None]
     if len(cut) > 1:
         yield f"most= is given for {' and '.join(entry.named() for entry in cut)}; a record is split by one list only"
     if cut and explode is not None:
         yield f"{cut[0].named()}: most= and explode both make several rows of a record; keep one of them"
+    written_by = next((entry for entry in entries if entry.target == key), None)
+    if cut and isinstance(written_by, Field | Computed) and written_by.column.kind is Kind.INTEGER:
+        yield f"key {key!r} is a whole number, and most= writes '-2' and so on behind it; convert it with text"
 
 
 def _key_problems(entries: Sequence[Entry], key: str | None) -> Iterator[str]:
