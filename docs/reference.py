@@ -24,8 +24,8 @@ PAGE = Path(__file__).with_name("reference.md")
 COMMAND = "python -m docs.reference"
 GROUPS: dict[str, tuple[str, ...]] = {
     "The pipeline": ("pipeline",),
-    "The source": ("source", "drift"),
-    "Mapping": ("mapping", "computed", "lookup", "lines", "explode", "condition", "columns"),
+    "The source": ("source", "drift", "details"),
+    "Mapping": ("field", "computed", "lookup", "lines", "group", "explode", "condition", "columns"),
     "Converters": ("convert",),
     "Formats": ("formats",),
     "Targets": ("targets",),

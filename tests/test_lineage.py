@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fenxiang_sync import (
+    Computed,
     Condition,
     Constant,
     Explode,
     Field,
     Filter,
     HubTarget,
+    Lines,
     Logic,
+    Lookup,
     Operator,
     Pipeline,
     Source,
@@ -25,7 +26,6 @@ from fenxiang_sync import (
     label,
     text,
 )
-from fenxiang_sync.columns import Column, Kind
 from fenxiang_sync.lineage import Lineage, origins
 from tests.cli_fixtures import fenxiang, quiet_settings  # noqa: F401 - a fixture
 
@@ -106,45 +106,22 @@ def line_total(price: Any, quantity: Any) -> Any:
     return price * quantity
 
 
-@dataclass(frozen=True)
-class Computed:
-    """An entry as a later word of a declaration is: it says its target, what it reads, and what it calls."""
-
-    function: Any
-    target: str
-    reads: tuple[str, ...]
-
-    @property
-    def column(self) -> Column:
-        return Column(path=self.target, kind=Kind.DECIMAL)
-
-
-@dataclass(frozen=True)
-class Lookup:
-    target: str
-    pipeline: str
-    find: str
-    where: Mapping[str, str]
-    convert: Any = text
-
-    @property
-    def column(self) -> Column:
-        return Column(path=self.target, kind=Kind.TEXT)
-
-    @property
-    def reads(self) -> tuple[str, ...]:
-        return tuple(self.where.values())
-
-
-def test_an_entry_of_a_new_kind_is_told_by_what_it_says_of_itself() -> None:
-    computed = Computed(line_total, "total", ("price", "quantity"))
-    lookup = Lookup("FCustId", "customer", "account_no", {"_id": "account_id"})
-    total, found = origins([computed, lookup])
-    assert (total.path, total.how) == ("price, quantity", "Computed: line_total")
-    assert (found.path, found.how) == (
-        "account_id",
-        "Lookup: account_no of customer where _id = account_id → text",
+def test_a_value_of_several_fields_is_told_with_what_makes_it() -> None:
+    computed = Computed(line_total, "total", reads=["price", "goods.quantity"])
+    lookup = Lookup("FCustId", pipeline="customer", find="account_no", where={"_id": "account_id"}, required=True)
+    lines = Lines("details_list", "entries", fields=[Field("goods", "FMaterialId")])
+    total, found, entries = origins([computed, lookup, lines])
+    assert (total.path, total.reads, total.how) == (
+        "price, goods.quantity",
+        ("price", "goods"),
+        "computed by line_total",
     )
+    assert (found.path, found.how, found.if_null) == (
+        "account_id",
+        "account_no of pipeline customer where _id = account_id; as_is",
+        "required: waits for it",
+    )
+    assert (entries.path, entries.how) == ("details_list", "a list of lines with FMaterialId")
 
 
 @pytest.mark.usefixtures("quiet_settings", "airflow_home")

@@ -1,7 +1,6 @@
 """Lineage: where each value of a row comes from: its source fields, its converter, what stands in for null.
 
-The DAG page and ``fenxiang lineage`` tell the same from here. An entry of a declaration is known by what it says of
-itself (`target`, `reads`, `column`, `convert` …), so that a new kind of entry is told too.
+The DAG page and ``fenxiang lineage`` tell the same from here: what each entry of a declaration says of itself.
 """
 
 from __future__ import annotations
@@ -11,8 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fenxiang_sync.columns import Column
-from fenxiang_sync.convert import converter, written
-from fenxiang_sync.mapping import Constant, Field
+from fenxiang_sync.entry import Entry
 
 if TYPE_CHECKING:
     from fenxiang_sync.pipeline import Pipeline
@@ -20,14 +18,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
-    """Of one target column. `path` is what the declaration names, `reads` the record's own fields that are asked for;
-    both are empty for a constant. `how` is the converter, or what else makes the value."""
+    """Of one target column. `sources` are the paths that the declaration names, `reads` the record's own fields that
+    are asked for; both are empty for a constant. `how` is the converter, or what else makes the value."""
 
     column: Column
-    path: str
+    sources: tuple[str, ...]
     reads: tuple[str, ...]
     how: str
     if_null: str
+
+    @property
+    def path(self) -> str:
+        """The sources, for people."""
+        return ", ".join(self.sources)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -89,15 +92,15 @@ class Lineage:
         }
 
 
-def origins(entries: Iterable[Any]) -> Iterator[Origin]:
+def origins(entries: Iterable[Entry]) -> Iterator[Origin]:
     """Where each entry of a declaration takes its value from."""
     for entry in entries:
         yield Origin(
             column=entry.column,
-            path=_path(entry),
-            reads=tuple(entry.reads),
-            how=_how(entry),
-            if_null=str(getattr(entry, "rule", "")),
+            sources=entry.sources,
+            reads=tuple(dict.fromkeys(entry.asks)),
+            how=entry.made_by(),
+            if_null=entry.rule,
         )
 
 
@@ -113,25 +116,3 @@ def by_field(found: Iterable[Origin]) -> dict[str, list[str]]:
         for field in each.reads:
             made.setdefault(field, []).append(each.column.path)
     return made
-
-
-def _path(entry: Any) -> str:
-    return entry.source if isinstance(entry, Field) else ", ".join(entry.reads)
-
-
-def _how(entry: Any) -> str:
-    if isinstance(entry, Constant):
-        return f"constant {entry.value!r}"
-    convert = getattr(entry, "convert", None)
-    made = [] if isinstance(entry, Field) else [_made(entry)]
-    return " → ".join([*made, *([written(converter(convert))] if convert is not None else [])])
-
-
-def _made(entry: Any) -> str:
-    """What makes the value of an entry that is more than one field: its kind, and what it calls or looks into."""
-    word = type(entry).__name__
-    if pipeline := getattr(entry, "pipeline", None):
-        where = " and ".join(f"{path} = {field}" for path, field in dict(getattr(entry, "where", {})).items())
-        return f"{word}: {getattr(entry, 'find', '')} of {pipeline}" + (f" where {where}" if where else "")
-    called = next((value for value in vars(entry).values() if callable(value) and hasattr(value, "__name__")), None)
-    return word if called is None or called is getattr(entry, "convert", None) else f"{word}: {called.__name__}"

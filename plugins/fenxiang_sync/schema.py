@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from fenxiang_sync.columns import Kind
-from fenxiang_sync.condition import Condition
+from fenxiang_sync.condition import Condition, Logic
 from fenxiang_sync.convert import converter, given_by, text, written
-from fenxiang_sync.mapping import Field
+from fenxiang_sync.field import Field
+from fenxiang_sync.mapping import Entry
 from fenxiang_sync.pipeline import Pipeline
+from fenxiang_sync.source import Operator
 from fenxiang_sync.source.description import FieldDescription, ObjectDescription
 
 ALWAYS = frozenset((
@@ -58,22 +60,28 @@ def findings(pipeline: Pipeline, described: ObjectDescription) -> Iterator[Findi
     """Everything of a pipeline that does not fit the description of its object, serious or not."""
     yield from unknown(pipeline, described)
     for entry in pipeline.fields:
-        if isinstance(entry, Field) and (field := described.fields.get(entry.source)):
-            yield from _of_entry(entry, field)
+        for source in entry.sources:
+            if field := described.fields.get(source):
+                yield from _of_entry(entry, field)
     for name, values in compared(pipeline):
         if field := described.fields.get(name):
             yield from _of_values(field, values)
+    yield from _filters(pipeline, described)
 
 
 def unknown(pipeline: Pipeline, described: ObjectDescription) -> Iterator[Finding]:
     """The fields that are read and that the object does not have: they come as null in every record."""
+    yield from unknown_names([*pipeline.asked, *(each.field for each in pipeline.source.filters)], described)
+
+
+def unknown_names(names: Iterable[str], described: ObjectDescription, *, of: str = "") -> Iterator[Finding]:
+    """Those of the names that the object does not have; `of` is its name, where it is not the pipeline's own object."""
     known = ALWAYS | set(described.fields)
-    also = [name for name, _ in compared(pipeline)]
-    for name in dict.fromkeys([*pipeline.mapping.projection, *also]):
+    for name in dict.fromkeys(names):
         if name not in known and base(name) not in known:
             near = difflib.get_close_matches(name, sorted(known), n=1)
             hint = f", did you mean {near[0]!r}?" if near else ""
-            yield Finding(field=name, said=f"is none of its fields{hint}")
+            yield Finding(field=name, said=f"is none of {f'the fields of {of}' if of else 'its fields'}{hint}")
 
 
 def base(name: str) -> str:
@@ -88,12 +96,12 @@ def base(name: str) -> str:
     return name
 
 
-def _of_entry(entry: Field, field: FieldDescription) -> Iterator[Finding]:
-    convert = converter(entry.convert)
+def _of_entry(entry: Entry, field: FieldDescription) -> Iterator[Finding]:
     if not field.active:
         yield _finding(field, "is switched off in the CRM, so that no record has it any more")
-    yield from _of_type(field, convert)
-    yield from _of_options(field, convert)
+    if isinstance(entry, Field):
+        yield from _of_type(field, converter(entry.convert))
+        yield from _of_options(field, converter(entry.convert))
     if not field.stamped:
         yield _finding(
             field,
@@ -155,6 +163,36 @@ def _of_values(field: FieldDescription, values: Iterable[Any]) -> Iterator[Findi
                 field,
                 f"is compared with {value}, which looks like epoch seconds; Fenxiang has milliseconds: {value}000",
             )
+
+
+_FILTERS = {
+    Logic.EQ: Operator.EQ, Logic.NEQ: Operator.N, Logic.GT: Operator.GT, Logic.EGT: Operator.GTE, Logic.LT: Operator.LT,
+    Logic.ELT: Operator.LTE, Logic.IN: Operator.IN, Logic.NOTNULL: Operator.ISN, Logic.ISNULL: Operator.IS,
+}  # fmt: skip
+"""What means the same to Fenxiang, nulls too. LIKE is left out, whose letter case and wildcards are not documented, and
+BETWEEN, of which it is not whether the ends count."""
+_ORDERED = (Logic.GT, Logic.EGT, Logic.LT, Logic.ELT)
+
+
+def _filters(pipeline: Pipeline, described: ObjectDescription) -> Iterator[Finding]:
+    """Conditions that Fenxiang could hold itself, so that what they leave out costs no calls. A person decides: what a
+    filter leaves out is not counted, and a record that leaves it is found by the reconcile alone."""
+    if len(pipeline.conditions) != 1:
+        return  # filters are ANDed, so that one of several lists cannot be one
+    for condition in pipeline.conditions[0]:
+        field = described.fields.get(condition.field)
+        if field is None or field.type in (*_LISTS, *_COMPUTED) or condition.logic not in _FILTERS:
+            continue
+        if condition.logic in _ORDERED and field.type not in (*_NUMBERS, *_MOMENTS):
+            continue
+        operator = _FILTERS[condition.logic]
+        values = "" if condition.value is None else f", {condition.value!r}"
+        yield _finding(
+            field,
+            f"is read and then left out by a condition; Source(filters=[Filter({field.name!r}, Operator.{operator.name}"
+            f"{values})]) saves those calls, but such records are not counted as filtered any more",
+            serious=False,
+        )
 
 
 def _option_hint(value: str, field: FieldDescription) -> str:

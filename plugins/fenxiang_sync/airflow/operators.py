@@ -139,8 +139,8 @@ class ExtractOperator(SegmentOperator):
 class TransformOperator(SegmentOperator):
     """Maps the segment's records to rows."""
 
-    def segment_step(self, run: Run, segment: Segment, deployment: Deployment) -> dict[str, int]:  # noqa: ARG002
-        return transform(run, segment)
+    def segment_step(self, run: Run, segment: Segment, deployment: Deployment) -> dict[str, int]:
+        return transform(run, segment, hub=deployment.hub if self.pipeline.mapping.lookups else None)
 
 
 class LoadOperator(SegmentOperator):

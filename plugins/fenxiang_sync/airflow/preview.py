@@ -171,22 +171,30 @@ def _of_record(record: Mapping[str, Any], origin: Origin) -> Any:
     """What the record has for a column: the value that is read, a label's companion where that is what is read."""
     if not origin.reads:
         return None
-    if origin.path not in origin.reads and origin.path.partition(".")[0] not in origin.reads:
-        return {name: record.get(name) for name in origin.reads}
+    if len(origin.sources) > 1:
+        return {source: at(record, source) for source in origin.sources}
     return record.get(origin.reads[-1]) if len(origin.reads) > 1 else at(record, origin.path)
 
 
 def at(document: Any, path: str) -> Any:
-    """What a dotted path leads to; of a list, what it leads to in each element.
+    """What a dotted path leads to; of a list, the element at a place, or what it leads to in each element.
 
-    >>> at({"a": {"b": 1}}, "a.b"), at({"a": [{"b": 1}, {}]}, "a.b"), at({"a": "x"}, "a.b")
-    (1, [1, None], None)
+    >>> at({"a": {"b": 1}}, "a.b"), at({"a": "x"}, "a.b")
+    (1, None)
+    >>> at({"a": [{"b": 1}, {}]}, "a.b"), at({"a": [{"b": 1}]}, "a.0.b")
+    ([1, None], 1)
     """
+    if isinstance(document, list):
+        place, _, below = path.partition(".")
+        if not place.isdecimal():
+            return [at(each, path) for each in document]
+        element = document[int(place)] if int(place) < len(document) else None
+        return at(element, below) if below else element
     top, _, rest = path.partition(".")
     value = document.get(top) if isinstance(document, Mapping) else None
     if not rest:
         return value
-    return [at(each, rest) for each in value] if isinstance(value, list) else at(value, rest)
+    return at(value, rest)
 
 
 def _text(value: Any) -> str:

@@ -15,6 +15,8 @@ from fenxiang_sync.steps.reconcile.survey import CALLS_A_SLICE, CALLS_A_SWEEP
 
 CALLS_A_RANGE = 5
 """What reading a range costs beside its full pages: the empty one, and making sure that nothing is behind it."""
+CALLS_A_HUNDRED = 2
+"""What the details of a hundred records cost at least: a page of them, and the empty one behind it."""
 SWEPT_PAGES = SWEPT // MAX_LIMIT
 
 
@@ -34,10 +36,10 @@ class Cost:
 
 def estimate(counts: Sequence[int], source: Source) -> Cost:
     """What a run costs that reads windows of so many records each, and finds nothing missing."""
-    planning, reading, verifying = int(source.check_fields), 0, 0
+    planning, reading, verifying = int(source.check_fields) * (1 + len(source.details)), 0, 0
     for count in counts:
         planning += _planning(count, source)
-        reading += _reading(count, source)
+        reading += _reading(count, source) + len(source.details) * ceil(count / MAX_LIMIT) * CALLS_A_HUNDRED
         verifying += _verifying(count, source)
     return Cost(records=sum(counts), planning=planning, reading=reading, verifying=verifying)
 

@@ -10,9 +10,9 @@ from typing import Any
 from fenxiang_sync.convert import converter
 from fenxiang_sync.drift import Change, Drift, Known, What, note_name
 from fenxiang_sync.errors import DeclarationError, QuotaError, RefusedError
+from fenxiang_sync.field import Field
 from fenxiang_sync.hub import Hub
 from fenxiang_sync.lineage import columns, origins
-from fenxiang_sync.mapping import Field
 from fenxiang_sync.pipeline import Pipeline
 from fenxiang_sync.schema import compared, findings
 from fenxiang_sync.source import FenxiangClient

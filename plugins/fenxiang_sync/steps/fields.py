@@ -6,9 +6,11 @@ run stops before it reads anything.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from fenxiang_sync.errors import DeclarationError, QuotaError, RefusedError
 from fenxiang_sync.pipeline import Pipeline
-from fenxiang_sync.schema import unknown
+from fenxiang_sync.schema import Finding, unknown, unknown_names
 from fenxiang_sync.source import FenxiangClient
 from fenxiang_sync.source.auth import CREDENTIAL_CODES
 from fenxiang_sync.source.description import ObjectDescription
@@ -16,13 +18,21 @@ from fenxiang_sync.source.description import ObjectDescription
 
 def described(pipeline: Pipeline, client: FenxiangClient) -> ObjectDescription | None:
     """The description of the pipeline's object, with one call; None where its fields are not to be checked."""
-    return _described(pipeline, client) if pipeline.source.check_fields else None
-
-
-def check_fields(pipeline: Pipeline, found: ObjectDescription) -> None:
-    """Raise `DeclarationError` that names each unknown field and the nearest right name."""
     source = pipeline.source
-    missing = list(unknown(pipeline, found))
+    return _described(pipeline, source.object, client) if source.check_fields else None
+
+
+def of_details(pipeline: Pipeline, client: FenxiangClient) -> Iterator[Finding]:
+    """The fields of details that are read and not there, with one call for each detail object."""
+    for details in pipeline.source.details:
+        found = _described(pipeline, details.object, client)
+        yield from unknown_names(pipeline.asked_of(details), found, of=details.object)
+
+
+def check_fields(pipeline: Pipeline, found: ObjectDescription, client: FenxiangClient) -> None:
+    """Raise `DeclarationError` that names each unknown field, those of details too, and the nearest right name."""
+    source = pipeline.source
+    missing = [*unknown(pipeline, found), *of_details(pipeline, client)]
     if missing:
         raise DeclarationError(
             f"pipeline {pipeline.name!r}: {source.object} does not have every field that is read; mend the "
@@ -31,17 +41,17 @@ def check_fields(pipeline: Pipeline, found: ObjectDescription) -> None:
         )
 
 
-def _described(pipeline: Pipeline, client: FenxiangClient) -> ObjectDescription:
+def _described(pipeline: Pipeline, object_name: str, client: FenxiangClient) -> ObjectDescription:
     source = pipeline.source
     try:
-        return ObjectDescription.read(client.describe(source.object))
+        return ObjectDescription.read(client.describe(object_name))
     except QuotaError:
         raise
     except RefusedError as error:
         if error.code in CREDENTIAL_CODES:
             raise
         raise RefusedError(
-            f"Fenxiang does not describe the object {source.object} of pipeline {pipeline.name!r}: {error}. Look its "
+            f"Fenxiang does not describe the object {object_name} of pipeline {pipeline.name!r}: {error}. Look its "
             f"API name up in the CRM, and whether the app of connection {source.connection!r} may use it",
             code=error.code,
         ) from error

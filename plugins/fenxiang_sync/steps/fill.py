@@ -14,10 +14,13 @@ from datetime import datetime
 from typing import Any
 
 from fenxiang_sync.convert import integer, is_null
+from fenxiang_sync.digest import content_hash
 from fenxiang_sync.errors import QuestionError, RecordError
+from fenxiang_sync.field import Field
 from fenxiang_sync.hub import Hub, Settled
 from fenxiang_sync.lineage import columns, origins
-from fenxiang_sync.mapping import Field, Mapping, content_hash
+from fenxiang_sync.mapping import Mapping
+from fenxiang_sync.paths import top
 from fenxiang_sync.pipeline import Pipeline
 from fenxiang_sync.rows import IdCheck, Outcome, Row
 from fenxiang_sync.source import FenxiangClient, census
@@ -200,6 +203,7 @@ def _fields(pipeline: Pipeline, names: Sequence[str]) -> list[Field]:
     found = []
     mapped = list(origins(pipeline.fields))
     compared = {each.field.partition(".")[0] for group in pipeline.conditions for each in group}
+    attached = {each.name for each in pipeline.source.details}
     for name in names:
         targets = {*columns(mapped, name), name}
         meant = [each for each in pipeline.fields if each.target in targets]
@@ -211,7 +215,9 @@ def _fields(pipeline: Pipeline, names: Sequence[str]) -> list[Field]:
                 raise QuestionError(f"{each.target!r} is not read from one field; {full}")
             if each.target == pipeline.mapping.key:
                 raise QuestionError(f"{each.target!r} is the row's id: with another one it is another row; {full}")
-            if compared & set(each.reads):
+            if top(each.source) in attached:
+                raise QuestionError(f"{each.target!r} is read from details, which are not fetched here; {full}")
+            if compared & set(each.asks):
                 raise QuestionError(f"a condition is on {each.source!r}, so that rows may go or come; {full}")
             found.append(each)
     return list(dict.fromkeys(found))

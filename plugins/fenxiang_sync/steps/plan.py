@@ -186,7 +186,7 @@ def _checked(pipeline: Pipeline, asked: Asked, client: FenxiangClient, hub: Hub)
     for each in news:
         log.warning("The description of %s has changed: %s", pipeline.source.object, each)
     if found is not None:
-        check_fields(pipeline, found)
+        check_fields(pipeline, found, client)
         drift.stop(pipeline, found, known)
     return news
 

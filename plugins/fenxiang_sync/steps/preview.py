@@ -10,16 +10,18 @@ from typing import Any
 
 from fenxiang_sync.errors import QuestionError
 from fenxiang_sync.hub import Decision, Hub
+from fenxiang_sync.mapping import Mapping as Known
 from fenxiang_sync.rows import Row
 from fenxiang_sync.schema import Finding, findings
 from fenxiang_sync.source import FenxiangClient, census, pages
 from fenxiang_sync.source.query import MAX_LIMIT
 from fenxiang_sync.steps.cost import Cost, estimate
-from fenxiang_sync.steps.fields import described
+from fenxiang_sync.steps.extract import attach, details_of
+from fenxiang_sync.steps.fields import described, of_details
 from fenxiang_sync.steps.load import superseded
 from fenxiang_sync.steps.plan import Asked, Spans, spans
 from fenxiang_sync.steps.run import Run
-from fenxiang_sync.steps.transform import mapped
+from fenxiang_sync.steps.transform import knowing, mapped
 from fenxiang_sync.window import Window
 
 MOST_ROWS = 2 * MAX_LIMIT
@@ -86,9 +88,11 @@ def preview(
     pipeline = run.pipeline
     before = client.calls.total()
     found = described(pipeline, client)
-    unfit = list(findings(pipeline, found)) if found is not None else []
+    unfit = [] if found is None else [*findings(pipeline, found), *of_details(pipeline, client)]
     made = spans(run, asked, client=client, certified=hub.certified(pipeline.name), sleep=sleep)
-    samples = [_sample(run, hub, record) for record in islice(_records(run, made.reading, client, rows), rows)]
+    records = list(islice(_records(run, made.reading, client, rows), rows))
+    mapping = knowing(pipeline, records, hub)
+    samples = [_sample(run, hub, record, mapping) for record in records]
     cost = _cost(run, made.reading, client)
     return Preview(spans=made, samples=samples, cost=cost, findings=unfit, calls=client.calls.total() - before)
 
@@ -100,18 +104,19 @@ def _records(run: Run, reading: Sequence[Window], client: FenxiangClient, rows: 
             client,
             object_name=source.object,
             window=window,
-            projection=run.pipeline.mapping.projection,
+            projection=run.pipeline.asked,
             filters=source.filters,
             page_size=min(rows, source.page_size),
             bounds=source.bounds,
         )
         for page in found:
+            attach(client, details_of(run.pipeline), page.records)
             yield from page.records
 
 
-def _sample(run: Run, hub: Hub, record: dict[str, Any]) -> Sample:
+def _sample(run: Run, hub: Hub, record: dict[str, Any], mapping: Known) -> Sample:
     pipeline = run.pipeline
-    made = mapped(run, [record])
+    made = mapped(run, [record], mapping)
     reject = {name: made.rejects[0][name] for name in ("reason", "field", "value")} if made.rejects else None
     decided = hub.preview(pipeline.name, made.rows, id_check=pipeline.id_check, upserts=pipeline.target.upserts)
     newer = superseded(run, hub, made.rows) if made.rows else {}
