@@ -32,7 +32,7 @@ from fenxiang_sync import (
     label,
     text,
 )
-from fenxiang_sync.schema import Finding, findings
+from fenxiang_sync.schema import Finding, findings, parents
 from fenxiang_sync.source.description import ObjectDescription
 
 LIFE_STATUS = ["ineffective", "under_review", "normal", "in_change", "invalid"]
@@ -164,3 +164,31 @@ def test_a_field_that_was_switched_off_is_told() -> None:
     )
     (one,) = findings(account, ObjectDescription.read(described))
     assert "is switched off in the CRM" in one.said
+
+
+@pytest.mark.parametrize(
+    ("words", "says", "serious"),
+    [
+        ({}, "", False),
+        ({"find": "address.city"}, "", False),
+        ({"find": "address"}, "", False),
+        ({"find": "@number", "where": {"@id": "account_id", "address.city": "name"}}, "", False),
+        ({"find": "acount_no"}, "'acount_no' is no path of the rows of pipeline 'customer', did you mean", True),
+        ({"where": {"address": "account_id"}}, "'address' is no path of the rows", True),
+        ({"pipeline": "custommer"}, "of which there is no DAG file here; did you mean 'customer'?", True),
+        ({"pipeline": "erp"}, "of which there is no DAG file here", False),
+    ],
+)
+def test_what_is_looked_up_is_held_against_the_rows_of_the_pipeline_it_names(
+    words: dict[str, Any], says: str, serious: bool
+) -> None:
+    def made(name: str, *fields: Any) -> Pipeline:
+        return Pipeline(
+            name=name, source=Source(object="AccountObj"), fields=[Field("_id"), *fields], target=HubTarget()
+        )
+
+    customer = made("customer", Field("account_no"), Field("city", "address.city"))
+    given = {"pipeline": "customer", "find": "account_no", "where": {"_id": "account_id"}, **words}
+    child = made("contact", Lookup("no", **given))
+    told = list(parents(child, {"customer": customer, "contact": child}))
+    assert [(each.serious, says in each.said) for each in told] == ([(serious, True)] if says else [])

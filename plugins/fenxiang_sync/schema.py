@@ -7,7 +7,7 @@ worth knowing.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from fenxiang_sync.columns import Kind
 from fenxiang_sync.condition import Condition, Logic
 from fenxiang_sync.convert import converter, given_by, text, written
 from fenxiang_sync.field import Field
+from fenxiang_sync.lookup import NUMBER, RECORD_ID, ROW_ID
 from fenxiang_sync.mapping import Entry
 from fenxiang_sync.pipeline import Pipeline
 from fenxiang_sync.source import Operator
@@ -67,6 +68,27 @@ def findings(pipeline: Pipeline, described: ObjectDescription) -> Iterator[Findi
         if field := described.fields.get(name):
             yield from _of_values(field, values)
     yield from _filters(pipeline, described)
+
+
+def parents(pipeline: Pipeline, known: Mapping[str, Pipeline]) -> Iterator[Finding]:
+    """What is looked up in pipelines that are not known, or at paths that their rows do not have."""
+    for lookup, _ in pipeline.mapping.lookups:
+        there = known.get(lookup.pipeline)
+        if there is None:
+            near = difflib.get_close_matches(lookup.pipeline, sorted(known), n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            said = f"is looked up in pipeline {lookup.pipeline!r}, of which there is no DAG file here{hint}"
+            yield Finding(field=lookup.to, said=said, serious=bool(near))
+            continue
+        paths = [column.path for column in there.mapping.columns]
+        for path in dict.fromkeys((*lookup.where, lookup.find)):
+            if path in (RECORD_ID, ROW_ID, NUMBER) or any(f"{path}.".startswith(f"{each}.") for each in paths):
+                continue
+            if any(each.startswith(f"{path}.") for each in paths) and path == lookup.find:
+                continue  # all of an object
+            near = difflib.get_close_matches(path, paths, n=1)
+            hint = f", did you mean {near[0]!r}?" if near else f"; there are {', '.join(map(repr, paths[:8]))}"
+            yield Finding(field=lookup.to, said=f"{path!r} is no path of the rows of pipeline {there.name!r}{hint}")
 
 
 def unknown(pipeline: Pipeline, described: ObjectDescription) -> Iterator[Finding]:

@@ -101,6 +101,7 @@ def check(
             problems += _deployment_problems(needs, fitness)
     for pipeline in needs.pipelines.values():
         fitness.hold(pipeline)
+        fitness.relate(pipeline, needs.pipelines)
     for note in fitness.notes:
         typer.echo(note)
     _fail([*problems, *fitness.problems])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -55,6 +55,13 @@ class Fitness:
             if described := self._description(pipeline, details.object):
                 found += unknown_names(pipeline.asked_of(details), described, of=details.object)
         for each in found:
+            (self.problems if each.serious else self.notes).append(f"pipeline {pipeline.name}: {each}")
+
+    def relate(self, pipeline: Pipeline, known: Mapping[str, Pipeline]) -> None:
+        """Hold what a declaration looks up against the pipelines that it names."""
+        from fenxiang_sync.schema import parents
+
+        for each in parents(pipeline, known):
             (self.problems if each.serious else self.notes).append(f"pipeline {pipeline.name}: {each}")
 
     def _description(self, pipeline: Pipeline, object_name: str) -> ObjectDescription | None:
