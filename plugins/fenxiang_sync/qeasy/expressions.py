@@ -167,6 +167,53 @@ def clock(whole: Parsed) -> tuple[Reference, str] | None:
     return (found, _said(written)) if isinstance(written, exp.Literal) and not _MARK.search(written.this) else None
 
 
+@dataclass(frozen=True, slots=True)
+class Inserted:
+    """What an INSERT says: its table, and the parameter of each column; "" is the next one, None is no parameter.
+    `condition` tells what it does beside that."""
+
+    table: str
+    columns: Mapping[str, str | None]
+    condition: str = ""
+
+
+def inserted(said: str) -> Inserted:
+    """Table and columns of ``INSERT INTO …`` or ``REPLACE INTO …``; raises `OutsideError` for another statement."""
+    glot = _sqlglot()
+    if len(said) > 4 * _LONGEST:
+        raise OutsideError(f"has {len(said):,} letters, and {4 * _LONGEST:,} are read")
+    plain = re.sub(r"^\s*REPLACE\b", "INSERT", said, flags=re.IGNORECASE)
+    try:
+        found = glot.parse(plain, read="mysql")
+    except (glot.errors.SqlglotError, RecursionError, ValueError) as error:
+        raise OutsideError(f"is no SQL that can be read ({type(error).__name__})") from None
+    exp = glot.exp
+    insert = found[0] if len(found) == 1 else None
+    if not isinstance(insert, exp.Insert) or not isinstance(insert.this, exp.Schema):
+        raise OutsideError("is no INSERT INTO table (columns) VALUES (…)")
+    rows = insert.expression.expressions if isinstance(insert.expression, exp.Values) else []
+    columns = [each.name for each in insert.this.expressions]
+    if len(rows) != 1 or len(rows[0].expressions) != len(columns) or len(set(columns)) != len(columns):
+        raise OutsideError("has not one value for each column")
+    where = insert.this.this
+    parts = [part for part in (where.db, where.name) if part]
+    if not parts or any("." in part for part in parts) or where.catalog:
+        raise OutsideError("names its table in a way that is not known here")
+    values = {column: _param(node) for column, node in zip(columns, rows[0].expressions, strict=True)}
+    conflict = insert.args.get("conflict")
+    updated = (
+        {each.this.name for each in conflict.expressions if isinstance(each, exp.EQ)} if conflict else set(columns)
+    )
+    return Inserted(".".join(parts), values, "updates some columns only" if len(updated) < len(columns) - 1 else "")
+
+
+def _param(node: Any) -> str | None:
+    exp = _sqlglot().exp
+    if isinstance(node, exp.Placeholder | exp.Parameter):
+        return str(node.name or "")
+    return None
+
+
 def function(
     said: str, wanted: str, resolve: Callable[[Reference], str], *, cast: str = "", taken: set[str]
 ) -> Function:

@@ -204,7 +204,7 @@ def _parts(document: Any, report: Report) -> Iterator[tuple[str, Object]]:
     if "source" in document or "target" in document:
         for key, found in document.items():
             if key.startswith("_"):
-                report.unknown(key, "begins with _, so it is a comment")
+                report.changed(key, "begins with _, so it is taken for a comment")
             elif key not in ("source", "target", "strategy"):
                 report.unknown(key)
             elif isinstance(found, dict):
