@@ -47,7 +47,9 @@ def flat(part: Part) -> str:
 
 def call(name: str, *given: Part, **words: Part) -> Code:
     """A call, its arguments as Python text."""
-    return Code(f"{name}(", (*(("", each) for each in given), *((f"{word}=", each) for word, each in words.items())), ")")
+    return Code(
+        f"{name}(", (*(("", each) for each in given), *((f"{word}=", each) for word, each in words.items())), ")"
+    )
 
 
 def listed(parts: Iterable[Part]) -> Code:

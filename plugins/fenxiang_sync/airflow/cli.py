@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fenxiang_sync.airflow import discovery, doubt, letters, reports, resend
+from fenxiang_sync.airflow import discovery, doubt, letters, migration, reports, resend
 from fenxiang_sync.airflow.fitness import Fitness
 from fenxiang_sync.errors import FenxiangSyncError
 from fenxiang_sync.targets.protocol import Checking
@@ -97,6 +97,7 @@ def check(
 app.command()(discovery.objects)
 app.command()(discovery.describe)
 app.command()(discovery.new)
+app.command()(migration.import_qeasy)
 app.command()(reports.gaps)
 app.command()(reports.late)
 app.command()(reports.calls)

@@ -9,12 +9,12 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, NamedTuple
 
 from fenxiang_sync import formats
-from fenxiang_sync.dagfile import Code, Part, call, identifier, listed, one_line, quoted, table, value
+from fenxiang_sync.dagfile import Code, Part, call, identifier, listed, quoted, table, value
 from fenxiang_sync.mapping import INJECTED
 from fenxiang_sync.qeasy import expressions
 from fenxiang_sync.qeasy.expressions import Function, OutsideError, is_function
 from fenxiang_sync.qeasy.metadata import Node, is_true, text_of
-from fenxiang_sync.qeasy.reader import API_NAME, Format, Kept, Reading
+from fenxiang_sync.qeasy.reader import API_NAME, Kept, Reading
 from fenxiang_sync.qeasy.references import Reference, pieces
 from fenxiang_sync.qeasy.report import Report, shown
 
@@ -488,7 +488,7 @@ def _as(given: Any, wanted: str) -> Any:
                 raise ValueError("is no number that can be stored")
             return number
     except (ValueError, InvalidOperation):
-        raise ValueError(f"is no number, as its type wants it") from None
+        raise ValueError("is no number, as its type wants it") from None
     if wanted == "bool":
         found = is_true(given)
         if found is None:

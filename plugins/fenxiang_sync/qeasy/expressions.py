@@ -143,7 +143,7 @@ def value_map(whole: Parsed) -> ValueMap | None:
             return None
         pairs.append((found, _said(key), _constant(each.args["true"])))
     otherwise = tree.args.get("default")
-    if otherwise is not None and not _is_plain(otherwise) or len({name for name, _, _ in pairs}) != 1:
+    if (otherwise is not None and not _is_plain(otherwise)) or len({name for name, _, _ in pairs}) != 1:
         return None
     becomes: dict[str, Any] = {}
     for _, key, instead in pairs:

@@ -132,7 +132,7 @@ def is_true(given: Any) -> bool | None:
 
 def _parsed(content: bytes, report: Report) -> Any:
     if len(content) > MOST_BYTES:
-        _refuse(f"it has {len(content):,} bytes; metadata of a scheme has some thousand, and {MOST_BYTES:,} are read")
+        _refuse(f"it has more than {MOST_BYTES:,} bytes; metadata of a scheme has some thousand")
     try:
         written = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

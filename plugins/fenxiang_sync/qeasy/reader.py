@@ -92,7 +92,7 @@ class _Reader:
         self._scheme = scheme
         self._side = scheme.source
         self._report = report
-        self._made = Reading(object=_object(scheme.source))
+        self._made = Reading(object=object_of(scheme.source))
 
     def read(self) -> Reading:
         self._plain()
@@ -508,7 +508,8 @@ def span(given: timedelta) -> str:
     return f"timedelta(seconds={given // timedelta(seconds=1)})"
 
 
-def _object(side: Side) -> str:
+def object_of(side: Side) -> str:
+    """The object that a source side reads; raises `DeclarationError` where it is none of Fenxiang."""
     node = side.find("request", "dataObjectApiName") or side.find("request", "apiName")
     inner = next((each.child("dataObjectApiName") for each in side.trees.get("request", ()) if each.children), None)
     found = (node or inner) and (node or inner).text  # type: ignore[union-attr]
