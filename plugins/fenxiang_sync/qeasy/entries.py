@@ -3,33 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal, InvalidOperation
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from fenxiang_sync import formats
 from fenxiang_sync.dagfile import Code, Part, call, identifier, listed, quoted, table, value
-from fenxiang_sync.mapping import INJECTED
-from fenxiang_sync.qeasy import expressions
-from fenxiang_sync.qeasy.expressions import Function, OutsideError, is_function
-from fenxiang_sync.qeasy.metadata import Node, is_true, text_of
-from fenxiang_sync.qeasy.reader import API_NAME, Kept, Reading
+from fenxiang_sync.qeasy import expressions, functions
+from fenxiang_sync.qeasy.expressions import OutsideError, is_function
+from fenxiang_sync.qeasy.functions import Function
+from fenxiang_sync.qeasy.metadata import Node
+from fenxiang_sync.qeasy.names import Line, Names
+from fenxiang_sync.qeasy.reading import API_NAME, Kept, Reading
 from fenxiang_sync.qeasy.references import Reference, pieces
 from fenxiang_sync.qeasy.report import Report, shown
+from fenxiang_sync.qeasy.values import TYPES, as_type, constant, parser_of, through_parser
 
 _FIND = re.compile(r"_findCollection\s+find\s+(\S+)\s+from\s+(\S+)\s+where\s+(.+?)(?:\s+_endFind)?", re.DOTALL)
 _EQUALS = re.compile(r"\s*([\w.@]+)\s*=\s*\{\{?\s*([\w.]+)\s*\}?\}(?:\s+and\b)?", re.IGNORECASE)
 _ROW_PATH = re.compile(r"[\w@-]+(\.[\w@-]+)*")
-_TYPES = {
-    **dict.fromkeys(("string", "text", "varchar", "date", "datetime", "time"), "string"),
-    **dict.fromkeys(("int", "integer", "long", "bigint"), "int"),
-    **dict.fromkeys(("number", "float", "double", "decimal"), "number"),
-    **dict.fromkeys(("bool", "boolean"), "bool"),
-    **dict.fromkeys(("array", "list"), "array"),
-    "object": "object",
-    "": "",
-}
 _CONVERTERS = {"string": "text", "int": "integer", "number": "decimal()", "bool": "boolean"}
 _CASTS = {"string": ("text", "Kind.TEXT"), "int": ("whole", "Kind.INTEGER"), "number": ("number", "Kind.DECIMAL")}
 _TAKES = {
@@ -58,14 +49,6 @@ class Merge:
     most: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Line:
-    """The list whose lines are mapped, and the names that lead into one of its lines."""
-
-    list: str
-    names: tuple[str, ...]
-
-
 @dataclass(slots=True)
 class Entries:
     """Makes the entries of a declaration, the functions that they call among them.
@@ -87,24 +70,28 @@ class Entries:
         """The list whose lines are rows of their own, "" for none."""
         return "" if self.merge is not None else self.reading.flattened
 
+    @property
+    def _names(self) -> Names:
+        return Names(self.reading, self.exploded)
+
     def of(self, nodes: Sequence[Node]) -> Iterator[Entry]:
         """The entries of the nodes of a request, those of objects under dotted paths."""
         paths: set[str] = set()
         for node in nodes:
             yield from self._claimed(node, "", None, paths)
 
-    def lines_of(self, nodes: Sequence[Node], line: _Line) -> list[Entry]:
+    def lines_of(self, nodes: Sequence[Node], line: Line) -> list[Entry]:
         """The entries of a line."""
         paths: set[str] = set()
         return [entry for node in nodes for entry in self._claimed(node, "", line, paths)]
 
-    def _claimed(self, node: Node, within: str, line: _Line | None, paths: set[str]) -> Iterator[Entry]:
+    def _claimed(self, node: Node, within: str, line: Line | None, paths: set[str]) -> Iterator[Entry]:
         parts = node.field.split(".")
         if not all(part.strip() == part != "" for part in parts):
             self.report.none(node.place, f"{shown(node.field)!r} cannot be a name of a value")
             return
         path = f"{within}.{node.field}" if within else node.field
-        if node.children and _TYPES.get(node.type, "") != "array":
+        if node.children and TYPES.get(node.type, "") != "array":
             if node.value is not None:
                 self.report.none(node.place, "has a value and children; the children are taken")
             for child in node.children:
@@ -122,8 +109,8 @@ class Entries:
         paths.add(path)
         yield made
 
-    def _entry(self, node: Node, path: str, line: _Line | None) -> Entry | None:
-        if node.type not in _TYPES:
+    def _entry(self, node: Node, path: str, line: Line | None) -> Entry | None:
+        if node.type not in TYPES:
             self.report.changed(node.place, f"type {shown(node.type)!r} is unknown; the value is taken as it is")
         if node.children:
             return self._lines(node, path) if line is None else self._left(node, "lists do not nest in lines")
@@ -155,20 +142,20 @@ class Entries:
         self.report.taken(node.place, "a constant")
         return Entry(path, call("Constant", quoted(path), value(made)), node.label)
 
-    def _field(self, node: Node, path: str, reference: Reference, line: _Line | None) -> Entry | None:
+    def _field(self, node: Node, path: str, reference: Reference, line: Line | None) -> Entry | None:
         try:
-            source, steps, kind = self._resolved(reference, line)
+            source, steps, kind = self._names.resolved(reference, line)
         except OutsideError as error:
             return self._left(node, str(error))
         self.report.taken(node.place, f"a field: {source}")
         return self._written(node, path, source, steps, kind, line)
 
     def _written(
-        self, node: Node, path: str, source: str, steps: list[str], kind: str, line: _Line | None, default: Part = ""
+        self, node: Node, path: str, source: str, steps: list[str], kind: str, line: Line | None, default: Part = ""
     ) -> Entry:
-        wanted = _TYPES.get(node.type, "")
+        wanted = TYPES.get(node.type, "")
         known = self.reading.types.get(source if line is None else f"{line.list}.{source}", "")
-        if wanted == "string" and kind == "" and _TYPES.get(known) == "array" and not node.parser:
+        if wanted == "string" and kind == "" and TYPES.get(known) == "array" and not node.parser:
             steps = [*steps, 'joined(",")']
             self.report.changed(node.place, f"{source} is a list, and text is wanted: its values are joined by commas")
         elif (
@@ -191,13 +178,13 @@ class Entries:
     def _parsers(self, node: Node) -> list[str]:
         if not node.parser:
             return []
-        found = _parser(node)
+        found = parser_of(node)
         if found is None:
             self.report.none(f"{node.place}.parser", f"{shown(node.parser)} is unknown; the value is taken as it is")
             return []
         return [found[0]]
 
-    def _function(self, node: Node, path: str, line: _Line | None) -> Entry:
+    def _function(self, node: Node, path: str, line: Line | None) -> Entry:
         said = node.text
         try:
             whole = expressions.parsed(said)
@@ -205,12 +192,12 @@ class Entries:
                 return made
         except OutsideError:
             pass
-        cast, kind = _CASTS.get(_TYPES.get(node.type, ""), ("", ""))
-        function = expressions.function(said, node.field, self._resolver(line), cast=cast, taken=self.taken)
+        cast, kind = _CASTS.get(TYPES.get(node.type, ""), ("", ""))
+        function = functions.function(said, node.field, self._names.resolver(line), cast=cast, taken=self.taken)
         return self._computed(node, path, function, kind)
 
-    def _template(self, node: Node, path: str, parts: Sequence[str | Reference], line: _Line | None) -> Entry:
-        function = expressions.template(node.text, parts, node.field, self._resolver(line), self.taken)
+    def _template(self, node: Node, path: str, parts: Sequence[str | Reference], line: Line | None) -> Entry:
+        function = functions.template(node.text, parts, node.field, self._names.resolver(line), self.taken)
         return self._computed(node, path, function, "Kind.TEXT")
 
     def _computed(self, node: Node, path: str, function: Function, kind: str) -> Entry:
@@ -233,27 +220,27 @@ class Entries:
             self.report.none(f"{node.place}.parser", f"behind an expression: let the function {function.name} do it")
         return Entry(path, call("Computed", function.name, quoted(path), **words), node.label)
 
-    def _as_map(self, node: Node, path: str, whole: expressions.Parsed, line: _Line | None) -> Entry | None:
+    def _as_map(self, node: Node, path: str, whole: expressions.Parsed, line: Line | None) -> Entry | None:
         found = expressions.value_map(whole)
-        wanted = _TYPES.get(node.type, "")
+        wanted = TYPES.get(node.type, "")
         if found is None or wanted in ("array", "object", "bool"):
             return None
-        source, steps, _ = self._resolved(found.reference, line)
-        becomes = {key: _as(instead, wanted) for key, instead in found.becomes.items()}
-        otherwise = becomes.get("", _as(found.otherwise, wanted))
+        source, steps, _ = self._names.resolved(found.reference, line)
+        becomes = {key: as_type(instead, wanted) for key, instead in found.becomes.items()}
+        otherwise = becomes.get("", as_type(found.otherwise, wanted))
         if steps or None in becomes.values() or not becomes.keys() - {""}:
             return None
         words: dict[str, Part] = (
             {"unmatched": "Unmatched.NULL"}
             if found.otherwise is None
-            else {"default": value(_as(found.otherwise, wanted))}
+            else {"default": value(as_type(found.otherwise, wanted))}
         )
         mapped = call("value_map", table((key, value(instead)) for key, instead in becomes.items() if key), **words)
         given: dict[str, Part] = {"convert": mapped}
         if parser := self._parsers(node):
             given["convert"] = call("chain", mapped, *parser)
         if otherwise is not None:
-            given["default"] = value(_parsed(otherwise, node))
+            given["default"] = value(through_parser(otherwise, node))
         self.report.changed(node.place, f"a value map of {source}; letters count as they are, while MySQL ignores case")
         return Entry(
             path,
@@ -262,13 +249,13 @@ class Entries:
             source,
         )
 
-    def _as_clock(self, node: Node, path: str, whole: expressions.Parsed, line: _Line | None) -> Entry | None:
+    def _as_clock(self, node: Node, path: str, whole: expressions.Parsed, line: Line | None) -> Entry | None:
         found = expressions.clock(whole)
         tokens = {"%Y": "YYYY", "%m": "MM", "%d": "DD", "%H": "HH", "%i": "mm", "%s": "ss"}
         plain = found and re.fullmatch(r"(%[YmdHis]|[^A-Za-z%\[\]\\])+", found[1], re.ASCII)
-        if found is None or not plain or _TYPES.get(node.type, "") not in ("string", ""):
+        if found is None or not plain or TYPES.get(node.type, "") not in ("string", ""):
             return None
-        source, steps, _ = self._resolved(found[0], line)
+        source, steps, _ = self._names.resolved(found[0], line)
         if steps:
             return None
         form = re.sub(r"%[YmdHis]", lambda token: tokens[token[0]], found[1])
@@ -278,7 +265,7 @@ class Entries:
 
     # Look-ups
 
-    def _lookup(self, node: Node, path: str, line: _Line | None) -> Entry | None:
+    def _lookup(self, node: Node, path: str, line: Line | None) -> Entry | None:
         found = _FIND.fullmatch(node.text)
         pairs = list(_EQUALS.finditer(found[3])) if found else []
         if found is None or not pairs or pairs[-1].end() != len(found[3].rstrip()) or not _ROW_PATH.fullmatch(found[1]):
@@ -286,7 +273,7 @@ class Entries:
         where = {}
         for pair in pairs:
             try:
-                source, steps, _ = self._resolved(Reference(pair[2]), line)
+                source, steps, _ = self._names.resolved(Reference(pair[2]), line)
             except OutsideError as error:
                 return self._left(node, f"the look-up {error}; write Lookup(…)")
             if steps:
@@ -306,7 +293,7 @@ class Entries:
         words: dict[str, Part] = {"pipeline": quoted(name), "find": quoted(found[1]), "where": table(where)}
         if node.required:
             words["required"] = "True"
-        converts = [_CONVERTERS[kind] for kind in [_TYPES.get(node.type, "")] if kind in ("int", "number", "bool")]
+        converts = [_CONVERTERS[kind] for kind in [TYPES.get(node.type, "")] if kind in ("int", "number", "bool")]
         converts += self._parsers(node)
         if converts:
             words["convert"] = converts[0] if len(converts) == 1 else call("chain", *converts)
@@ -323,7 +310,7 @@ class Entries:
         if source == self.exploded:
             return self._left(node, f"the lines of {source} are rows of their own, so no list of them is in a row")
         entries = self.lines_of(
-            node.children, _Line(source, tuple(dict.fromkeys(filter(None, (body, name, source, node.field)))))
+            node.children, Line(source, tuple(dict.fromkeys(filter(None, (body, name, source, node.field)))))
         )
         if not entries:
             return self._left(node, "nothing of its lines could be taken over")
@@ -387,113 +374,3 @@ class Entries:
 
     def _of_line(self, name: str) -> str:
         return name.removeprefix(f"{self.reading.flattened}_")
-
-    # Names
-
-    def _resolver(self, line: _Line | None) -> Callable[[Reference], str]:
-        def resolve(reference: Reference) -> str:
-            source, steps, _ = self._resolved(reference, line)
-            if steps:
-                raise OutsideError(f"reads {shown(reference.name)}, which formatResponse makes")
-            return source
-
-        return resolve
-
-    def _resolved(self, reference: Reference, line: _Line | None) -> tuple[str, list[str], str]:
-        """Source path, converters and the type that they give; raises `OutsideError` for what is no field."""
-        if reference.is_variable:
-            raise OutsideError(
-                f"{reference.name} differs in each run, and a row must be the same when it is read again"
-            )
-        steps, kind = self._piped(reference)
-        name = reference.name
-        if line is not None:
-            name = self._in_line(name, line)
-        made = self.reading.formats.get(name)
-        if made is not None:
-            name = made.old
-            steps, kind = [*([made.convert] if made.convert else []), *steps], kind or made.kind
-        flattened = self.exploded
-        if line is None and flattened and name.startswith(f"{flattened}_"):
-            name = f"{flattened}.{name.removeprefix(f'{flattened}_')}"
-        if not all(API_NAME.fullmatch(part) for part in name.split(".")):
-            raise OutsideError(f"{shown(name)!r} is no API name of a field")
-        if name in INJECTED:
-            raise OutsideError(f"{name} is no field of the record")
-        return name, steps, kind
-
-    def _in_line(self, name: str, line: _Line) -> str:
-        for prefix in (*(f"{each}." for each in line.names), f"{line.list}_"):
-            if name.startswith(prefix):
-                return name.removeprefix(prefix).removeprefix(f"{line.list}_")
-        raise OutsideError(
-            f"{shown(name)} is a field of the record, and a line has its own fields only; write it beside the lines"
-        )
-
-    def _piped(self, reference: Reference) -> tuple[list[str], str]:
-        piped = {
-            "": ([], ""),
-            "datetime": (['instant("Asia/Shanghai", "YYYY-MM-DD HH:mm:ss")'], "string"),
-            "date": (["day()"], "string"),
-            "timestamp_ms": ([], ""),
-        }
-        if reference.pipe not in piped:
-            raise OutsideError(f"the pipe |{shown(reference.pipe)} of a field is not known here")
-        return piped[reference.pipe]
-
-
-def _parser(node: Node) -> tuple[str, Callable[[Any], Any]] | None:
-    """A node's parser as Python text and as the converter itself, None for one that is unknown."""
-    first = node.params[0] if node.params and node.params[0] else ","
-    names = [name.strip() for param in node.params for name in param.split(",") if name.strip()]
-    match node.parser:
-        case "StringToArray":
-            return f"split({quoted(first)})", formats.split(first)
-        case "ArrayToString":
-            return f"joined({quoted(first)})", formats.joined(first)
-        case "ConvertJson":
-            return "key_values", formats.key_values
-        case "ConvertObjectParser" if len(names) == 1:
-            return f"wrapped({quoted(names[0])})", formats.wrapped(names[0])
-        case "ConvertTwoStageObjectParser" if len(names) == 2:
-            return f"wrapped({', '.join(map(quoted, names))})", formats.wrapped(*names)
-    return None
-
-
-def _parsed(given: Any, node: Node) -> Any:
-    found = _parser(node) if node.parser else None
-    return given if found is None or given is None else found[1](given)
-
-
-def constant(node: Node) -> Any:
-    """The value of a node that is a constant, as its type and parser have it; raises `ValueError` with what is wrong."""
-    given, wanted = node.value, _TYPES.get(node.type, "")
-    if isinstance(given, str):
-        given = given if wanted in ("string", "array", "") else given.strip()
-    if not isinstance(given, dict | list):
-        given = _as(given, wanted)
-    return _parsed(given, node)
-
-
-def _as(given: Any, wanted: str) -> Any:
-    if given is None:
-        return None
-    said = text_of(given)
-    try:
-        if wanted == "int":
-            return int(said)
-        if wanted == "number":
-            number = Decimal(said)
-            if not number.is_finite() or abs(number.adjusted()) > 60:
-                raise ValueError("is no number that can be stored")
-            return number
-    except (ValueError, InvalidOperation):
-        raise ValueError("is no number, as its type wants it") from None
-    if wanted == "bool":
-        found = is_true(given)
-        if found is None:
-            raise ValueError("is neither true nor false, as its type wants it")
-        return found
-    if wanted == "string" and not isinstance(given, str):
-        return str(given).lower() if isinstance(given, bool) else said
-    return given

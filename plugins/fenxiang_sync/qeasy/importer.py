@@ -25,7 +25,8 @@ from fenxiang_sync.dagfile import (
 )
 from fenxiang_sync.qeasy.entries import Entries, Entry
 from fenxiang_sync.qeasy.metadata import Scheme, is_true
-from fenxiang_sync.qeasy.reader import Reading, moment_code, reading, span
+from fenxiang_sync.qeasy.reader import reading
+from fenxiang_sync.qeasy.reading import Reading, moment_code, span
 from fenxiang_sync.qeasy.report import Report, shown
 from fenxiang_sync.qeasy.writer import Writing, writing
 

@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from fenxiang_sync.dagfile import Part, call, identifier, quoted, table, value
-from fenxiang_sync.qeasy.entries import Merge, constant
+from fenxiang_sync.qeasy.entries import Merge
 from fenxiang_sync.qeasy.expressions import OutsideError, inserted
 from fenxiang_sync.qeasy.metadata import Node, Scheme, Side, is_true, text_of
-from fenxiang_sync.qeasy.reader import API_NAME, NOT_HERE, Reading, told
+from fenxiang_sync.qeasy.reading import API_NAME, NOT_HERE, Reading, told
 from fenxiang_sync.qeasy.references import Reference, pieces
 from fenxiang_sync.qeasy.report import Report, shown
+from fenxiang_sync.qeasy.values import constant
 
 NO_OPERATION = "写入空操作"
 _WRITTEN = frozenset((
