@@ -1,4 +1,4 @@
-"""What DAG files are written with by `fenxiang new` and `fenxiang import-qeasy`: Python text as its formatters leave it.
+"""What `fenxiang new` and `fenxiang import-qeasy` write DAG files with: Python text as its formatters leave it.
 
 Whatever comes from outside goes through `quoted`, `one_line` or `identifier`, so that it stays text, a comment or a
 name.

@@ -45,7 +45,7 @@ def import_qeasy(
     printed: Printed = False,
     as_json: Json = False,
 ) -> None:
-    """Make a DAG file of the metadata of a Qeasy scheme (轻易云方案), and tell what was taken over, what was changed and
+    """Make a DAG file of the metadata of a Qeasy scheme (轻易云方案); tell what was taken over, what was changed and
     why, and what has no counterpart here."""
     report = Report()
     pipelines = dict(map(_scheme, schemes or []))

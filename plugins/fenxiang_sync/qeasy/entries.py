@@ -129,8 +129,9 @@ class Entries:
             return self._field(node, path, parts[0], line)
         return self._template(node, path, parts, line)
 
-    def _left(self, node: Node, why: str) -> None:
+    def _left(self, node: Node, why: str) -> Entry | None:
         self.report.none(node.place, why)
+        return None
 
     # One value
 
@@ -283,8 +284,8 @@ class Entries:
         if found[2] not in self.pipelines:
             self.report.none(
                 node.place,
-                f"which pipeline scheme {shown(found[2])} is: import it too, and say --scheme {shown(found[2])}=NAME; until then "
-                f"it is called {name}",
+                f"which pipeline scheme {shown(found[2])} is: import it too, and say --scheme {shown(found[2])}=NAME; "
+                f"until then it is called {name}",
             )
         self.report.changed(
             node.place,
@@ -362,7 +363,7 @@ class Entries:
         elif by:
             self.report.changed(
                 "target.groupCalculate.bodyGroup",
-                f"{', '.join(map(shown, by))} is in no field of {node.field}: lines are not merged; map it there if several lines have one",
+                f"{', '.join(map(shown, by))} is in no field of {node.field}: lines are not merged",
             )
         if self.merge.most:
             words["most"] = str(self.merge.most)

@@ -76,41 +76,44 @@ def linear(said: str) -> tuple[str, Decimal, Decimal]:
     """Variable, factor and offset of an expression like ``({{LAST_SYNC_TIME}} - 600) * 1000``; raises `OutsideError`
     for any other."""
     whole = parsed(said)
-    exp = parser().exp
     if len({each.name for each in whole.references}) != 1:
         raise OutsideError("has not one variable")
-
-    def terms(node: Any) -> tuple[Decimal, Decimal]:
-        if isinstance(node, exp.Paren):
-            return terms(node.this)
-        if isinstance(node, exp.UnixToTime):
-            return terms(node.this)
-        if isinstance(node, exp.Column):
-            return Decimal(1), Decimal(0)
-        if isinstance(node, exp.Literal):
-            if MARK.fullmatch(node.this):
-                return Decimal(1), Decimal(0)
-            return Decimal(0), mysql.number(node.this) or Decimal(0)
-        if isinstance(node, exp.Neg):
-            factor, offset = terms(node.this)
-            return -factor, -offset
-        if isinstance(node, exp.Add | exp.Sub):
-            (a, b), (c, d) = terms(node.this), terms(node.expression)
-            sign = 1 if isinstance(node, exp.Add) else -1
-            return a + sign * c, b + sign * d
-        if isinstance(node, exp.Mul | exp.Div):
-            (a, b), (c, d) = terms(node.this), terms(node.expression)
-            if c == 0 and d != 0:
-                return (a * d, b * d) if isinstance(node, exp.Mul) else (a / d, b / d)
-            if a == 0 and isinstance(node, exp.Mul):
-                return c * b, d * b
-        raise OutsideError("is no sum of a variable and a number")
-
     try:
-        factor, offset = terms(whole.tree)
+        factor, offset = _terms(whole.tree)
     except (ValueError, ArithmeticError, RecursionError) as error:
         raise OutsideError(str(error)) from None
     return whole.references[0].name, factor, offset
+
+
+def _terms(node: Any) -> tuple[Decimal, Decimal]:
+    """How often the variable is in a sum, and what is added to that."""
+    exp = parser().exp
+    if isinstance(node, exp.Paren | exp.UnixToTime):
+        return _terms(node.this)
+    if isinstance(node, exp.Column) or (isinstance(node, exp.Literal) and MARK.fullmatch(node.this)):
+        return Decimal(1), Decimal(0)
+    if isinstance(node, exp.Literal):
+        return Decimal(0), mysql.number(node.this) or Decimal(0)
+    if isinstance(node, exp.Neg):
+        factor, offset = _terms(node.this)
+        return -factor, -offset
+    if isinstance(node, exp.Add | exp.Sub | exp.Mul | exp.Div):
+        return _combined(node, *_terms(node.this), *_terms(node.expression))
+    raise OutsideError("is no sum of a variable and a number")
+
+
+def _combined(node: Any, a: Decimal, b: Decimal, c: Decimal, d: Decimal) -> tuple[Decimal, Decimal]:
+    """The terms of two terms, (a, b) and (c, d), that are added, subtracted, multiplied or divided."""
+    exp = parser().exp
+    if isinstance(node, exp.Add):
+        return a + c, b + d
+    if isinstance(node, exp.Sub):
+        return a - c, b - d
+    if c == 0 and isinstance(node, exp.Div):
+        return a / d, b / d
+    if isinstance(node, exp.Mul) and (a == 0 or c == 0):
+        return a * d + b * c, b * d
+    raise OutsideError("is no sum of a variable and a number")
 
 
 def value_map(whole: Parsed) -> ValueMap | None:
@@ -217,7 +220,9 @@ def parser() -> Any:
 
 def _marked(said: str) -> tuple[str, list[Reference]]:
     """The expression with a name of SQL in the place of each reference, and a mark where it stands in quotes."""
-    made, references, quote, at = [], [], "", 0
+    made: list[str] = []
+    references: list[Reference] = []
+    quote, at = "", 0
     while at < len(said):
         letter = said[at]
         match = REFERENCE.match(said, at) if letter == "{" else None

@@ -210,15 +210,20 @@ class _Writer:
         if isinstance(node, exp.Pad):
             name = "mysql.lpad" if node.args.get("is_left") else "mysql.rpad"
             return call(name, self.part(node.this), self.part(node.expression), self.part(node.args["fill_pattern"]))
-        if isinstance(node, exp.UnixToTime):
-            return call("mysql.from_unixtime", self.part(node.this), *self._format(node.args.get("format")))
-        if isinstance(node, exp.TimeToStr):
-            inner = node.this.this if isinstance(node.this, exp.TsOrDsToTimestamp) else node.this
-            return call("mysql.date_format", self.part(inner), *self._format(node.args.get("format")))
+        if isinstance(node, exp.UnixToTime | exp.TimeToStr):
+            return self._time(node)
         if isinstance(node, exp.Cast):
             return self._cast(node)
         name = node.name if isinstance(node, exp.Anonymous) else node.key
         raise OutsideError(f"{one_line(str(name))[:40].upper()} is not known here")
+
+    def _time(self, node: Any) -> Part:
+        exp = self._exp
+        form = self._format(node.args.get("format"))
+        if isinstance(node, exp.UnixToTime):
+            return call("mysql.from_unixtime", self.part(node.this), *form)
+        inner = node.this.this if isinstance(node.this, exp.TsOrDsToTimestamp) else node.this
+        return call("mysql.date_format", self.part(inner), *form)
 
     def _format(self, node: Any) -> list[Part]:
         if node is None:

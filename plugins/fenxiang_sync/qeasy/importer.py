@@ -192,13 +192,14 @@ class Importer:
             if is_true(side.keys["idCheck"]):
                 self.report.changed(
                     f"{name}.idCheck",
-                    "true drops every later change of a record (REPEAT). Here changed rows are sent and equal ones are not; Qeasy's way is "
-                    "id_check=IdCheck.SKIP_EXISTING",
+                    "true drops every later change of a record (REPEAT). Here changed rows are sent and equal ones are "
+                    "not; Qeasy's way is id_check=IdCheck.SKIP_EXISTING",
                 )
             else:
                 self.report.changed(
                     f"{name}.idCheck",
-                    "false writes every row that is read again. Here equal rows are not sent; Qeasy's way is id_check=IdCheck.OVERWRITE",
+                    "false writes every row that is read again. Here equal rows are not sent; Qeasy's way is "
+                    "id_check=IdCheck.OVERWRITE",
                 )
 
     # The file

@@ -103,7 +103,7 @@ def read(contents: Sequence[bytes], report: Report) -> Scheme:
                 strategy = said
             elif found in sides:
                 raise DeclarationError(
-                    f"there are two {found} sides; give one scheme at a time: a file with both of its sides, or one file each"
+                    f"there are two {found} sides; give one scheme at a time, in one file or a file for each side"
                 )
             else:
                 sides[found] = said
@@ -112,10 +112,8 @@ def read(contents: Sequence[bytes], report: Report) -> Scheme:
             "this is the writing side (target) alone, and what is read is not in it; give the source's metadata as a "
             "second file"
         )
-    target = sides.get("target")
-    return _scheme(
-        strategy, _side("source", sides["source"], report), target and _side("target", target, report), report
-    )
+    target = _side("target", sides["target"], report) if "target" in sides else None
+    return _scheme(strategy, _side("source", sides["source"], report), target, report)
 
 
 def text_of(given: Any) -> str:
@@ -154,9 +152,7 @@ def _parsed(content: bytes, report: Report) -> Any:
     except UnicodeEncodeError:
         _refuse("it has half a character in it (a lone surrogate such as \\ud800)")
     except ValueError as error:
-        _refuse(
-            f"it is no JSON: {shown(str(error))}. Copy the whole source view (源码视图), from the first brace to the last"
-        )
+        _refuse(f"it is no JSON: {shown(str(error))}. Copy all of the source view (源码视图), first brace to last")
     _bounded(document)
     for name in dict.fromkeys(twice):
         report.changed(name, "the key is there twice in one object; the last one counts, as JSON readers do")
@@ -202,17 +198,21 @@ def _parts(document: Any, report: Report) -> Iterator[tuple[str, Object]]:
     if not isinstance(document, dict):
         _refuse(f"it is {_kind(document)}, and an object with api and request is needed")
     if "source" in document or "target" in document:
-        for key, found in document.items():
-            if key.startswith("_"):
-                report.changed(key, "begins with _, so it is taken for a comment")
-            elif key not in ("source", "target", "strategy"):
-                report.unknown(key)
-            elif isinstance(found, dict):
-                yield key, found
-            elif found is not None:
-                _refuse(f"its {key} is {_kind(found)}, and an object is needed")
-        return
-    yield _which(document), document
+        yield from _envelope(document, report)
+    else:
+        yield _which(document), document
+
+
+def _envelope(document: Object, report: Report) -> Iterator[tuple[str, Object]]:
+    for key, found in document.items():
+        if key.startswith("_"):
+            report.changed(key, "begins with _, so it is taken for a comment")
+        elif key not in ("source", "target", "strategy"):
+            report.unknown(key)
+        elif isinstance(found, dict):
+            yield key, found
+        elif found is not None:
+            _refuse(f"its {key} is {_kind(found)}, and an object is needed")
 
 
 def _which(side: Object) -> str:

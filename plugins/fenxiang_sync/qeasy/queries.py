@@ -94,7 +94,7 @@ class Query:
 
     def _bound(self, node: Node, operator: str, values: Node | None) -> None:
         """A bound of last_modified_time: the window, the lookback or the settle time."""
-        report, made = self._report, self._made
+        report = self._report
         bounds = [moment(each) for each in texts_of(values)]
         if operator == "BETWEEN" and len(bounds) == 2:
             self._lower(node, bounds[0])

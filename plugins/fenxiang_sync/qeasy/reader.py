@@ -9,7 +9,7 @@ from fenxiang_sync.checks import cron_problems, spoken_span
 from fenxiang_sync.dagfile import call, quoted
 from fenxiang_sync.errors import DeclarationError
 from fenxiang_sync.qeasy.conditions import Conditions
-from fenxiang_sync.qeasy.metadata import Scheme, Side, nodes, text_of
+from fenxiang_sync.qeasy.metadata import Node, Scheme, Side, nodes, text_of
 from fenxiang_sync.qeasy.queries import Query, all_texts, references_in
 from fenxiang_sync.qeasy.reading import API_NAME, Format, Reading, span, told
 from fenxiang_sync.qeasy.report import Report, shown
@@ -135,8 +135,8 @@ class _Reader:
         if scheme.preconditions:
             report.none(
                 "strategy.preconditions",
-                f"{len(scheme.preconditions)} schemes: Lookup(required=True) waits for a parent by itself; else trigger this DAG "
-                "by the other's asset or TriggerDagRunOperator",
+                f"{len(scheme.preconditions)} schemes: Lookup(required=True) waits for a parent; else let this "
+                "DAG by the other's asset or TriggerDagRunOperator",
             )
         report.changed(
             "strategy",
@@ -226,8 +226,8 @@ class _Reader:
         self._made.lookbacks.append(call("Lookback", schedule=quoted(cron), over=span(over)))
         report.changed(
             place,
-            f"Lookback over {spoken_span(over)} on {cron}: up to now, not only up to an older moment; finds changed records "
-            "as well; filters other than those of time stay as they are",
+            f"Lookback over {spoken_span(over)} on {cron}: up to now, not only up to an older moment; finds changed "
+            "records as well; filters other than those of time stay as they are",
         )
 
 
@@ -267,8 +267,8 @@ def object_of(side: Side) -> str:
     found = (node or inner) and (node or inner).text  # type: ignore[union-attr]
     if not found:
         raise DeclarationError(
-            f"the source reads {shown(side.api) or 'nothing'!r} and names no object of Fenxiang (dataObjectApiName); this project "
-            "reads Fenxiang CRM (纷享销客), and a scheme from another system has no counterpart here"
+            f"the source reads {shown(side.api) or 'nothing'!r} and names no object of Fenxiang (dataObjectApiName): "
+            "this project reads Fenxiang CRM (纷享销客), and a scheme from another system has no counterpart here"
         )
     if not API_NAME.fullmatch(found):
         raise DeclarationError(f"dataObjectApiName is {shown(found)!r}, which is no API name of an object")

@@ -14,15 +14,17 @@ from fenxiang_sync.qeasy.report import Report
 
 API_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,199}", re.ASCII)
 NOT_HERE = {
-    "diffMode": "snapshots are compared by reconcile here, which finds deleted records too: Reconcile(…), delete_policy=…",
-    "buildModel": "what it means is documented nowhere; nested targets are dotted paths of Field(…, \"a.b\")",
-    "structure": "what it means is documented nowhere; nested targets are dotted paths of Field(…, \"a.b\")",
-    "callBackStrategy": "writing the result into another scheme: let a DAG of your own run on this pipeline's asset, and "
-    "read outcomes from the hub",
-    "primaryWriteback": "the ids that the target gave are not kept in the row; look them up at the target by the number",
+    "diffMode": "snapshots are compared by reconcile here, which finds deleted records: Reconcile(…), delete_policy=…",
+    **dict.fromkeys(
+        ("buildModel", "structure"),
+        "what it means is documented nowhere; nested targets are dotted paths of Field(…, 'a.b')",
+    ),
+    "callBackStrategy": "writing the result into another scheme: let a DAG of your own run on this pipeline's asset, "
+    "and read outcomes from the hub",
+    "primaryWriteback": "the ids that the target gave are not kept in the row; look them up at the target by number",
     "distributionOrg": "distribution to organisations is a call of its own; make it in a DAG on this pipeline's asset",
     "isUploadFile": "attachments are not copied",
-}  # fmt: skip
+}
 """Keys of either side that are known and have no counterpart, and what to do."""
 
 

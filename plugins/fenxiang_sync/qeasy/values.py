@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 
 from fenxiang_sync import formats
@@ -46,7 +47,7 @@ def through_parser(given: Any, node: Node) -> Any:
 
 
 def constant(node: Node) -> Any:
-    """The value of a node that is a constant, as its type and parser have it; raises `ValueError` with what is wrong."""
+    """The value of a constant node, as its type and parser have it; raises `ValueError` with what is wrong."""
     given, wanted = node.value, TYPES.get(node.type, "")
     if isinstance(given, str):
         given = given if wanted in ("string", "array", "") else given.strip()
@@ -59,16 +60,8 @@ def as_type(given: Any, wanted: str) -> Any:
     if given is None:
         return None
     said = text_of(given)
-    try:
-        if wanted == "int":
-            return int(said)
-        if wanted == "number":
-            number = Decimal(said)
-            if not number.is_finite() or abs(number.adjusted()) > 60:
-                raise ValueError("is no number that can be stored")
-            return number
-    except (ValueError, InvalidOperation):
-        raise ValueError("is no number, as its type wants it") from None
+    if wanted in ("int", "number"):
+        return _number(said, whole=wanted == "int")
     if wanted == "bool":
         found = is_true(given)
         if found is None:
@@ -77,3 +70,9 @@ def as_type(given: Any, wanted: str) -> Any:
     if wanted == "string" and not isinstance(given, str):
         return str(given).lower() if isinstance(given, bool) else said
     return given
+
+
+def _number(said: str, *, whole: bool) -> int | Decimal:
+    if not re.fullmatch(r"[+-]?\d{1,40}" + ("" if whole else r"(\.\d{1,40})?"), said, re.ASCII):
+        raise ValueError(f"is no {'whole ' if whole else ''}number, as its type wants it")
+    return int(said) if whole else Decimal(said)

@@ -87,7 +87,7 @@ class _Writer:
             if not made.nodes:
                 self._report.none(
                     "source.response",
-                    "no fields are declared, and Qeasy keeps whatever comes; add those you need: `fenxiang describe` lists them",
+                    "no fields are declared, and Qeasy keeps whatever comes: add what you need (`fenxiang describe`)",
                 )
         self._left_over({"currentOpenUserId"})
         self._operation(frozenset(("none",)))
@@ -115,7 +115,7 @@ class _Writer:
         report.taken("target.api", f"the table {found.table}: SqlTable; make the Airflow connection {connection}")
         report.changed(
             "target.otherRequest.main_sql",
-            "replaced by an upsert by id that an older version of a row never passes; the table gets four columns for that (fx_…)",
+            "replaced by an upsert by id that an older version of a row never passes; the table gets fx_… columns",
         )
         if found.condition:
             report.changed("target.otherRequest.main_sql", f"{found.condition}: all columns are updated here")
@@ -179,8 +179,8 @@ class _Writer:
         words["id_field"] = quoted(_ID_FIELDS.get(form.text, "FID"))
         report.changed(
             "target.api",
-            f"KingdeeBatchSave of {form.text} (connection kingdee): the document of a number is looked up before each write; check "
-            f"id_field={_ID_FIELDS.get(form.text, 'FID')}",
+            f"KingdeeBatchSave of {form.text} (connection kingdee): the document of a number is looked up before each "
+            f"write; check id_field={_ID_FIELDS.get(form.text, 'FID')}",
         )
         words |= self._steps()
         words |= self._settings()
@@ -247,8 +247,8 @@ class _Writer:
         rows = self._operation(frozenset(("none", "batchArraySave")), root=root)
         self._report.none(
             "target.api",
-            f"{shown(api)}: no target here knows this interface. The file has a skeleton: its path, how it signs in and how an answer is "
-            "read are to be written (A REST target, in adding-an-object)",
+            f"{shown(api)}: no target knows this interface. The file has a skeleton: its path, how it signs in and "
+            "how an answer is read are to be written (A REST target, in adding-an-object)",
         )
         self._left_over(set())
         if not root:
@@ -308,7 +308,7 @@ class _Writer:
         if not {"_id", self._made.number} & set(header):
             report.none(
                 f"{place}.headerGroup",
-                "documents are made of several records: here each record stays one of its own; group them where they are read from the hub",
+                "documents of several records: here each record stays one of its own; group them where the hub is read",
             )
         else:
             report.taken(f"{place}.headerGroup", "the lines of a record are a document again")
