@@ -97,17 +97,16 @@ class Entries:
             for child in node.children:
                 yield from self._claimed(child, path, line, paths)
             return
-        made = self._entry(node, path, line)
-        if made is None:
-            return
         above = {path[:at] for at, letter in enumerate(path) if letter == "."}
         if path in paths or above & paths or any(each.startswith(f"{path}.") for each in paths):
             self.report.none(
                 node.place, f"{shown(path)} is written already, as a value or as an object; rename one of them"
             )
             return
-        paths.add(path)
-        yield made
+        made = self._entry(node, path, line)
+        if made is not None:
+            paths.add(path)
+            yield made
 
     def _entry(self, node: Node, path: str, line: Line | None) -> Entry | None:
         if node.type not in TYPES:
