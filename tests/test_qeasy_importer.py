@@ -89,7 +89,7 @@ def test_the_mapping_of_the_seed_case_gives_the_row_that_it_promises_and_refuses
     assert pipeline.mapping.key == "id"
     assert contents(pipeline, example["input"]) == [example["expected"]]
     for wrong in example["must_fail"]:
-        with pytest.raises(RecordError, match="id ← warehouseId: it is required|required"):
+        with pytest.raises(RecordError, match="it is required"):
             contents(pipeline, wrong["input"])
 
 
@@ -143,7 +143,7 @@ def test_orders_are_declared_with_their_lines_look_ups_and_settings() -> None:
     text = orders().text
     for part in (
         'details=[Details("SalesOrderProductObj", by="order_id", into="SalesOrderProductObj")]',
-        'Lookup(\n            "FCustId",\n            pipeline="customer",\n            find="account_no",\n            where={"_id": "account_id"},',
+        'pipeline="customer",\n            find="account_no",\n            where={"_id": "account_id"},',
         'pipeline="product",',
         'convert=wrapped("FNumber"),',
         'keeps=[[Condition("quantity", Logic.GT, 0)]],',
@@ -393,10 +393,10 @@ def test_every_key_that_is_not_in_the_file_is_named() -> None:
     made.declared()
     keys = {finding.key for finding in made.report.findings}
     assert keys >= {
-        "extra", "source.diffMode", "source.surprise", "source.pagination", "target.buildModel", "target.callBackStrategy",
-        "target.isUploadFile", "target.what", "target._note", "strategy.mode", "strategy.secret_key", "strategy.preconditions",
-        "strategy.retry_times", "target.request._id.mystery", "target.request.empty", "target.request.客", "target.request.name",
-        "target.request.now",
+        "extra", "source.diffMode", "source.surprise", "source.pagination", "target.buildModel",
+        "target.callBackStrategy", "target.isUploadFile", "target.what", "target._note", "strategy.mode",
+        "strategy.secret_key", "strategy.preconditions", "strategy.retry_times", "target.request._id.mystery",
+        "target.request.empty", "target.request.客", "target.request.name", "target.request.now",
     }  # fmt: skip
     for key in ("source.surprise", "target.what", "extra", "strategy.secret_key"):
         assert made.told(key)[0][0] is Fate.UNKNOWN
