@@ -175,12 +175,13 @@ def test_what_is_not_taken_over_rejects_and_says_what_to_do(said: str, why: str)
 
 
 PIECES = [
-    "{{a}}", "'{{a}}'", "(", ")", "CASE", "WHEN", "THEN", "END", "1", "+", "'x'", "IF(", ",", "NOT", "%", "LIKE", "{a}", '"',
+    "{{a}}", "'{{a}}'", "(", ")", "CASE", "WHEN", "THEN", "END", "1", "+", "'x'", "IF(", ",", "NOT", "%", "LIKE", "{a}",
+    '"', "LPAD(", "DATE_FORMAT(", "TRIM(", "CAST(", "AS CHAR", "LOCATE(", "FROM", "IN", "IS NULL", "ROUND(", "LEFT(", "-",
 ]  # fmt: skip
 
 
-@settings(max_examples=200, deadline=None)
-@given(said=st.text(max_size=40) | st.lists(st.sampled_from(PIECES), max_size=10).map(" ".join))
+@settings(max_examples=300, deadline=None)
+@given(said=st.text(max_size=40) | st.lists(st.sampled_from(PIECES), max_size=12).map(" ".join))
 def test_whatever_is_written_becomes_one_function_and_nothing_else(said: str) -> None:
     found = made(said)
     names: dict[str, Any] = {"Any": Any, "mysql": mysql}

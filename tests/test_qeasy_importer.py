@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from datetime import timedelta
@@ -27,6 +28,8 @@ from fenxiang_sync import (
 )
 from fenxiang_sync.errors import DeclarationError, RecordError
 from fenxiang_sync.letters import QEASY_LADDER
+from fenxiang_sync.qeasy import metadata, reader, reading, writer
+from fenxiang_sync.qeasy.functions import function
 from fenxiang_sync.qeasy.report import Fate
 from tests.qeasy_fixtures import CUSTOMERS, PRODUCTS, filtered, fixture, imported, node, scheme
 
@@ -507,3 +510,37 @@ def test_the_modules_that_a_dag_file_imports_do_not_need_the_parser() -> None:
     program = "import sys; import fenxiang_sync.qeasy.mysql; sys.exit('sqlglot' in sys.modules)"
     plugins = str(Path(__file__).parent.parent / "plugins")
     assert subprocess.run([sys.executable, "-c", program], env={"PYTHONPATH": plugins}, check=False).returncode == 0
+
+
+PAGE = (Path(__file__).parent.parent / "docs" / "migrating-from-qeasy.md").read_text(encoding="utf-8")
+
+
+def test_the_page_tells_what_becomes_of_every_key_that_is_known() -> None:
+    (part,) = re.findall(r"^## Every key of the metadata$(.*?)^## ", PAGE, re.MULTILINE | re.DOTALL)
+    told = set(re.findall(r"`(\w+)`", part))
+    known = {*reader.READ, *writer.WRITTEN, *reading.NOT_HERE, *metadata.TREES}
+    assert known <= told
+
+
+def test_the_page_names_the_functions_that_are_known() -> None:
+    known = {
+        "CONCAT", "CONCAT_WS", "LEFT", "RIGHT", "SUBSTRING", "MID", "SUBSTRING_INDEX", "LOCATE", "INSTR",
+        "REPLACE", "TRIM", "LTRIM", "RTRIM", "LPAD", "RPAD", "UPPER", "LOWER", "LENGTH", "CHAR_LENGTH",
+        "ROUND", "TRUNCATE", "CEIL", "FLOOR", "ABS", "MOD", "FROM_UNIXTIME", "UNIX_TIMESTAMP", "DATE_FORMAT",
+        "IFNULL", "COALESCE", "NULLIF",
+    }  # fmt: skip
+    (part,) = re.findall(r"^## Expressions$(.*?)^## ", PAGE, re.MULTILINE | re.DOTALL)
+    told = set(re.findall(r"\b[A-Z]{2,}(?:_[A-Z]+)*\b", part.partition("They give what MySQL gives")[0]))
+    assert known <= told
+    arguments = {1: "{{a}}", 2: "{{a}}, {{b}}", 3: "{{a}}, {{b}}, {{c}}"}
+    for name in sorted(told & known):
+        tried = [
+            function(f"_function {name}({each})", "f", lambda found: found.name, taken=set())
+            for each in arguments.values()
+        ]
+        assert [each for each in tried if not each.outside], name
+
+
+def test_all_promised_features_have_their_line() -> None:
+    numbers = re.findall(r"^\| (\d+) \| ", PAGE, re.MULTILINE)
+    assert numbers == [str(number) for number in range(1, 43)]

@@ -158,6 +158,8 @@ class _Writer:
     def part(self, node: Any) -> Part:
         """Python text of a node."""
         exp = self._exp
+        if node is None:
+            raise OutsideError("has an argument too few")
         if isinstance(node, exp.Paren):
             return self.part(node.this)
         if isinstance(node, exp.Column):

@@ -24,9 +24,7 @@ _READS, _WRITES = "QUERY", "EXECUTE"
 _NODE_KEYS = frozenset(
     ("field", "label", "type", "value", "describe", "is_required", "parser", "parent", "children", "default")
 )
-_STRATEGY_KEYS = frozenset(
-    ("strategy_id", "id", "name", "mode", "retry_times", "source", "target", "preconditions", "number")
-)
+_STRATEGY_KEYS = frozenset(("strategy_id", "id", "name", "mode", "retry_times", "source", "target", "preconditions"))
 _SIDE_OF_STRATEGY = frozenset(("platform", "crontab", "adapter", "connector"))
 
 Object = Mapping[str, Any]
@@ -66,7 +64,7 @@ class Side:
 
     @property
     def api(self) -> str:
-        return text_of(self.keys.get("api")) or text_of(self.keys.get("effect_api"))
+        return text_of(self.keys.get("api"))
 
     def find(self, tree: str, name: str) -> Node | None:
         """The first node of a tree, at its top, of that name."""
@@ -233,6 +231,8 @@ def _scheme(strategy: Object, source: Side, target: Side | None, report: Report)
         for key in side:
             if key not in _SIDE_OF_STRATEGY:
                 report.unknown(f"strategy.{name}.{key}")
+            elif key in ("adapter", "connector"):
+                report.changed(f"strategy.{name}.{key}", "an Airflow connection takes its place: Admin, Connections")
     retries = text_of(strategy.get("retry_times"))
     if retries and not (retries.isascii() and retries.isdecimal()):
         report.unknown("strategy.retry_times", f"{shown(retries)!r} is no number of retries")

@@ -16,7 +16,7 @@ from fenxiang_sync.qeasy.report import Report, shown
 from fenxiang_sync.qeasy.variables import Anchor, moment
 from fenxiang_sync.source import is_custom
 
-_READ = frozenset((
+READ = frozenset((
     "api", "effect", "type", "method", "id", "number", "name", "idCheck", "autoFillResponse", "pagination", "condition",
     "beatFlat", "formatResponse", "omissionRemedy", "operation",
 ))  # fmt: skip
@@ -43,7 +43,7 @@ class _Reader:
         self._flattened()
         self._conditions()
         self._remedy()
-        told(self._side, _READ, self._report)
+        told(self._side, READ, self._report)
         return self._made
 
     def _plain(self) -> None:
@@ -75,6 +75,8 @@ class _Reader:
                 "source.autoFillResponse",
                 "fields are declared here; `fenxiang describe` and `fenxiang check` compare them with the CRM's",
             )
+        if "name" in side.keys:
+            report.changed("source.name", "a name to show has no part here; people search by the number")
         if "pagination" in side.keys:
             report.changed("source.pagination", "pages are read by _id, 100 records each; page_size=… takes fewer")
 
@@ -82,14 +84,20 @@ class _Reader:
 
     def _requests(self) -> None:
         for node in self._side.trees.get("request", ()):
-            if node.field == "search_query_info":
-                Query(self._made, self._report).read(node)
-            elif node.field != "dataObjectApiName":
-                self._report.none(node.place, "no parameter of data/query that is known here")
+            self._request(node)
         for node in self._side.trees.get("otherRequest", ()):
             self._other(node)
         for node in self._side.trees.get("otherResponse", ()):
             self._report.changed(node.place, "where things stand in Fenxiang's answers is known here")
+
+    def _request(self, node: Node) -> None:
+        if node.field == "search_query_info":
+            Query(self._made, self._report).read(node)
+        elif node.field == "data" and node.children:
+            for child in node.children:
+                self._request(child)
+        elif node.field not in ("dataObjectApiName", "apiName"):
+            self._report.none(node.place, "no parameter of data/query that is known here")
 
     def _other(self, node: Node) -> None:
         report, made = self._report, self._made

@@ -17,7 +17,7 @@ from fenxiang_sync.qeasy.report import Report, shown
 from fenxiang_sync.qeasy.values import constant
 
 NO_OPERATION = "写入空操作"
-_WRITTEN = frozenset((
+WRITTEN = frozenset((
     "api", "effect", "type", "method", "id", "number", "name", "idCheck", "operation", "groupCalculate", "autoCheck",
 ))  # fmt: skip
 _SECRET = re.compile(r"secret|passw|token|credential|api_?key|user_?id|密", re.IGNORECASE)
@@ -77,7 +77,9 @@ class _Writer:
             report.changed(
                 node.place, "what an answer means is the target's to know: see verdict= and results= of REST targets"
             )
-        told(side, _WRITTEN, report)
+        if "name" in side.keys:
+            report.changed("target.name", "a name to show has no part here; people search by the number")
+        told(side, WRITTEN, report)
         return made
 
     def _hub(self, made: Writing) -> None:
