@@ -176,7 +176,8 @@ def test_what_is_not_taken_over_rejects_and_says_what_to_do(said: str, why: str)
 
 PIECES = [
     "{{a}}", "'{{a}}'", "(", ")", "CASE", "WHEN", "THEN", "END", "1", "+", "'x'", "IF(", ",", "NOT", "%", "LIKE", "{a}",
-    '"', "LPAD(", "DATE_FORMAT(", "TRIM(", "CAST(", "AS CHAR", "LOCATE(", "FROM", "IN", "IS NULL", "ROUND(", "LEFT(", "-",
+    '"', "LPAD(", "DATE_FORMAT(", "TRIM(", "CAST(", "AS CHAR", "LOCATE(", "FROM", "IN", "IS NULL", "ROUND(", "LEFT(",
+    "-",
 ]  # fmt: skip
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
+import sqlite3
 import subprocess
 import sys
 from datetime import timedelta
@@ -14,6 +16,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import make_url
 
 from fenxiang_sync import (
     HubTarget,
@@ -31,7 +34,9 @@ from fenxiang_sync.letters import QEASY_LADDER
 from fenxiang_sync.qeasy import metadata, reader, reading, writer
 from fenxiang_sync.qeasy.functions import function
 from fenxiang_sync.qeasy.report import Fate
+from fenxiang_sync.targets.protocol import Database
 from tests.qeasy_fixtures import CUSTOMERS, PRODUCTS, filtered, fixture, imported, node, scheme
+from tests.steps_fixtures import bench
 
 NAMES = ["warehouse", "customers", "sales-orders"]
 ENGINE = {"_id": "1", "last_modified_time": 1_790_000_001_456}
@@ -544,3 +549,21 @@ def test_the_page_names_the_functions_that_are_known() -> None:
 def test_all_promised_features_have_their_line() -> None:
     numbers = re.findall(r"^\| (\d+) \| ", PAGE, re.MULTILINE)
     assert numbers == [str(number) for number in range(1, 43)]
+
+
+# It runs
+
+
+def test_an_imported_scheme_reads_a_crm_and_fills_its_table(tmp_path: Path) -> None:
+    said = json.dumps(fixture("customers")).replace("field_credit__c", "field_credit_limit__c")  # as the CRM calls it
+    pipeline = imported(json.loads(said), "account").declared()
+    url = make_url(f"sqlite:///{tmp_path}/table.db")
+    with bench(tmp_path, AccountObj=12) as running:
+        running.database = lambda conn_id: Database(conn_id=conn_id, url=url)
+        told = running.sync(pipeline)
+    with sqlite3.connect(tmp_path / "table.db") as database:
+        rows = database.execute("SELECT crm_id, level, owner, last_modified_ms FROM crm_customer").fetchall()
+    assert told.delivered == len(rows) == 12 - told.filtered > 0
+    assert told.certified
+    assert {level for _, level, _, _ in rows} <= {"A", "B", "C"}
+    assert all(owner.startswith("FSUID_") and stamp > 1_000_000_000_000 for _, _, owner, stamp in rows)
