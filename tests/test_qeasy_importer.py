@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import json
 import re
 import sqlite3
@@ -35,6 +36,7 @@ from fenxiang_sync.qeasy import metadata, reader, reading, writer
 from fenxiang_sync.qeasy.functions import function
 from fenxiang_sync.qeasy.report import Fate
 from fenxiang_sync.targets.protocol import Database
+from tests.dagfile_fixtures import assert_formatted
 from tests.qeasy_fixtures import CUSTOMERS, PRODUCTS, filtered, fixture, imported, node, scheme
 from tests.steps_fixtures import bench
 
@@ -46,20 +48,10 @@ def contents(pipeline: Pipeline, *records: dict[str, Any]) -> list[Any]:
     return [row.content for record in records for row in pipeline.rows({**ENGINE, **record})]
 
 
-def formatted(text: str) -> None:
-    for command in (["format", "--check"], ["check"]):
-        done = subprocess.run(
-            [sys.executable, "-m", "ruff", *command, "--stdin-filename", "dags/made.py", "-"],
-            input=text.encode(),
-            capture_output=True,
-        )
-        assert done.returncode == 0, done.stdout.decode() + done.stderr.decode()
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_the_file_is_formatted_and_a_person_is_not_in_it(name: str) -> None:
     made = imported(fixture(name))
-    formatted(made.text)
+    assert_formatted(made.text)
     assert "FSUID_" not in made.text
     assert "FSUID_" not in "\n".join(made.report.lines())
     (told,) = made.told("source.otherRequest.currentOpenUserId")
@@ -92,7 +84,7 @@ def test_the_mapping_of_the_seed_case_gives_the_row_that_it_promises_and_refuses
     example = document["_examples"]["mapping"]
     document["target"]["request"] = example["target_request"]
     made = imported(document)
-    formatted(made.text)
+    assert_formatted(made.text)
     pipeline = made.declared()
     assert pipeline.mapping.key == "id"
     assert contents(pipeline, example["input"]) == [example["expected"]]
@@ -477,6 +469,11 @@ def test_no_text_breaks_out_of_the_file(texts: list[str], name: str) -> None:
     tree = ast.parse(made.text)
     kinds = [type(each).__name__ for each in tree.body if not isinstance(each, ast.ImportFrom | ast.FunctionDef)]
     assert kinds == ["Expr", "Assign", "Assign"]
+    known = {alias.name for each in tree.body if isinstance(each, ast.ImportFrom) for alias in each.names}
+    known |= {each.name for each in tree.body if isinstance(each, ast.FunctionDef)} | set(dir(builtins))
+    known |= {each.arg for each in ast.walk(tree) if isinstance(each, ast.arg)}
+    stored = {each.id for each in ast.walk(tree) if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Store)}
+    assert {each.id for each in ast.walk(tree) if isinstance(each, ast.Name)} <= known | stored
     calls = {each.func.id for each in ast.walk(tree) if isinstance(each, ast.Call) and isinstance(each.func, ast.Name)}
     assert calls <= KNOWN_CALLS | {each.name for each in tree.body if isinstance(each, ast.FunctionDef)}
 
@@ -506,7 +503,7 @@ def test_texts_are_quoted_as_the_formatter_quotes_them() -> None:
     ]
     nodes = [node("_id"), *(node(f"n{at}", text or "x") for at, text in enumerate(texts))]
     made = imported(scheme(*nodes, target={"note": "x"}))
-    formatted(made.text)
+    assert_formatted(made.text)
     (row,) = contents(made.declared(), {})
     assert [row[f"n{at}"] for at in range(len(texts))] == [text or "x" for text in texts]
 

@@ -203,8 +203,12 @@ def _as_isort_sorts(word: str) -> tuple[int, str]:
 
 
 def names_in(part: Part, known: Collection[str]) -> set[str]:
-    """Which of the known words Python text uses, texts in it left out."""
-    bare = re.sub(r'"(?:\\.|[^"\\])*"|\'(?:\\.|[^\'\\])*\'', "", flat(part))
+    """Which of the known words Python text of one line uses, texts and the comment in it left out.
+
+    >>> sorted(names_in('Field("text  # first", convert=text)  # label', {"Field", "text", "first", "label"}))
+    ['Field', 'text']
+    """
+    bare = re.sub(r'"(?:\\.|[^"\\])*"|\'(?:\\.|[^\'\\])*\'', "", flat(part)).partition("#")[0]
     return {word for word in re.findall(r"(?<![.\w])[A-Za-z_]\w*", bare) if word in known}
 
 

@@ -239,9 +239,7 @@ class Importer:
     def _imports(self, code: Sequence[str]) -> list[str]:
         used: set[str] = set()
         for line in code:
-            used |= names_in(
-                line.partition("  # ")[0] if not line.lstrip().startswith("#") else "", {*_WORDS, *_ELSEWHERE}
-            )
+            used |= names_in(line, {*_WORDS, *_ELSEWHERE})
         by_module: dict[str, set[str]] = {}
         for word in used & set(_ELSEWHERE):
             by_module.setdefault(_ELSEWHERE[word], set()).add(word)
