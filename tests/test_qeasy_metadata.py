@@ -128,3 +128,60 @@ def test_any_json_in_the_place_of_any_key_gives_a_file_or_a_sentence(data: st.Da
         return
     compile(text, "made.py", "exec")
     assert "\n".join(report.lines())
+
+
+VALUES = [
+    "_function CASE '{{a}}' WHEN '1' THEN 'x' ELSE 2 END",
+    "_function IF('{{a}}' = '', 'none', 1.5)",
+    "_function {{a}} * 2",
+    "_function FROM_UNIXTIME({{a}} / 1000, '%Y%m')",
+    "_findCollection find a from b where c={{d}}",
+    "{{a}}",
+    "{{a.b}}",
+    "{{a|date}}",
+    "{{a|timestamp}}",
+    "x{{a}}",
+    "{{CURRENT_TIME}}",
+    "{{details_a}}",
+    "details",
+    "{{details.a}}",
+    "100",
+    "1.50",
+    "true",
+    " ",
+    "",
+]
+PARSERS = [
+    None,
+    {"name": "StringToArray", "params": ""},
+    {"name": "ArrayToString", "params": ","},
+    "ConvertJson",
+    {"name": "ConvertObjectParser", "params": "FNumber"},
+    {"name": "ConvertTwoStageObjectParser", "params": "a,b"},
+    "Other",
+]
+nodes = st.builds(
+    lambda name, value, type, parser, required, children: node(
+        name, value, type, parser=parser, is_required=required, children=children
+    ),
+    st.sampled_from(["a", "b", "_id", "c.d"]),
+    st.sampled_from(VALUES) | st.integers() | st.booleans(),
+    st.sampled_from(["string", "int", "number", "bool", "array", "object", "date", "odd", ""]),
+    st.sampled_from(PARSERS),
+    st.booleans(),
+    st.just([]) | st.builds(lambda value: [node("e", value)], st.sampled_from(VALUES)),
+)
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow], max_examples=200, deadline=None)
+@given(st.lists(nodes, max_size=4), st.booleans(), st.booleans())
+def test_any_node_is_in_the_file_or_in_the_report(given: list[Any], flattens: bool, merges: bool) -> None:
+    merge = {"groupCalculate": {"headerGroup": ["_id"], "bodyGroup": ["details_a"], "bodyName": "d"}} if merges else {}
+    document = scheme(*given, target=merge, **({"beatFlat": ["details"]} if flattens else {}))
+    report = Report()
+    text = Importer(read([json.dumps(document).encode()], report), "made", report=report).text()
+    compile(text, "made.py", "exec")
+    told = {finding.key for finding in report.findings}
+    for each in given:
+        place = f"target.request.{each['field']}"
+        assert place in told or any(f"{place}.{child['field']}" in told for child in each["children"])

@@ -226,21 +226,24 @@ class Entries:
         if found is None or wanted in ("array", "object", "bool"):
             return None
         source, steps, _ = self._names.resolved(found.reference, line)
-        becomes = {key: as_type(instead, wanted) for key, instead in found.becomes.items()}
-        otherwise = becomes.get("", as_type(found.otherwise, wanted))
+        try:
+            becomes = {key: as_type(instead, wanted) for key, instead in found.becomes.items()}
+            otherwise = as_type(found.otherwise, wanted)
+            of_null = through_parser(becomes.get("", otherwise), node)
+        except ValueError:
+            return None  # a function says so for the records that it is about
         if steps or None in becomes.values() or not becomes.keys() - {""}:
             return None
-        words: dict[str, Part] = (
-            {"unmatched": "Unmatched.NULL"}
-            if found.otherwise is None
-            else {"default": value(as_type(found.otherwise, wanted))}
+        others: dict[str, Part] = (
+            {"unmatched": "Unmatched.NULL"} if otherwise is None else {"default": value(otherwise)}
         )
-        mapped = call("value_map", table((key, value(instead)) for key, instead in becomes.items() if key), **words)
-        given: dict[str, Part] = {"convert": mapped}
-        if parser := self._parsers(node):
-            given["convert"] = call("chain", mapped, *parser)
-        if otherwise is not None:
-            given["default"] = value(through_parser(otherwise, node))
+        mapped = call("value_map", table((key, value(instead)) for key, instead in becomes.items() if key), **others)
+        steps = self._parsers(node)
+        given: dict[str, Part] = {"convert": call("chain", mapped, *steps) if steps else mapped}
+        if of_null is not None:
+            given["default"] = value(of_null)
+        elif node.required:
+            given["required"] = "True"
         self.report.changed(node.place, f"a value map of {source}; letters count as they are, while MySQL ignores case")
         return Entry(
             path,
