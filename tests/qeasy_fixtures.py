@@ -28,13 +28,19 @@ class Imported:
     report: Report
 
     def declared(self) -> Pipeline:
-        names: dict[str, Any] = {"__name__": "made"}
-        exec(compile(self.text, "made.py", "exec"), names)
-        (found,) = [each for each in names.values() if isinstance(each, Pipeline)]
-        return found
+        return declaration(self.text)
 
     def told(self, key: str) -> list[tuple[Fate, str]]:
         return [(fate, said) for fate, found, said in self.report.findings if found == key]
+
+
+def declaration(text: str) -> Pipeline:
+    """The pipeline that a file declares, without its DAG, for which Airflow would be imported."""
+    alone = text.replace("from fenxiang_sync.airflow import sync_dag\n", "").partition("\ndag = sync_dag(")[0]
+    names: dict[str, Any] = {"__name__": "made"}
+    exec(compile(alone, "made.py", "exec"), names)
+    (found,) = [each for each in names.values() if isinstance(each, Pipeline)]
+    return found
 
 
 def imported(document: Any, name: str = "made", **pipelines: str) -> Imported:

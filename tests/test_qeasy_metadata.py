@@ -14,7 +14,7 @@ from fenxiang_sync.qeasy import metadata
 from fenxiang_sync.qeasy.importer import Importer
 from fenxiang_sync.qeasy.metadata import Scheme, read
 from fenxiang_sync.qeasy.report import Report
-from tests.qeasy_fixtures import fixture, node, scheme
+from tests.qeasy_fixtures import declaration, fixture, node, scheme
 
 
 def taken(*documents: Any) -> tuple[Scheme, Report]:
@@ -125,8 +125,8 @@ def test_any_json_in_the_place_of_any_key_gives_a_file_or_a_sentence(data: st.Da
     try:
         text = Importer(read([json.dumps(document).encode()], report), "made", report=report).text()
     except DeclarationError:
-        return
-    compile(text, "made.py", "exec")
+        return  # a sentence
+    declaration(text)
     assert "\n".join(report.lines())
 
 
@@ -180,7 +180,7 @@ def test_any_node_is_in_the_file_or_in_the_report(given: list[Any], flattens: bo
     document = scheme(*given, target=merge, **({"beatFlat": ["details"]} if flattens else {}))
     report = Report()
     text = Importer(read([json.dumps(document).encode()], report), "made", report=report).text()
-    compile(text, "made.py", "exec")
+    declaration(text)
     told = {finding.key for finding in report.findings}
     for each in given:
         place = f"target.request.{each['field']}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import fenxiang_sync
@@ -79,13 +79,20 @@ class Importer:
         from_id = [path for path, reads in plain.items() if reads == "_id"]
         wanted = next((path for path in (target.key, *from_id[:1], "_id", "id") if path in plain), None)
         if wanted is None:
-            rows.insert(0, Entry("_id", call("Field", quoted("_id"), convert="text"), "", "_id"))
+            there = {path.partition(".")[0] for path in (entry.path for entry in rows)}
+            free = next(
+                name
+                for name in ("_id", "crm_id", "fenxiang_id", *map("id_{}".format, range(len(rows) + 1)))
+                if name not in there
+            )
+            to = [] if free == "_id" else [quoted(free)]
+            rows.insert(0, Entry(free, call("Field", quoted("_id"), *to, convert="text"), "", "_id"))
             if not rows[1:]:
                 if made.number and made.number != "_id":
                     rows.append(Entry(made.number, call("Field", quoted(made.number), convert="text"), "", made.number))
                 stamp = call("Field", quoted("last_modified_time"), convert='instant("Asia/Shanghai")')
                 rows.append(Entry("last_modified_time", stamp, "", "last_modified_time"))
-            self.report.changed("target.id", "no value of a row is its id, so _id is added as one")
+            self.report.changed("target.id", f"no value of a row is its id, so _id is added as {free}")
             return ""
         if target.key and target.key != wanted:
             self.report.changed("target.id", f"{shown(target.key)} is no value of a row; {shown(wanted)} is taken")
@@ -101,31 +108,38 @@ class Importer:
         if title := one_line(scheme.name):
             words.append(("title", quoted(title)))
             self.report.taken("strategy.name", "the title")
-        words.append(("source", self._source(made, entries)))
-        if conditions := self._conditions(made, entries):
+        words.append(("source", self._source(made, entries, rows)))
+        if conditions := self._conditions(made, entries, rows):
             words.append(("conditions", conditions))
-        if entries.exploded:
+        if entries.exploded and _reads(rows, entries.exploded):
             words.append(("explode", call("Explode", quoted(entries.exploded))))
             self.report.changed(
                 "source.beatFlat", "a line's row is told apart by the line's own _id, not by where it stands (…-1, …-2)"
             )
+        elif entries.exploded:
+            self.report.none(
+                "source.beatFlat", f"no value of a row is of a line of {entries.exploded}: a row per record"
+            )
         words += [("fields", listed(entry.code for entry in rows)), ("target", target.target)]
-        if key:
-            words.append(("key", key))
-        if made.number != "name":
-            words.append(("number", quoted(made.number) if made.number else "None"))
-        if made.schedule:
-            words.append(("schedule", quoted(made.schedule)))
-        if made.start is not None:
-            words.append(("start", moment_code(made.start)))
-        if made.lookbacks:
-            words.append(("lookbacks", listed(made.lookbacks)))
-        if letters := self._letters():
-            words.append(("dead_letters", letters))
+        words += self._settings(made, key)
         self._id_check()
         return words
 
-    def _source(self, made: Reading, entries: Entries) -> Part:
+    def _settings(self, made: Reading, key: Part) -> Iterator[tuple[str, Part]]:
+        if key:
+            yield "key", key
+        if made.number != "name":
+            yield "number", quoted(made.number) if made.number else "None"
+        if made.schedule:
+            yield "schedule", quoted(made.schedule)
+        if made.start is not None:
+            yield "start", moment_code(made.start)
+        if made.lookbacks:
+            yield "lookbacks", listed(made.lookbacks)
+        if letters := self._letters():
+            yield "dead_letters", letters
+
+    def _source(self, made: Reading, entries: Entries, rows: Sequence[Entry]) -> Part:
         words: dict[str, Part] = {"object": quoted(made.object)}
         if self.connection != "fenxiang":
             words["connection"] = quoted(self.connection)
@@ -135,11 +149,15 @@ class Importer:
             words["lookback"] = span(made.lookback)
         if made.settle is not None:
             words["settle"] = span(made.settle)
-        lists = {*entries.lists, *filter(None, [entries.exploded])}
-        if made.details is not None:
+        lists = set(entries.lists)
+        if entries.exploded and _reads(rows, entries.exploded):
+            lists.add(entries.exploded)
+        if made.details is not None and made.details[0] in lists:
             name, by = made.details
             words["details"] = listed([call("Details", quoted(name), by=quoted(by), into=quoted(name))])
             lists.discard(name)
+        elif made.details is not None:
+            self.report.none("source.otherRequest.detailObjectApiName", "no value of a row is of its lines: not read")
         for name in sorted(lists):
             if name.endswith(("Obj", "__c")):
                 self.report.none(
@@ -149,14 +167,15 @@ class Importer:
                 )
         return call("Source", **words)
 
-    def _conditions(self, made: Reading, entries: Entries) -> Part | None:
+    def _conditions(self, made: Reading, entries: Entries, rows: Sequence[Entry]) -> Part | None:
         """The conditions on records, and on lines that are rows; those on lines of a list are the list's own."""
         groups: list[list[Code]] = []
+        exploded = entries.exploded if _reads(rows, entries.exploded) else ""
         for group in made.conditions:
             kept: list[Code] = []
             for each in group:
                 top, dot, _ = each.field.partition(".")
-                if not dot or top == entries.exploded:
+                if not dot or top == exploded:
                     kept.append(each.code(each.field))
                 elif top not in entries.lists:
                     self.report.none(
@@ -255,3 +274,8 @@ class Importer:
             )
             lines += imports(module, words, wraps=module == "fenxiang_sync")
         return [*lines, ""]
+
+
+def _reads(rows: Sequence[Entry], exploded: str) -> bool:
+    """Whether a value of the rows is of a line of that list."""
+    return any(f'"{exploded}.' in flat(entry.code) for entry in rows)
