@@ -20,6 +20,7 @@ from fenxiang_sync.airflow import (
     fill,
     letters,
     lineage,
+    migration,
     preview,
     reports,
     resend,
@@ -115,6 +116,7 @@ app.command()(preview.preview)
 app.command()(lineage.lineage)
 app.command()(drift.drift)
 app.command()(fill.backfill_field)
+app.command()(migration.import_qeasy)
 app.command()(reports.gaps)
 app.command()(reports.late)
 app.command()(reports.calls)

@@ -24,6 +24,9 @@ _OPTIONS_SHOWN = 8
 
 Connection = Annotated[str, typer.Option("--connection", help="The Airflow connection of the CRM.")]
 Json = Annotated[bool, typer.Option("--json", help="Tell it as JSON.")]
+Name = Annotated[str | None, typer.Option("--name", help="The pipeline's name, which is the DAG's id.")]
+Folder = Annotated[Path | None, typer.Option("--dags", help="Where to write it; by default Airflow's own dags folder.")]
+Printed = Annotated[bool, typer.Option("--print", help="Only print the file.")]
 ObjectName = Annotated[str, typer.Argument(metavar="OBJECT", help="API name, as `fenxiang objects` lists it.")]
 
 
@@ -40,11 +43,11 @@ def objects(
     wanted = (search or "").casefold()
     found = sorted(each for each in found if wanted in each[0].casefold() or wanted in each[1].casefold())
     if as_json:
-        _tell([{"object": name, "label": label} for name, label in found])
+        tell([{"object": name, "label": label} for name, label in found])
     elif found:
         table(["object", "label", "kind"], [[name, label, _kind(name)] for name, label in found])
     else:
-        _cannot(f"no object has {search!r} in its name" if search else "the app may use no object: give it the right")
+        cannot(f"no object has {search!r} in its name" if search else "the app may use no object: give it the right")
 
 
 def describe(
@@ -62,7 +65,7 @@ def describe(
         save.write_text(json.dumps(document, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
         typer.echo(f"{save}: the description of {described.name}, {len(described.fields)} fields")
     elif as_json:
-        _tell(document)
+        tell(document)
     else:
         typer.echo(f"{described.label} · {described.name}")
         heads = ["field", "label", "type", "", "options, reference"]
@@ -71,31 +74,40 @@ def describe(
 
 def new(
     object_name: ObjectName,
-    name: Annotated[str | None, typer.Option("--name", help="The pipeline's name, which is the DAG's id.")] = None,
+    name: Name = None,
     connection: Connection = "fenxiang",
-    folder: Annotated[
-        Path | None, typer.Option("--dags", help="Where to write it; by default Airflow's own dags folder.")
-    ] = None,
-    printed: Annotated[bool, typer.Option("--print", help="Only print the file.")] = False,
+    folder: Folder = None,
+    printed: Printed = False,
 ) -> None:
     """Write a DAG file for an object, every field with a sensible converter, to be cut down and mended by hand."""
     _, described = _described(object_name, connection)
     chosen = name or pipeline_name(described.name)
     text = Scaffold(described, chosen, connection).text()
     try:
-        exec(compile(text, f"{chosen}.py", "exec"), {})  # noqa: S102 - our own text: does the declaration hold?
+        declares(text, chosen)
     except DeclarationError as error:
-        _cannot(f"{error}; choose another --name" if name else str(error))
+        cannot(f"{error}; choose another --name" if name else str(error))
     if printed:
         typer.echo(text, nl=False)
         return
-    path = (folder or _dags_folder()) / f"{chosen}.py"
-    if path.exists():
-        _cannot(f"{path} is there already, and is not written over; choose another --name, or take it away first")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
+    path = keep(text, chosen, folder)
     typer.echo(f"{path}: {described.label} ({described.name})")
     typer.echo("Cut it down to the fields that you need, choose a target, then: fenxiang setup; fenxiang check")
+
+
+def declares(text: str, name: str) -> None:
+    """Run a DAG file that was made here, to see whether its declaration holds; raises `DeclarationError`."""
+    exec(compile(text, f"{name}.py", "exec"), {"__name__": name})  # noqa: S102 - our own text
+
+
+def keep(text: str, name: str, folder: Path | None) -> Path:
+    """Write a DAG file that is not there yet; one that is ends the command."""
+    path = (folder or _dags_folder()) / f"{name}.py"
+    if path.exists():
+        cannot(f"{path} is there already, and is not written over; choose another --name, or take it away first")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    return path
 
 
 def _described(object_name: str, connection: str) -> tuple[dict[str, Any], ObjectDescription]:
@@ -104,7 +116,7 @@ def _described(object_name: str, connection: str) -> tuple[dict[str, Any], Objec
             document = client.describe(object_name)
         except RefusedError as error:
             near = _near(object_name, [_name(each, "describeApiName") for each in client.objects()])
-            _cannot(f"the CRM does not describe {object_name!r}: {error}{near}")
+            cannot(f"the CRM does not describe {object_name!r}: {error}{near}")
         return document, ObjectDescription.read(document)
 
 
@@ -163,10 +175,12 @@ def _name(entry: dict[str, Any], key: str) -> str:
     return str(entry.get(key) or "")
 
 
-def _tell(document: Any) -> None:
+def tell(document: Any) -> None:
+    """A document as JSON."""
     typer.echo(json.dumps(document, ensure_ascii=False, indent=1))
 
 
-def _cannot(why: str) -> NoReturn:
+def cannot(why: str) -> NoReturn:
+    """End with the reason."""
     typer.echo(why, err=True)
     raise typer.Exit(CANNOT)
