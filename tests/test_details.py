@@ -182,6 +182,7 @@ class TestARun:
         (Details(LINES, by="order_id", into="a.b"), "into='a.b'"),
         (Details(LINES, by="order_id", fields="name"), "list API names"),
         (Details(LINES, by="order_id", into="others"), "nothing reads the list 'others'"),
+        (Details(LINES, by="order_id", into="name"), "is a field of the record itself"),
         (Details(LINES, by="order_id", filters=["x"]), "is no Filter"),  # type: ignore[list-item]
     ],
 )

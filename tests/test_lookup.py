@@ -159,6 +159,8 @@ class TestTheMapping:
             contents([customer()], Asked(a=Several((1, 2))), {"account_id": "a"})
         with pytest.raises(RecordError, match="list is nothing to look up"):
             contents([customer()], Asked(), {"account_id": ["a"]})
+        with pytest.raises(RecordError, match="text with a NUL is in no row"):
+            contents([customer()], Asked(), {"account_id": "a\0"})
 
     def test_a_mapping_that_was_not_told_says_so_instead_of_finding_nothing(self) -> None:
         with pytest.raises(RecordError, match="was not asked for"):

@@ -148,6 +148,8 @@ class Lookup:
                     raise UnfitError(
                         f"{source}: {type(value).__name__} is nothing to look up; only text and numbers are", value
                     )
+                if "\0" in str(value):
+                    raise UnfitError(f"{source}: text with a NUL is in no row", value)
                 parts.append(str(value))
             return tuple(parts)
 

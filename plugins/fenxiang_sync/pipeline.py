@@ -309,7 +309,9 @@ class Pipeline:
         ):
             return
         for name in (each.name for each in source.details):
-            if name not in self.mapping.projection:
+            if name in (*ENGINE_FIELDS, self.number):
+                yield f"details: into={name!r} is a field of the record itself; give the list another name"
+            elif name not in self.mapping.projection:
                 yield f"details: nothing reads the list {name!r}: map it with Lines({name!r}, …) or explode it"
 
     def _delete_problems(self) -> Iterator[str]:

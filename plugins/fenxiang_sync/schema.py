@@ -192,7 +192,7 @@ _FILTERS = {
     Logic.ELT: Operator.LTE, Logic.IN: Operator.IN, Logic.NOTNULL: Operator.ISN, Logic.ISNULL: Operator.IS,
 }  # fmt: skip
 """What means the same to Fenxiang, nulls too. LIKE is left out, whose letter case and wildcards are not documented, and
-BETWEEN, of which it is not whether the ends count."""
+BETWEEN, of which it is not documented whether the ends count."""
 _ORDERED = (Logic.GT, Logic.EGT, Logic.LT, Logic.ELT)
 
 
