@@ -16,10 +16,10 @@ from fenxiang_simulator import Simulator
 from fenxiang_simulator.catalog import FieldDef
 from fenxiang_sync.airflow import preview as command_module
 from fenxiang_sync.airflow.hook import FenxiangHook
+from fenxiang_sync.dagfile import width as wide
 from fenxiang_sync.hub import Hub, Settled
 from fenxiang_sync.mapping import content_hash
 from fenxiang_sync.rows import IdCheck, Outcome
-from fenxiang_sync.scaffold import _width as wide
 from fenxiang_sync.steps.cost import estimate
 from tests.airflow_fixtures import ConnectionSetter
 from tests.cli_fixtures import fenxiang as command
