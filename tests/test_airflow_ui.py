@@ -18,9 +18,12 @@ from starlette.testclient import TestClient
 
 from fenxiang_sync import Source
 from fenxiang_sync.declared import Declared
+from fenxiang_sync.drift import Known, note_name
 from fenxiang_sync.hub import Hub
+from fenxiang_sync.source.description import ObjectDescription
+from fenxiang_sync.window import to_ms
 from tests.airflow_fixtures import ConnectionSetter
-from tests.ui_fixtures import ACCOUNT, CONTACT, SECRET, account, fill, served, token_of
+from tests.ui_fixtures import ACCOUNT, CONTACT, NOW, SECRET, account, fill, served, token_of
 
 __all__ = ["served"]
 
@@ -61,6 +64,33 @@ def test_the_examples_in_the_docstrings_are_true() -> None:
     from fenxiang_sync.airflow.ui import shown
 
     assert doctest.testmod(shown).failed == 0
+
+
+class TestChangesOfFields:
+    def changed(self, hub: Hub) -> None:
+        fill(hub)
+        known = Known.read(None)
+        for at_ms, names in ((1, ["name"]), (to_ms(NOW), ["name", "tax__c", "<b>"])):
+            fields = {each: {"label": f"<{each}>", "type": "text", "is_active": names[1:] == []} for each in names}
+            known = known.looked(ObjectDescription.read({"api_name": "AccountObj", "fields": fields}), at_ms)
+        hub.revise(note_name("fenxiang", "AccountObj"), lambda *_: known.note())
+
+    def test_they_are_shown_with_the_columns_that_they_go_into_and_the_way_out(self, get: Get, hub: Hub) -> None:
+        fill(hub)
+        assert "Nobody has looked yet" in words(get(PAGE))
+        self.changed(hub)
+        page = words(get(PAGE))
+        assert "'name' (<name>) is switched off 2026-11-22 20:00 → name" in page
+        assert "'tax__c' (<tax__c>) is new: text 2026-11-22 20:00" in page
+        assert "fenxiang drift shown_account --accept" in page
+        assert "<tax__c>" not in get(PAGE).text
+
+    def test_programs_read_the_same(self, get: Get, hub: Hub) -> None:
+        self.changed(hub)
+        told = {each["field"]: each for each in get(f"/fenxiang/api/pipelines/{ACCOUNT}").json()["drift"]}
+        assert set(told) == {"name", "tax__c"}
+        assert (told["name"]["what"], told["name"]["columns"]) == ("is switched off", ["name"])
+        assert told["tax__c"]["first_seen"] == "2026-11-22T12:00:00+00:00"
 
 
 class TestThePageOfAPipeline:

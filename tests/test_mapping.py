@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fenxiang_sync import mapping
+from fenxiang_sync import digest, entry, group, mapping, paths
 from fenxiang_sync.convert import as_is, boolean, choice, day, decimal, first, instant, integer, label, text
 from fenxiang_sync.errors import DeclarationError, RecordError
 from fenxiang_sync.mapping import Constant, Field, Mapping, content_hash
@@ -55,7 +55,7 @@ def why(*fields: Field | Constant, **record: Any) -> RecordError:
 
 
 def test_the_examples_in_the_docstrings_are_true() -> None:
-    assert doctest.testmod(mapping).failed == 0
+    assert not any(doctest.testmod(module).failed for module in (digest, entry, group, mapping, paths))
 
 
 class TestTheArticle:
@@ -346,7 +346,7 @@ class TestChecks:
             ([Constant("a", {1, 2}), Field("_id")], None, "set is no JSON value"),
             ([Field("a.b", convert=label)], "a.b", "name a field without a dot"),
             ([Field(5)], "5", "source=5: give a name"),  # type: ignore[arg-type]
-            ([("a", "b")], "b", "is no Field and no Constant"),
+            ([("a", "b")], "b", "is no Field, Constant, Computed, Lookup or Lines"),
             ([Field("warehouseId", "id")], "ID", "key 'ID' is written by no field"),
             ([Field("warehouseId", "identity")], "identiy", "did you mean 'identity'?"),
             ([Constant("id", 1)], "id", "is a constant"),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from typing import Any
 
 import pytest
@@ -15,6 +13,7 @@ from fenxiang_sync import Pipeline, scaffold
 from fenxiang_sync.errors import RefusedError
 from fenxiang_sync.scaffold import Scaffold, pipeline_name
 from fenxiang_sync.source.description import ObjectDescription
+from tests.dagfile_fixtures import assert_formatted
 
 
 def declared(text: str) -> Pipeline:
@@ -34,13 +33,7 @@ def test_the_file_for_every_object_of_the_demo_company_holds_and_is_formatted(na
     text = Scaffold(described, pipeline_name(name)).text()
     made = declared(text)
     assert (made.name, made.source.object, made.title) == (pipeline_name(name), name, described.label)
-    for command in (["format", "--check"], ["check"]):
-        done = subprocess.run(
-            [sys.executable, "-m", "ruff", *command, "--stdin-filename", "dags/made.py", "-"],
-            input=text.encode(),
-            capture_output=True,
-        )
-        assert done.returncode == 0, done.stdout.decode() + done.stderr.decode()
+    assert_formatted(text)
 
 
 def test_each_type_of_field_gets_a_converter_that_takes_what_fenxiang_sends_for_it() -> None:

@@ -10,11 +10,14 @@ import pytest
 
 from fenxiang_simulator import catalog
 from fenxiang_sync import (
+    Computed,
     Condition,
     Field,
     Filter,
     HubTarget,
+    Lines,
     Logic,
+    Lookup,
     Operator,
     Pipeline,
     Source,
@@ -29,13 +32,13 @@ from fenxiang_sync import (
     label,
     text,
 )
-from fenxiang_sync.schema import Finding, findings
+from fenxiang_sync.schema import Finding, findings, parents
 from fenxiang_sync.source.description import ObjectDescription
 
 LIFE_STATUS = ["ineffective", "under_review", "normal", "in_change", "invalid"]
 
 
-def found(*fields: Field, filters: Any = (), conditions: Any = ()) -> list[Finding]:
+def found(*fields: Any, filters: Any = (), conditions: Any = ()) -> list[Finding]:
     account = Pipeline(
         name="account",
         source=Source(object="AccountObj", filters=filters),
@@ -112,8 +115,45 @@ def test_what_fits_is_not_told() -> None:
         Field("field_vip__c", convert=boolean),
         Field("create_time", convert=instant("Asia/Shanghai")),
         filters=[Filter("life_status", Operator.IN, ["normal", "in_change"])],
-        conditions=[[Condition("create_time", Logic.EGT, datetime(2026, 1, 1, tzinfo=UTC))]],
+        conditions=[[Condition("create_time", Logic.BETWEEN, (datetime(2026, 1, 1, tzinfo=UTC),) * 2)]],
     )
+
+
+VIP = Condition("field_vip__c", Logic.EQ, True)
+
+
+@pytest.mark.parametrize(
+    ("conditions", "filters"),
+    [
+        ([[VIP]], ["Filter('field_vip__c', Operator.EQ, True)"]),
+        ([[Condition("name", Logic.NEQ, "x"), VIP]], ["Filter('name', Operator.N, 'x')", "Operator.EQ, True"]),
+        ([[Condition("field_credit_limit__c", Logic.EGT, 5)]], ["Operator.GTE, 5)"]),
+        ([[Condition("name", Logic.ISNULL)]], ["Filter('name', Operator.IS)"]),
+        ([[VIP], [Condition("name", Logic.ISNULL)]], []),
+        ([[Condition("name", Logic.LIKE, "x")]], []),
+        ([[Condition("name", Logic.GT, "x")]], []),
+        ([[Condition("owner", Logic.EQ, "x")]], []),
+    ],
+)
+def test_a_condition_that_means_the_same_to_fenxiang_is_told_to_be_a_filter_too(
+    conditions: Any, filters: list[str]
+) -> None:
+    told = [each for each in found(conditions=conditions) if "Filter(" in each.said]
+    assert len(told) == len(filters)
+    assert all(said in each.said for each, said in zip(told, filters, strict=True))
+    assert not any(each.serious for each in told)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        Computed(max, "a", reads=["name", "acount_no"]),
+        Lookup("a", pipeline="p", find="x", where={"_id": "acount_no"}),
+        Lines("acount_no", "a", fields=[Field("x")]),
+    ],
+)
+def test_what_a_function_a_look_up_or_a_list_reads_is_held_against_the_object_too(entry: Any) -> None:
+    assert any("did you mean 'account_no'?" in each.said and each.serious for each in found(entry))
 
 
 def test_a_field_that_was_switched_off_is_told() -> None:
@@ -124,3 +164,31 @@ def test_a_field_that_was_switched_off_is_told() -> None:
     )
     (one,) = findings(account, ObjectDescription.read(described))
     assert "is switched off in the CRM" in one.said
+
+
+@pytest.mark.parametrize(
+    ("words", "says", "serious"),
+    [
+        ({}, "", False),
+        ({"find": "address.city"}, "", False),
+        ({"find": "address"}, "", False),
+        ({"find": "@number", "where": {"@id": "account_id", "address.city": "name"}}, "", False),
+        ({"find": "acount_no"}, "'acount_no' is no path of the rows of pipeline 'customer', did you mean", True),
+        ({"where": {"address": "account_id"}}, "'address' is no path of the rows", True),
+        ({"pipeline": "custommer"}, "of which there is no DAG file here; did you mean 'customer'?", True),
+        ({"pipeline": "erp"}, "of which there is no DAG file here", False),
+    ],
+)
+def test_what_is_looked_up_is_held_against_the_rows_of_the_pipeline_it_names(
+    words: dict[str, Any], says: str, serious: bool
+) -> None:
+    def made(name: str, *fields: Any) -> Pipeline:
+        return Pipeline(
+            name=name, source=Source(object="AccountObj"), fields=[Field("_id"), *fields], target=HubTarget()
+        )
+
+    customer = made("customer", Field("account_no"), Field("city", "address.city"))
+    given = {"pipeline": "customer", "find": "account_no", "where": {"_id": "account_id"}, **words}
+    child = made("contact", Lookup("no", **given))
+    told = list(parents(child, {"customer": customer, "contact": child}))
+    assert [(each.serious, says in each.said) for each in told] == ([(serious, True)] if says else [])

@@ -10,9 +10,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fenxiang_sync.columns import Kind
+    from fenxiang_sync.computed import Computed
     from fenxiang_sync.condition import Condition, Logic
     from fenxiang_sync.convert import as_is, boolean, choice, day, decimal, first, instant, integer, label, text
+    from fenxiang_sync.details import Details
+    from fenxiang_sync.drift import Drift
     from fenxiang_sync.explode import Explode
+    from fenxiang_sync.field import Constant, Field
     from fenxiang_sync.formats import (
         Unmatched,
         chain,
@@ -26,9 +31,11 @@ if TYPE_CHECKING:
         value_map,
         wrapped,
     )
+    from fenxiang_sync.group import Group, Take
     from fenxiang_sync.letters import QEASY_LADDER, DeadLetters
+    from fenxiang_sync.lines import Lines
     from fenxiang_sync.lookback import Lookback
-    from fenxiang_sync.mapping import Constant, Field
+    from fenxiang_sync.lookup import Lookup
     from fenxiang_sync.pipeline import Pipeline, Source
     from fenxiang_sync.reconcile import Reconcile
     from fenxiang_sync.rows import DeletePolicy, IdCheck
@@ -45,20 +52,27 @@ if TYPE_CHECKING:
 __all__ = [
     "QEASY_LADDER",
     "Bounds",
+    "Computed",
     "Condition",
     "Constant",
     "DeadLetters",
     "DeletePolicy",
+    "Details",
+    "Drift",
     "Explode",
     "Field",
     "FilesTarget",
     "Filter",
     "Format",
+    "Group",
     "HubTarget",
     "IdCheck",
+    "Kind",
     "KingdeeBatchSave",
+    "Lines",
     "Logic",
     "Lookback",
+    "Lookup",
     "Numeric",
     "Operator",
     "Pipeline",
@@ -68,6 +82,7 @@ __all__ = [
     "RestTarget",
     "Source",
     "SqlTable",
+    "Take",
     "Unmatched",
     "Varchar",
     "WriteApi",
@@ -102,20 +117,27 @@ _HOMES = {
     **dict.fromkeys(_FORMATS, "fenxiang_sync.formats"),
     **dict.fromkeys(_CONVERTERS, "fenxiang_sync.convert"),
     "Bounds": "fenxiang_sync.source",
+    "Computed": "fenxiang_sync.computed",
     "Condition": "fenxiang_sync.condition",
-    "Constant": "fenxiang_sync.mapping",
+    "Constant": "fenxiang_sync.field",
     "DeadLetters": "fenxiang_sync.letters",
     "DeletePolicy": "fenxiang_sync.rows",
+    "Details": "fenxiang_sync.details",
+    "Drift": "fenxiang_sync.drift",
     "Explode": "fenxiang_sync.explode",
-    "Field": "fenxiang_sync.mapping",
+    "Field": "fenxiang_sync.field",
     "FilesTarget": "fenxiang_sync.targets.files",
     "Filter": "fenxiang_sync.source",
     "Format": "fenxiang_sync.targets.files",
+    "Group": "fenxiang_sync.group",
     "HubTarget": "fenxiang_sync.targets.hub",
     "IdCheck": "fenxiang_sync.rows",
     "KingdeeBatchSave": "fenxiang_sync.targets.kingdee",
+    "Kind": "fenxiang_sync.columns",
+    "Lines": "fenxiang_sync.lines",
     "Logic": "fenxiang_sync.condition",
     "Lookback": "fenxiang_sync.lookback",
+    "Lookup": "fenxiang_sync.lookup",
     "Numeric": "fenxiang_sync.targets.sql",
     "Operator": "fenxiang_sync.source",
     "Pipeline": "fenxiang_sync.pipeline",
@@ -126,6 +148,7 @@ _HOMES = {
     "RestTarget": "fenxiang_sync.targets.rest",
     "Source": "fenxiang_sync.pipeline",
     "SqlTable": "fenxiang_sync.targets.sql",
+    "Take": "fenxiang_sync.group",
     "Varchar": "fenxiang_sync.targets.sql",
     "WriteApi": "fenxiang_sync.targets.write",
 }

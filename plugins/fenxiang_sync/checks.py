@@ -15,6 +15,7 @@ from croniter import CroniterBadDateError, croniter  # type: ignore[import-untyp
 
 from fenxiang_sync.condition import Condition
 from fenxiang_sync.convert import SHANGHAI
+from fenxiang_sync.details import Details
 from fenxiang_sync.errors import DeclarationError
 from fenxiang_sync.explode import Explode
 from fenxiang_sync.mapping import INJECTED, problems
@@ -135,6 +136,24 @@ def filter_problems(filters: Any) -> Iterator[str]:
             yield f"filters: {each!r} is no Filter; write Filter(field, operator, values)"
         elif each.field in _WINDOW_FIELDS:
             yield f"filters: {each.field} belongs to the window and the paging; use start, or since and until of a run"
+
+
+def details_problems(details: Any) -> Iterator[str]:
+    if not isinstance(details, tuple):
+        yield f"details={details!r}: give a list of Details(object, by=…)"
+        return
+    for each in details:
+        if not isinstance(each, Details):
+            yield f"details: {each!r} is no Details; write Details('SalesOrderProductObj', by='order_id')"
+            continue
+        yield from each.problems()
+        yield from (f"details: {problem}" for problem in filter_problems(each.filters))
+    names = [each.name for each in details if isinstance(each, Details)]
+    yield from (
+        f"details: {name!r} is there twice; give one of them another name with into="
+        for name in dict.fromkeys(names)
+        if names.count(name) > 1
+    )
 
 
 def span_problems(word: str, span: Any) -> Iterator[str]:

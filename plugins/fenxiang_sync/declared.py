@@ -5,7 +5,7 @@ It is written when a run of the pipeline plans, so it is as old as the last run.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Self
 
@@ -13,6 +13,7 @@ import msgspec
 
 from fenxiang_sync.convert import SHANGHAI
 from fenxiang_sync.hub import Hub
+from fenxiang_sync.lineage import by_field, origins
 from fenxiang_sync.pipeline import Pipeline
 
 _NOTE = "pipeline "
@@ -20,8 +21,9 @@ _NOTE = "pipeline "
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Declared:
-    """The words of a declaration that say what its numbers mean. `dag_id` is the DAG of the pipeline's own runs; what
-    is not known is empty, or as a declaration has it by default."""
+    """The words of a declaration that say what its numbers mean. `dag_id` is the DAG of the pipeline's own runs,
+    `columns` has the target columns by the source field that they are made of; what is not known is empty, or as a
+    declaration has it by default."""
 
     name: str
     dag_id: str
@@ -34,6 +36,7 @@ class Declared:
     start: datetime | None = None
     reach_back: timedelta = timedelta(days=31)
     lookback: timedelta | None = None
+    columns: dict[str, list[str]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, pipeline: Pipeline, dag_id: str) -> Self:
@@ -50,6 +53,7 @@ class Declared:
             start=None if pipeline.start is None else datetime.fromisoformat(pipeline.start.isoformat()),
             reach_back=pipeline.reach_back,
             lookback=pipeline.source.lookback,
+            columns=by_field(origins(pipeline.fields)),
         )
 
     @classmethod

@@ -14,6 +14,7 @@
     │   ├── ThrottledError   too many calls                slow everybody down, then try again
     │   └── TokenError       the token was refused twice   try again: the next try gets its own
     ├── RecordError          one record does not fit       a dead letter; never fails the run
+    │   └── ParentMissingError  what it looks up is not there yet   a dead letter that is tried again by itself
     └── IncompleteError      read and held differ          fail with the numbers; never a success
         └── UnverifiedError  the comparison was impossible fail: "could not verify" is no "fine"
 
@@ -83,6 +84,10 @@ class RecordError(FenxiangSyncError):
         super().__init__(message)
         self.field = field
         self.value = value
+
+
+class ParentMissingError(RecordError):
+    """A record waits for one of another pipeline, which a `Lookup` requires and did not find."""
 
 
 class IncompleteError(FenxiangSyncError):

@@ -18,6 +18,7 @@ from fenxiang_sync.checks import (
     condition_problems,
     connection_problems,
     cron_problems,
+    details_problems,
     field_problems,
     filter_problems,
     name_problems,
@@ -29,12 +30,16 @@ from fenxiang_sync.checks import (
     start_problems,
 )
 from fenxiang_sync.condition import Condition, Keeps, KeepsLines, keeper, line_keeper
-from fenxiang_sync.convert import SHANGHAI, converter, time_zone, written
+from fenxiang_sync.convert import SHANGHAI, time_zone
+from fenxiang_sync.details import Details
+from fenxiang_sync.drift import Drift
 from fenxiang_sync.errors import DeclarationError
 from fenxiang_sync.explode import Explode
 from fenxiang_sync.letters import DeadLetters
+from fenxiang_sync.lineage import Origin, origins
+from fenxiang_sync.lines import Lines
 from fenxiang_sync.lookback import Lookback, lookback_problems
-from fenxiang_sync.mapping import Constant, Entry, Mapping
+from fenxiang_sync.mapping import ENGINE_FIELDS, Entry, Mapping
 from fenxiang_sync.reconcile import Reconcile
 from fenxiang_sync.rows import DeletePolicy, IdCheck, Row
 from fenxiang_sync.source import Bounds, Filter, is_custom
@@ -53,7 +58,8 @@ class Source:
 
     `lookback` is how far before its window a run reads again: longer than a write stays invisible after its stamp.
     `settle` is how long the server's clock must have passed the window's end. `filters` are Fenxiang's own and ANDed.
-    `check_fields` asks before each run whether the object has the fields that are read.
+    `check_fields` asks before each run whether the object has the fields that are read; `drift` says what a run does
+    where their description has changed. `details` are fetched for each record and attached to it.
     """
 
     object: str
@@ -65,9 +71,12 @@ class Source:
     segment_records: int = 40_000
     bounds: Bounds = Bounds.AUTO
     check_fields: bool = True
+    drift: Drift = Drift.WARN
+    details: Sequence[Details] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "filters", as_tuple(self.filters))
+        object.__setattr__(self, "details", as_tuple(self.details))
 
     def problems(self) -> Iterator[str]:
         """What cannot be meant as written, each as a sentence."""
@@ -84,6 +93,11 @@ class Source:
             yield f"bounds={self.bounds!r}: choose one of {', '.join(map(str, Bounds.__members__))} of Bounds"
         if not isinstance(self.check_fields, bool):
             yield f"check_fields={self.check_fields!r}: give True or False"
+        if not isinstance(self.drift, Drift):
+            yield f"drift={self.drift!r}: choose one of {', '.join(map(str, Drift.__members__))} of Drift"
+        elif self.drift is Drift.STOP and self.check_fields is False:
+            yield "drift=Drift.STOP needs the description that check_fields asks for before each run; leave that on"
+        yield from details_problems(self.details)
 
 
 @names_its_words
@@ -150,6 +164,30 @@ class Pipeline:
         return Mapping(self.fields, key=self.key, number=self.number, also=also, explode=self.explode)
 
     @functools.cached_property
+    def asked(self) -> tuple[str, ...]:
+        """The fields of the source's object to ask for: all that are read but the lists of details."""
+        attached = {each.name for each in self.source.details}
+        return tuple(name for name in self.mapping.projection if name not in attached)
+
+    @functools.cached_property
+    def reads(self) -> tuple[str, ...]:
+        """All that is read of a record, those of its details dotted: a record that was read without one of these, under
+        an earlier declaration, cannot be mapped by this one."""
+        of_details = (f"{each.name}.{name}" for each in self.source.details for name in self.asked_of(each))
+        return (*self.mapping.projection, *of_details)
+
+    def asked_of(self, details: Details) -> tuple[str, ...]:
+        """The fields of a detail object to ask for: all that is read of a line, and what its declaration adds."""
+        conditions = (condition.field for each in self.conditions for condition in each)
+        dotted = [*(source for entry in self.fields for source in entry.sources), *conditions]
+        parts = [each.split(".")[1:] for each in dotted if each.startswith(f"{details.name}.")]
+        of_lines = (e.line_asks for e in self.fields if isinstance(e, Lines) and e.source == details.name)
+        key = [self.explode.key] if self.explode and self.explode.field == details.name and self.explode.key else []
+        read = [next((part for part in path if not part.isdecimal()), "") for path in parts]
+        named = [*key, *read, *(name for names in of_lines for name in names), *details.fields]
+        return tuple(dict.fromkeys(name for name in ("_id", details.by, *ENGINE_FIELDS, *named) if name))
+
+    @functools.cached_property
     def keeps(self) -> Keeps:
         """Whether a record is kept, by the conditions."""
         return keeper(self.conditions)
@@ -159,11 +197,15 @@ class Pipeline:
         """Which of a record's lines are kept, by the conditions."""
         return line_keeper(self.conditions)
 
-    def rows(self, record: Record[str, Any]) -> list[Row]:
-        """The rows that a record gives; none where it is filtered. Raises `RecordError` where it fits no row."""
+    def rows(self, record: Record[str, Any], mapping: Mapping | None = None) -> list[Row]:
+        """The rows that a record gives; none where it is filtered. Raises `RecordError` where it fits no row.
+
+        `mapping` is the pipeline's own for a batch of records, `Mapping.knowing`, where it looks something up.
+        """
+        mapping = mapping or self.mapping
         if self.explode is None:
-            return [self.mapping.row(record)] if self.keeps(record) else []
-        return self.mapping.rows(record, self.keeps_lines(record, self.explode.lines(record)))
+            return mapping.rows(record) if self.keeps(record) else []
+        return mapping.rows(record, self.keeps_lines(record, self.explode.lines(record)))
 
     @property
     def removes(self) -> DeletePolicy:
@@ -183,7 +225,7 @@ class Pipeline:
             "connection": self.source.connection,
             "filters": [each.wire() for each in self.source.filters],
             "conditions": [[repr(condition) for condition in each] for each in self.conditions],
-            "fields": [_said(entry) for entry in self.fields],
+            "fields": [entry.said() for entry in self.fields],
             "key": self.mapping.key,
             "number": self.number,
             "target": self.target.describe(),
@@ -191,6 +233,8 @@ class Pipeline:
             "removes": self.removes,
             "explode": repr(self.explode),
         }
+        if self.source.details:
+            says["details"] = [each.said() for each in self.source.details]
         return sha256(msgspec.json.encode(says, order="sorted")).hexdigest()[:16]
 
     def describe_markdown(self) -> str:
@@ -205,6 +249,7 @@ class Pipeline:
             [
                 f"- **Source** {source.object} ({'custom' if is_custom(source.object) else 'preset'} object, "
                 f"connection `{source.connection}`){_conditions(source.filters)}",
+                *(f"- **Details** (从对象) {each}" for each in source.details),
                 *([f"- **Keeps** {_kept(self.conditions)}"] if self.conditions else []),
                 *([f"- **Explodes** (拍扁) {self.explode}"] if self.explode else []),
                 f"- **Target** {self.target.describe()}; id `{self.mapping.key}`, id check `{self.id_check}`",
@@ -221,7 +266,11 @@ class Pipeline:
             ]
         )
         yield "\n".join(
-            ["| target | source | converter | if null |", "|---|---|---|---|", *(_line(entry) for entry in self.fields)]
+            [
+                "| target | source | converter | if null |",
+                "|---|---|---|---|",
+                *(_line(each) for each in origins(self.fields)),
+            ]
         )
         yield (
             "**Trigger ▸** reads a range of your own (`since`, `until`), everything (`full`) or writes nothing "
@@ -240,6 +289,7 @@ class Pipeline:
             yield f"source={self.source!r}: give Source(object=…)"
         yield from field_problems(self.fields, self.key, self.explode)
         yield from condition_problems(self.conditions, self.explode)
+        yield from self._details_problems()
         if isinstance(self.target, type) or not isinstance(self.target, Target):
             yield f"target={self.target!r} is no target; give one with its settings, as in HubTarget()"
         yield from number_problems(self.number)
@@ -248,6 +298,21 @@ class Pipeline:
         yield from self._delete_problems()
         yield from self._time_problems()
         yield from self._word_problems()
+
+    def _details_problems(self) -> Iterator[str]:
+        """What of the details does not go with the mapping; what is wrong with either is said elsewhere."""
+        source: Any = self.source
+        if not isinstance(source, Source) or not source.details or list(source.problems()):
+            return
+        if list(field_problems(self.fields, self.key, self.explode)) or list(
+            condition_problems(self.conditions, self.explode)
+        ):
+            return
+        for name in (each.name for each in source.details):
+            if name in (*ENGINE_FIELDS, self.number):
+                yield f"details: into={name!r} is a field of the record itself; give the list another name"
+            elif name not in self.mapping.projection:
+                yield f"details: nothing reads the list {name!r}: map it with Lines({name!r}, …) or explode it"
 
     def _delete_problems(self) -> Iterator[str]:
         policy, can = self.removes, removals_of(self.target)
@@ -286,18 +351,9 @@ class Pipeline:
             yield f"tags={self.tags!r}: give a list of texts"
 
 
-def _said(entry: Entry) -> list[Any]:
-    if isinstance(entry, Constant):
-        return ["constant", entry.to, repr(entry.value)]
-    return [entry.source, entry.target, written(converter(entry.convert)), entry.required, repr(entry.default)]
-
-
-def _line(entry: Entry) -> str:
-    if isinstance(entry, Constant):
-        cells = [f"`{entry.to}`", "", f"constant {entry.value!r}", ""]
-    else:
-        cells = [f"`{entry.target}`", f"`{entry.source}`", written(converter(entry.convert)), entry.rule]
-    return "| " + " | ".join(_cell(cell) for cell in cells) + " |"
+def _line(origin: Origin) -> str:
+    sources = ", ".join(f"`{source}`" for source in origin.sources)
+    return "| " + " | ".join(map(_cell, (f"`{origin.column.path}`", sources, origin.how, origin.if_null))) + " |"
 
 
 def _cell(said: str) -> str:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import keyword
 import re
-import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from fenxiang_sync.dagfile import commented, docstring, folded, imports, quoted, variable
 from fenxiang_sync.source.description import FieldDescription, ObjectDescription
 
 OF_THE_ENGINE = frozenset((
@@ -17,7 +16,6 @@ OF_THE_ENGINE = frozenset((
 ))  # fmt: skip
 """Fields that every object has and few targets want; what the engine needs of them it asks for by itself."""
 
-_WIDTH = 120
 _OPTIONS_SHOWN = 6
 
 
@@ -74,16 +72,16 @@ class Scaffold:
         fields = "\n".join(self._fields())
         said = f"{self.described.label} ({self.described.name}) → the hub. Made by `fenxiang new`."
         left = ", ".join(each.name for each in self.described.fields.values() if not _is_mapped(each))
-        unwanted = _folded(f"Left out, since few targets want them: {left}.") if left else ()
+        unwanted = folded(f"Left out, since few targets want them: {left}.") if left else ()
         return _FILE.format(
-            said="\n".join(_folded(said.replace("\\", "/").replace('"', "'"))),
+            said="\n".join(docstring(folded(said))),
             left="".join(f"\n\n{line}" if number == 0 else f"\n{line}" for number, line in enumerate(unwanted)),
-            words="\n".join(f"    {word}," for word in sorted(self._words, key=_as_isort_sorts)),
-            variable=_variable(self.name),
-            name=_quoted(self.name),
-            title=_quoted(self.described.label),
-            object=_quoted(self.described.name),
-            connection="" if self.connection == "fenxiang" else f", connection={_quoted(self.connection)}",
+            words="\n".join(imports("fenxiang_sync", self._words, wraps=True)),
+            variable=variable(self.name),
+            name=quoted(self.name),
+            title=quoted(self.described.label),
+            object=quoted(self.described.name),
+            connection="" if self.connection == "fenxiang" else f", connection={quoted(self.connection)}",
             fields=fields,
         )
 
@@ -97,10 +95,10 @@ class Scaffold:
     def _field(self, described: FieldDescription) -> Iterator[str]:
         for number, line in enumerate(_lines(described)):
             self._words.update(re.findall(r"[a-z_]+(?=\(|$)|(?<=\()[a-z_]+(?=\))", line.convert))
-            to = f", {_quoted(line.to)}" if line.to else ""
+            to = f", {quoted(line.to)}" if line.to else ""
             required = ", required=True" if described.name == "name" and described.required else ""
-            code = f"        Field({_quoted(described.name)}{to}, convert={line.convert}{required}),"
-            yield _commented(code, _comment(described) if number == 0 else "")
+            code = f"        Field({quoted(described.name)}{to}, convert={line.convert}{required}),"
+            yield commented(code, _comment(described) if number == 0 else "")
 
 
 def pipeline_name(object_name: str) -> str:
@@ -142,61 +140,12 @@ def _comment(described: FieldDescription) -> str:
     return " ".join(part for part in parts if part)
 
 
-def _commented(code: str, comment: str) -> str:
-    if not comment:
-        return code
-    return f"{code}  # {_cut(comment, _WIDTH - _width(code) - len('  # '))}"
-
-
-def _cut(said: str, room: int) -> str:
-    """Text of at most that width, cut between words."""
-    words = said.split(" ")
-    while _width(said) > room and len(words) > 1:
-        words.pop()
-        said = " ".join(words).rstrip(",") + " …"
-    return said
-
-
-def _width(said: str) -> int:
-    """Columns of a terminal: Chinese characters take two."""
-    return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in said)
-
-
-def _folded(said: str) -> Iterator[str]:
-    """Text in lines of the file's width."""
-    line = ""
-    for word in said.split():
-        if line and _width(line) + 1 + _width(word) > _WIDTH:
-            yield line
-            line = word
-        else:
-            line = f"{line} {word}" if line else word
-    yield line
-
-
-def _quoted(said: str) -> str:
-    """As Python and its formatters write it."""
-    escaped = said.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
-
-
-def _variable(name: str) -> str:
-    plain = re.sub(r"\W", "_", name)
-    return f"{plain}_" if keyword.iskeyword(plain) or plain == "dag" or plain[:1].isdigit() else plain
-
-
-def _as_isort_sorts(word: str) -> tuple[bool, str]:
-    return (word[0].islower(), word)
-
-
 _FILE = '''"""{said}{left}
 """
 
 from __future__ import annotations
 
-from fenxiang_sync import (
 {words}
-)
 from fenxiang_sync.airflow import sync_dag
 
 {variable} = Pipeline(

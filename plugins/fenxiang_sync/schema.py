@@ -7,15 +7,18 @@ worth knowing.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from fenxiang_sync.columns import Kind
-from fenxiang_sync.condition import Condition
+from fenxiang_sync.condition import Condition, Logic
 from fenxiang_sync.convert import converter, given_by, text, written
-from fenxiang_sync.mapping import Field
+from fenxiang_sync.field import Field
+from fenxiang_sync.lookup import NUMBER, RECORD_ID, ROW_ID
+from fenxiang_sync.mapping import Entry
 from fenxiang_sync.pipeline import Pipeline
+from fenxiang_sync.source import Operator
 from fenxiang_sync.source.description import FieldDescription, ObjectDescription
 
 ALWAYS = frozenset((
@@ -58,22 +61,49 @@ def findings(pipeline: Pipeline, described: ObjectDescription) -> Iterator[Findi
     """Everything of a pipeline that does not fit the description of its object, serious or not."""
     yield from unknown(pipeline, described)
     for entry in pipeline.fields:
-        if isinstance(entry, Field) and (field := described.fields.get(entry.source)):
-            yield from _of_entry(entry, field)
-    for name, values in _compared(pipeline):
+        for source in entry.sources:
+            if field := described.fields.get(source):
+                yield from _of_entry(entry, field)
+    for name, values in compared(pipeline):
         if field := described.fields.get(name):
             yield from _of_values(field, values)
+    yield from _filters(pipeline, described)
+
+
+def parents(pipeline: Pipeline, known: Mapping[str, Pipeline]) -> Iterator[Finding]:
+    """What is looked up in pipelines that are not known, or at paths that their rows do not have."""
+    for lookup, _ in pipeline.mapping.lookups:
+        there = known.get(lookup.pipeline)
+        if there is None:
+            near = difflib.get_close_matches(lookup.pipeline, sorted(known), n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            said = f"is looked up in pipeline {lookup.pipeline!r}, of which there is no DAG file here{hint}"
+            yield Finding(field=lookup.to, said=said, serious=bool(near))
+            continue
+        paths = [column.path for column in there.mapping.columns]
+        for path in dict.fromkeys((*lookup.where, lookup.find)):
+            if path in (RECORD_ID, ROW_ID, NUMBER) or any(f"{path}.".startswith(f"{each}.") for each in paths):
+                continue
+            if any(each.startswith(f"{path}.") for each in paths) and path == lookup.find:
+                continue  # all of an object
+            near = difflib.get_close_matches(path, paths, n=1)
+            hint = f", did you mean {near[0]!r}?" if near else f"; there are {', '.join(map(repr, paths[:8]))}"
+            yield Finding(field=lookup.to, said=f"{path!r} is no path of the rows of pipeline {there.name!r}{hint}")
 
 
 def unknown(pipeline: Pipeline, described: ObjectDescription) -> Iterator[Finding]:
     """The fields that are read and that the object does not have: they come as null in every record."""
+    yield from unknown_names([*pipeline.asked, *(each.field for each in pipeline.source.filters)], described)
+
+
+def unknown_names(names: Iterable[str], described: ObjectDescription, *, of: str = "") -> Iterator[Finding]:
+    """Those of the names that the object does not have; `of` is its name, where it is not the pipeline's own object."""
     known = ALWAYS | set(described.fields)
-    compared = [name for name, _ in _compared(pipeline)]
-    for name in dict.fromkeys([*pipeline.mapping.projection, *compared]):
+    for name in dict.fromkeys(names):
         if name not in known and base(name) not in known:
             near = difflib.get_close_matches(name, sorted(known), n=1)
             hint = f", did you mean {near[0]!r}?" if near else ""
-            yield Finding(field=name, said=f"is none of its fields{hint}")
+            yield Finding(field=name, said=f"is none of {f'the fields of {of}' if of else 'its fields'}{hint}")
 
 
 def base(name: str) -> str:
@@ -88,12 +118,12 @@ def base(name: str) -> str:
     return name
 
 
-def _of_entry(entry: Field, field: FieldDescription) -> Iterator[Finding]:
-    convert = converter(entry.convert)
+def _of_entry(entry: Entry, field: FieldDescription) -> Iterator[Finding]:
     if not field.active:
         yield _finding(field, "is switched off in the CRM, so that no record has it any more")
-    yield from _of_type(field, convert)
-    yield from _of_options(field, convert)
+    if isinstance(entry, Field):
+        yield from _of_type(field, converter(entry.convert))
+        yield from _of_options(field, converter(entry.convert))
     if not field.stamped:
         yield _finding(
             field,
@@ -157,6 +187,36 @@ def _of_values(field: FieldDescription, values: Iterable[Any]) -> Iterator[Findi
             )
 
 
+_FILTERS = {
+    Logic.EQ: Operator.EQ, Logic.NEQ: Operator.N, Logic.GT: Operator.GT, Logic.EGT: Operator.GTE, Logic.LT: Operator.LT,
+    Logic.ELT: Operator.LTE, Logic.IN: Operator.IN, Logic.NOTNULL: Operator.ISN, Logic.ISNULL: Operator.IS,
+}  # fmt: skip
+"""What means the same to Fenxiang, nulls too. LIKE is left out, whose letter case and wildcards are not documented, and
+BETWEEN, of which it is not documented whether the ends count."""
+_ORDERED = (Logic.GT, Logic.EGT, Logic.LT, Logic.ELT)
+
+
+def _filters(pipeline: Pipeline, described: ObjectDescription) -> Iterator[Finding]:
+    """Conditions that Fenxiang could hold itself, so that what they leave out costs no calls. A person decides: what a
+    filter leaves out is not counted, and a record that leaves it is found by the reconcile alone."""
+    if len(pipeline.conditions) != 1:
+        return  # filters are ANDed, so that one of several lists cannot be one
+    for condition in pipeline.conditions[0]:
+        field = described.fields.get(condition.field)
+        if field is None or field.type in (*_LISTS, *_COMPUTED) or condition.logic not in _FILTERS:
+            continue
+        if condition.logic in _ORDERED and field.type not in (*_NUMBERS, *_MOMENTS):
+            continue
+        operator = _FILTERS[condition.logic]
+        values = "" if condition.value is None else f", {condition.value!r}"
+        yield _finding(
+            field,
+            f"is read and then left out by a condition; Source(filters=[Filter({field.name!r}, Operator.{operator.name}"
+            f"{values})]) saves those calls, but such records are not counted as filtered any more",
+            serious=False,
+        )
+
+
 def _option_hint(value: str, field: FieldDescription) -> str:
     labels = {label: option for option, label in field.options.items()}
     if value in labels:
@@ -171,7 +231,7 @@ def _in_seconds(value: Any) -> bool:
     return not isinstance(value, bool) and said.isascii() and said.isdecimal() and 10**9 <= int(said) < 4_102_444_800
 
 
-def _compared(pipeline: Pipeline) -> Iterator[tuple[str, list[Any]]]:
+def compared(pipeline: Pipeline) -> Iterator[tuple[str, list[Any]]]:
     """The fields that conditions and filters are about, each with the values that it is compared with."""
     for each in pipeline.source.filters:
         yield each.field, list(each.wire()["field_values"])

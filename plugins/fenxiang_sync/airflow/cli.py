@@ -13,7 +13,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fenxiang_sync.airflow import discovery, doubt, letters, reports, resend, retransforming, tracing
+from fenxiang_sync.airflow import (
+    discovery,
+    doubt,
+    drift,
+    fill,
+    letters,
+    lineage,
+    migration,
+    preview,
+    reports,
+    resend,
+    retransforming,
+    tracing,
+)
 from fenxiang_sync.airflow.fitness import Fitness
 from fenxiang_sync.errors import FenxiangSyncError
 from fenxiang_sync.targets.protocol import Checking
@@ -89,6 +102,7 @@ def check(
             problems += _deployment_problems(needs, fitness)
     for pipeline in needs.pipelines.values():
         fitness.hold(pipeline)
+        fitness.relate(pipeline, needs.pipelines)
     for note in fitness.notes:
         typer.echo(note)
     _fail([*problems, *fitness.problems])
@@ -98,6 +112,11 @@ def check(
 app.command()(discovery.objects)
 app.command()(discovery.describe)
 app.command()(discovery.new)
+app.command()(preview.preview)
+app.command()(lineage.lineage)
+app.command()(drift.drift)
+app.command()(fill.backfill_field)
+app.command()(migration.import_qeasy)
 app.command()(reports.gaps)
 app.command()(reports.late)
 app.command()(reports.calls)

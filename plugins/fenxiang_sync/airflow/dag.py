@@ -24,6 +24,7 @@ from fenxiang_sync.airflow.operators import (
     PlanOperator,
     TransformOperator,
     VerifyOperator,
+    drift_outlet,
     outlet,
 )
 from fenxiang_sync.airflow.params import lookback_params, run_params
@@ -132,7 +133,14 @@ def _tasks(pipeline: Pipeline, lookback: Lookback | None = None) -> None:
         load = LoadOperator(task_id="load", pool=target_pool(pipeline.target), **mapped)
         extract >> transform >> load
 
-    plan = PlanOperator(task_id="plan", pipeline=pipeline, lookback=lookback, pool=pool, priority_weight=10)
+    plan = PlanOperator(
+        task_id="plan",
+        pipeline=pipeline,
+        lookback=lookback,
+        pool=pool,
+        priority_weight=10,
+        outlets=[drift_outlet(pipeline)],
+    )
     verify = VerifyOperator(
         task_id="verify",
         pipeline=pipeline,

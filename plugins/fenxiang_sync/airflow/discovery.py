@@ -13,6 +13,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from fenxiang_sync.airflow.terminal import table
 from fenxiang_sync.errors import DeclarationError, FenxiangSyncError, RefusedError
 from fenxiang_sync.scaffold import Scaffold, pipeline_name
 from fenxiang_sync.source.description import FieldDescription, ObjectDescription
@@ -23,6 +24,9 @@ _OPTIONS_SHOWN = 8
 
 Connection = Annotated[str, typer.Option("--connection", help="The Airflow connection of the CRM.")]
 Json = Annotated[bool, typer.Option("--json", help="Tell it as JSON.")]
+Name = Annotated[str | None, typer.Option("--name", help="The pipeline's name, which is the DAG's id.")]
+Folder = Annotated[Path | None, typer.Option("--dags", help="Where to write it; by default Airflow's own dags folder.")]
+Printed = Annotated[bool, typer.Option("--print", help="Only print the file.")]
 ObjectName = Annotated[str, typer.Argument(metavar="OBJECT", help="API name, as `fenxiang objects` lists it.")]
 
 
@@ -34,16 +38,16 @@ def objects(
     as_json: Json = False,
 ) -> None:
     """List the objects (对象) that the app may use."""
-    with _asking(connection) as client:
+    with asking(connection) as client:
         found = [(_name(each, "describeApiName"), _name(each, "describeDisplayName")) for each in client.objects()]
     wanted = (search or "").casefold()
     found = sorted(each for each in found if wanted in each[0].casefold() or wanted in each[1].casefold())
     if as_json:
-        _tell([{"object": name, "label": label} for name, label in found])
+        tell([{"object": name, "label": label} for name, label in found])
     elif found:
-        _table(["object", "label", "kind"], [[name, label, _kind(name)] for name, label in found])
+        table(["object", "label", "kind"], [[name, label, _kind(name)] for name, label in found])
     else:
-        _cannot(f"no object has {search!r} in its name" if search else "the app may use no object: give it the right")
+        cannot(f"no object has {search!r} in its name" if search else "the app may use no object: give it the right")
 
 
 def describe(
@@ -61,49 +65,58 @@ def describe(
         save.write_text(json.dumps(document, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
         typer.echo(f"{save}: the description of {described.name}, {len(described.fields)} fields")
     elif as_json:
-        _tell(document)
+        tell(document)
     else:
         typer.echo(f"{described.label} · {described.name}")
         heads = ["field", "label", "type", "", "options, reference"]
-        _table(heads, [_row(each) for each in described.fields.values()])
+        table(heads, [_row(each) for each in described.fields.values()])
 
 
 def new(
     object_name: ObjectName,
-    name: Annotated[str | None, typer.Option("--name", help="The pipeline's name, which is the DAG's id.")] = None,
+    name: Name = None,
     connection: Connection = "fenxiang",
-    folder: Annotated[
-        Path | None, typer.Option("--dags", help="Where to write it; by default Airflow's own dags folder.")
-    ] = None,
-    printed: Annotated[bool, typer.Option("--print", help="Only print the file.")] = False,
+    folder: Folder = None,
+    printed: Printed = False,
 ) -> None:
     """Write a DAG file for an object, every field with a sensible converter, to be cut down and mended by hand."""
     _, described = _described(object_name, connection)
     chosen = name or pipeline_name(described.name)
     text = Scaffold(described, chosen, connection).text()
     try:
-        exec(compile(text, f"{chosen}.py", "exec"), {})  # noqa: S102 - our own text: does the declaration hold?
+        declares(text, chosen)
     except DeclarationError as error:
-        _cannot(f"{error}; choose another --name" if name else str(error))
+        cannot(f"{error}; choose another --name" if name else str(error))
     if printed:
         typer.echo(text, nl=False)
         return
-    path = (folder or _dags_folder()) / f"{chosen}.py"
-    if path.exists():
-        _cannot(f"{path} is there already, and is not written over; choose another --name, or take it away first")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
+    path = keep(text, chosen, folder)
     typer.echo(f"{path}: {described.label} ({described.name})")
     typer.echo("Cut it down to the fields that you need, choose a target, then: fenxiang setup; fenxiang check")
 
 
+def declares(text: str, name: str) -> None:
+    """Run a DAG file that was made here, to see whether its declaration holds; raises `DeclarationError`."""
+    exec(compile(text, f"{name}.py", "exec"), {"__name__": name})  # noqa: S102 - our own text
+
+
+def keep(text: str, name: str, folder: Path | None) -> Path:
+    """Write a DAG file that is not there yet; one that is ends the command."""
+    path = (folder or _dags_folder()) / f"{name}.py"
+    if path.exists():
+        cannot(f"{path} is there already, and is not written over; choose another --name, or take it away first")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
 def _described(object_name: str, connection: str) -> tuple[dict[str, Any], ObjectDescription]:
-    with _asking(connection) as client:
+    with asking(connection) as client:
         try:
             document = client.describe(object_name)
         except RefusedError as error:
             near = _near(object_name, [_name(each, "describeApiName") for each in client.objects()])
-            _cannot(f"the CRM does not describe {object_name!r}: {error}{near}")
+            cannot(f"the CRM does not describe {object_name!r}: {error}{near}")
         return document, ObjectDescription.read(document)
 
 
@@ -116,7 +129,7 @@ def _near(name: str, names: Sequence[str]) -> str:
 
 
 @contextmanager
-def _asking(connection: str) -> Iterator[Any]:
+def asking(connection: str) -> Iterator[Any]:
     """A client that does not wait long: a person waits for the answer."""
     from contextlib import closing
 
@@ -154,19 +167,6 @@ def _row(field: FieldDescription) -> list[str]:
     return [field.name, field.label, field.type, ", ".join(marks), said]
 
 
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """In columns, with Chinese characters counted as wide as a terminal shows them."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for head in heads:
-        table.add_column(head, overflow="fold")
-    for row in rows:
-        table.add_row(*(each.replace("[", "\\[") for each in row))
-    Console(highlight=False, soft_wrap=False).print(table)
-
-
 def _kind(name: str) -> str:
     return "custom" if name.endswith("__c") else "preset"
 
@@ -175,10 +175,12 @@ def _name(entry: dict[str, Any], key: str) -> str:
     return str(entry.get(key) or "")
 
 
-def _tell(document: Any) -> None:
+def tell(document: Any) -> None:
+    """A document as JSON."""
     typer.echo(json.dumps(document, ensure_ascii=False, indent=1))
 
 
-def _cannot(why: str) -> NoReturn:
+def cannot(why: str) -> NoReturn:
+    """End with the reason."""
     typer.echo(why, err=True)
     raise typer.Exit(CANNOT)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,27 +31,41 @@ class Fitness:
         """Ask the CRM for the descriptions, one call for each object."""
         from fenxiang_sync.airflow.hook import FenxiangHook
 
-        for source in (pipeline.source for pipeline in pipelines):
-            if source.check_fields and (source.connection, source.object) not in self._told:
+        sources = [pipeline.source for pipeline in pipelines if pipeline.source.check_fields]
+        objects = [
+            (each.connection, name) for each in sources for name in (each.object, *(d.object for d in each.details))
+        ]
+        for connection, name in objects:
+            if (connection, name) not in self._told:
                 try:
-                    with closing(FenxiangHook(source.connection).client(patient=False)) as client:
-                        told = ObjectDescription.read(client.describe(source.object))
-                    self._told[source.connection, source.object] = told
+                    with closing(FenxiangHook(connection).client(patient=False)) as client:
+                        told = ObjectDescription.read(client.describe(name))
+                    self._told[connection, name] = told
                 except FenxiangSyncError as error:
-                    self.problems.append(
-                        f"object {source.object} is not described (connection {source.connection}): {error}"
-                    )
+                    self.problems.append(f"object {name} is not described (connection {connection}): {error}")
 
     def hold(self, pipeline: Pipeline) -> None:
         """Hold a declaration against the description of its object, where there is one."""
-        from fenxiang_sync.schema import findings
+        from fenxiang_sync.schema import Finding, findings, unknown_names
 
-        source = pipeline.source
-        described = self._told.get((source.connection, source.object)) or self._kept(source.object)
-        if described is None:
-            return
-        for each in findings(pipeline, described):
+        found: list[Finding] = []
+        if described := self._description(pipeline, pipeline.source.object):
+            found += findings(pipeline, described)
+        for details in pipeline.source.details:
+            if described := self._description(pipeline, details.object):
+                found += unknown_names(pipeline.asked_of(details), described, of=details.object)
+        for each in found:
             (self.problems if each.serious else self.notes).append(f"pipeline {pipeline.name}: {each}")
+
+    def relate(self, pipeline: Pipeline, known: Mapping[str, Pipeline]) -> None:
+        """Hold what a declaration looks up against the pipelines that it names."""
+        from fenxiang_sync.schema import parents
+
+        for each in parents(pipeline, known):
+            (self.problems if each.serious else self.notes).append(f"pipeline {pipeline.name}: {each}")
+
+    def _description(self, pipeline: Pipeline, object_name: str) -> ObjectDescription | None:
+        return self._told.get((pipeline.source.connection, object_name)) or self._kept(object_name)
 
     def _kept(self, object_name: str) -> ObjectDescription | None:
         path = self._folder / f"{object_name}.json"

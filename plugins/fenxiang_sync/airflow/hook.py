@@ -37,6 +37,7 @@ from fenxiang_sync.source import (
     TokenStore,
     pages,
 )
+from fenxiang_sync.source.allowance import Quota
 from fenxiang_sync.source.retries import ONCE, READ_RETRIES, TOKEN_RETRIES
 from fenxiang_sync.window import Window
 
@@ -82,11 +83,7 @@ class FenxiangHook(HttpHook):
         extra, name = connection.extra_dejson, connection.conn_id
         session = self.get_conn()
         timeout = (CONNECT_TIMEOUT_S, positive(extra, "timeout", READ_TIMEOUT_S, name))
-        quota = (
-            _whole(extra, "calls", 100, name),
-            positive(extra, "per_seconds", 20.0, name),
-            positive(extra, "share", 1.0, name, most=1.0),
-        )
+        quota = _quota(connection)
         tokens = Tokens(
             session=session,
             base_url=self.base_url,
@@ -104,6 +101,10 @@ class FenxiangHook(HttpHook):
             retries=READ_RETRIES if patient else ONCE,
             meter=self._meter(connection, limited=patient),
         )
+
+    def quota(self) -> Quota:
+        """How many calls in how many seconds this Airflow may make to one interface."""
+        return Quota.part(*_quota(self.get_connection(self.fenxiang_conn_id)))
 
     def objects(self) -> list[dict[str, Any]]:
         """The CRM objects that the app may use, as Fenxiang lists them."""
@@ -240,6 +241,16 @@ def _whole(extra: Mapping[str, Any], name: str, default: int, conn_id: str | Non
     if value != int(value):
         raise SetupError(f"Connection {conn_id!r}: extra {name} is {extra[name]!r}; give a whole number")
     return int(value)
+
+
+def _quota(connection: Connection) -> tuple[int, float, float]:
+    """Calls, seconds and share of the rate limit, as the connection has them."""
+    extra, name = connection.extra_dejson, connection.conn_id
+    return (
+        _whole(extra, "calls", 100, name),
+        positive(extra, "per_seconds", 20.0, name),
+        positive(extra, "share", 1.0, name, most=1.0),
+    )
 
 
 def maybe_whole(extra: Mapping[str, Any], name: str, conn_id: str | None) -> int | None:

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 import pendulum
-from airflow.sdk import Asset, BaseOperator
+from airflow.sdk import Asset, AssetAlias, BaseOperator
 
 from fenxiang_sync.airflow.deployment import Deployment
 from fenxiang_sync.airflow.journal import Journal
@@ -20,7 +20,7 @@ from fenxiang_sync.errors import FenxiangSyncError, ParamError
 from fenxiang_sync.lookback import Lookback
 from fenxiang_sync.pipeline import Pipeline
 from fenxiang_sync.source import Filter, Slice, slices
-from fenxiang_sync.steps import Asked, Plan, Run, Segment, extract, load, plan, transform, verify
+from fenxiang_sync.steps import Asked, Plan, Run, Segment, drift, extract, load, plan, transform, verify
 from fenxiang_sync.steps.extract import Reading, read
 from fenxiang_sync.steps.late import Watch
 from fenxiang_sync.steps.verify import clean, judge
@@ -88,6 +88,10 @@ class PlanOperator(PipelineOperator):
         )
         deployment.journal(run, context).started(made)
         log.info("%s: segments to read: %d", made.window, len(made.segments))
+        if made.drift:
+            for alias in self.outlets:
+                asset = Asset(name=alias.name, uri=f"{outlet(self.pipeline).uri}/drift")
+                context["outlet_events"][alias].add(asset, extra=drift.event(self.pipeline, made.drift))
         return [self._told(segment) for segment in made.segments]
 
     def _asked(self, context: Any) -> Asked:
@@ -135,8 +139,8 @@ class ExtractOperator(SegmentOperator):
 class TransformOperator(SegmentOperator):
     """Maps the segment's records to rows."""
 
-    def segment_step(self, run: Run, segment: Segment, deployment: Deployment) -> dict[str, int]:  # noqa: ARG002
-        return transform(run, segment)
+    def segment_step(self, run: Run, segment: Segment, deployment: Deployment) -> dict[str, int]:
+        return transform(run, segment, hub=deployment.hub if self.pipeline.mapping.lookups else None)
 
 
 class LoadOperator(SegmentOperator):
@@ -249,6 +253,12 @@ class FenxiangQueryOperator(BaseOperator):
 def outlet(pipeline: Pipeline) -> Asset:
     """The asset that a pipeline's verify task updates; consumers schedule on it."""
     return Asset(name=pipeline.name, uri=f"fenxiang://{pipeline.source.connection}/{pipeline.name}")
+
+
+def drift_outlet(pipeline: Pipeline) -> AssetAlias:
+    """What the plan task of a pipeline tells changes of the object's description by; there is an event only where
+    something has changed."""
+    return AssetAlias(f"{pipeline.name}.drift")
 
 
 def _moment(value: datetime | str | None, name: str, interval_bound: datetime | None) -> datetime:

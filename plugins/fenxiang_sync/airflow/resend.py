@@ -54,16 +54,22 @@ def resend(
 
 
 def _window(pipeline: Pipeline, since: str | None, until: str | None, *, whole: bool, missing: bool) -> Window | None:
+    found = window_of(pipeline, since, until)
+    if whole and found is not None:
+        raise ParamError("--all is everything; leave --since and --until out")
+    if found is None and not whole and not missing:
+        raise ParamError("say which rows: --since and --until, --all, or --missing")
+    return found
+
+
+def window_of(pipeline: Pipeline, since: str | None, until: str | None) -> Window | None:
+    """The window between two moments of a command, of which one may be open; None where neither is given."""
     from fenxiang_sync.airflow.params import instant
     from fenxiang_sync.window import Window
 
     given = {"since": since, "until": until}
     first, last = (instant(given, name, pipeline.timezone) for name in given)
-    if whole and (first or last):
-        raise ParamError("--all is everything; leave --since and --until out")
     if first is None and last is None:
-        if not whole and not missing:
-            raise ParamError("say which rows: --since and --until, --all, or --missing")
         return None
     first, last = first or datetime.fromtimestamp(0, UTC), last or datetime.now(UTC)
     if first >= last:
@@ -94,26 +100,27 @@ def _sent(
         dry_run=dry_run,
     )
     if not dry_run:
-        _record(hub, run, window, began, numbers)
+        record(hub, run, KIND, window, began, numbers)
     return numbers
 
 
-def _record(hub: Hub, run: Run, window: Window | None, began: datetime, numbers: dict[str, Any]) -> None:
-    """What the hub remembers of it, as of every run."""
+def record(
+    hub: Hub, run: Run, kind: str, window: Window | None, began: datetime, numbers: dict[str, Any], requests: int = 0
+) -> None:
+    """What the hub remembers of a run of a command, as of every run."""
     from fenxiang_sync.hub import RunRecord
-    from fenxiang_sync.steps.resend import KIND
 
     hub.record_run(
         RunRecord(
             pipeline=run.pipeline.name,
             run=run.id,
-            kind=KIND,
+            kind=kind,
             state="success",
             window=window,
             started_at=began,
             finished_at=datetime.now(UTC),
             config_hash=run.pipeline.config_hash,
-            requests=0,
+            requests=requests,
             numbers=numbers,
         )
     )

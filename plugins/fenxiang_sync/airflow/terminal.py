@@ -6,7 +6,7 @@ Exit codes: 0 nothing to do, 1 there is, 2 it could not be told or done.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -60,6 +60,20 @@ def opened_hub() -> Iterator[Hub]:
             yield hub
     except FenxiangSyncError as error:
         cannot_tell(f"hub: {error}")
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]], *, most: int | None = None) -> None:
+    """In columns, with Chinese characters counted as wide as a terminal shows them; with `most`, one line a row, in
+    which what is wider than that is cut."""
+    from rich.console import Console
+    from rich.table import Table
+
+    made = Table(box=None, pad_edge=False, header_style="bold")
+    for head in heads:
+        made.add_column(head, overflow="ellipsis" if most else "fold", no_wrap=most is not None, max_width=most)
+    for row in rows:
+        made.add_row(*(each.replace("[", "\\[") for each in row))
+    Console(highlight=False, soft_wrap=False).print(made)
 
 
 def cannot_tell(why: str) -> NoReturn:

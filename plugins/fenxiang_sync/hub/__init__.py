@@ -4,7 +4,7 @@
 `store`             Hub: the one door
 `ledger`            claim, sending, settle: what is sent, and once
 `decision`          what becomes of one row; `writer` stores it
-`records`           reading the ledger
+`records`           reading the ledger; `lookups` finds rows by their values
 `sources`           the records of the source, as they were last seen
 `events`            what happened to each row and record, in order
 `readings`          the files of records that runs have read
@@ -40,13 +40,14 @@ from fenxiang_sync.hub.readings import Reading
 from fenxiang_sync.hub.records import Record
 from fenxiang_sync.hub.removals import Due
 from fenxiang_sync.hub.runs import RunRecord
-from fenxiang_sync.hub.selection import DeadLetter, Ladder, Selection, StoredLetter
+from fenxiang_sync.hub.selection import PARENT_MISSING, DeadLetter, Ladder, Selection, StoredLetter
 from fenxiang_sync.hub.sources import Entry, Kept, Listed, Seen
 from fenxiang_sync.hub.store import Hub
 from fenxiang_sync.hub.tables import Presence, Status
 from fenxiang_sync.hub.writer import Settled
 
 __all__ = [
+    "PARENT_MISSING",
     "Certificate",
     "DayCalls",
     "DeadLetter",

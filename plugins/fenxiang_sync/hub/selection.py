@@ -15,6 +15,8 @@ from fenxiang_sync.hub.tables import dead_letter as table
 
 PAYLOAD_BYTES = 1_000_000
 """A record, or a row, that is larger is not kept."""
+PARENT_MISSING = "ParentMissing"
+"""The `error` of a letter whose record waits for a row of another pipeline: worth a try with nothing changed here."""
 _HEADS = 500
 _READ_BYTES = 16_000_000
 """So much of records is read at once."""
@@ -69,8 +71,9 @@ class StoredLetter(DeadLetter):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ladder:
-    """Letters that are worth another try at `now`: a refused row after each of `steps` since its last try, and
-    whatever failed under another declaration than today's, `config_hash`. Not those whose record was not kept."""
+    """Letters that are worth another try at `now`: a refused row, or a record that waits for another one, after each
+    of `steps` since its last try, and whatever failed under another declaration than today's, `config_hash`. Not those
+    whose record was not kept."""
 
     steps: Sequence[timedelta]
     config_hash: str
@@ -81,7 +84,7 @@ class Ladder:
             and_(table.c.attempts == attempts, table.c.updated_at <= self.now - step)
             for attempts, step in enumerate(self.steps, start=1)
         ]
-        again = and_(table.c.stage == "load", or_(false(), *tried))
+        again = and_(or_(table.c.stage == "load", table.c.error == PARENT_MISSING), or_(false(), *tried))
         return and_(table.c.payload.is_not(None), or_(table.c.config_hash != self.config_hash, again))
 
 

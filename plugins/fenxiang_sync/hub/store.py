@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from types import TracebackType
@@ -21,6 +21,7 @@ from fenxiang_sync.hub.leases import Lease, Leases
 from fenxiang_sync.hub.ledger import Ledger
 from fenxiang_sync.hub.letters import DISMISSED, Letters
 from fenxiang_sync.hub.lives import Life, Lives
+from fenxiang_sync.hub.lookups import Lookups
 from fenxiang_sync.hub.notes import Change, Notes
 from fenxiang_sync.hub.orphans import Orphans
 from fenxiang_sync.hub.readings import Reading, Readings
@@ -32,6 +33,7 @@ from fenxiang_sync.hub.selection import DeadLetter, Selection, StoredLetter
 from fenxiang_sync.hub.sources import Kept, Listed, Seen, Sources
 from fenxiang_sync.hub.tables import Presence, Status
 from fenxiang_sync.hub.writer import Settled
+from fenxiang_sync.lookup import Key, Question
 from fenxiang_sync.rows import IdCheck, Row
 from fenxiang_sync.window import Window
 
@@ -53,6 +55,7 @@ class Hub:
         self._leases = Leases(database)
         self._notes = Notes(database)
         self._records = Records(database)
+        self._lookups = Lookups(database)
         self._sources = Sources(database)
         self._events = Events(database)
         self._lives = Lives(database)
@@ -210,6 +213,10 @@ class Hub:
     def counts(self, pipeline: str) -> dict[Status, int]:
         """How many records stand where; statuses that no record has are left out."""
         return self._records.counts(pipeline)
+
+    def look_up(self, question: Question, keys: Iterable[Key]) -> Mapping[Key, Any]:
+        """What the rows that a target holds have for these keys (联查): see `fenxiang_sync.lookup.Answers`."""
+        return self._lookups.find(question, keys)
 
     # What the source has
 

@@ -9,7 +9,7 @@
     query      filters and searches               reader    one window, page by page
     ordering   how a server sorts ids             paging    every record of a window
     census     what the server holds, compared with what is held here
-    slices     a window cut where its records lie
+    slices     a window cut where its records lie            details   the detail records of headers
 """
 
 from fenxiang_sync.source import census, slices

@@ -13,10 +13,13 @@ from typing import Any, NamedTuple
 import msgspec
 
 from fenxiang_sync.convert import integer, is_null
+from fenxiang_sync.details import Details
 from fenxiang_sync.hub import Reading as File
 from fenxiang_sync.hub import Seen
+from fenxiang_sync.pipeline import Pipeline
 from fenxiang_sync.rows import is_voided
 from fenxiang_sync.source import Bounds, FenxiangClient, Filter, Slice, census, pages
+from fenxiang_sync.source.details import fetch
 from fenxiang_sync.stage import Folder
 from fenxiang_sync.steps.plan import Segment
 from fenxiang_sync.steps.run import Run
@@ -27,20 +30,34 @@ log = logging.getLogger(__name__)
 PAGES_A_FILE = 10
 """A killed task reads at most this many pages of each range again."""
 PROJECTION = "projection"
-"""The document of a segment that says which fields its records were asked for."""
+"""The document of a segment that says which fields its records were asked for, those of details dotted."""
 RANGES = 8
 """How many ranges are read at once, to hide the latency of the calls."""
 
 
+class Attached(NamedTuple):
+    """Details that are fetched for each record, with the fields that are asked for."""
+
+    details: Details
+    projection: Sequence[str]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """What is asked of every record of a window: which object, which fields, under which filters."""
+    """What is asked of every record of a window: which object and fields, under which filters, with which details."""
 
     object_name: str
     projection: Sequence[str]
     filters: Sequence[Filter] = ()
     page_size: int = 100
     bounds: Bounds = Bounds.AUTO
+    details: Sequence[Attached] = ()
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """All that a record has then, as `Pipeline.reads` names it: a list of details, and their fields dotted."""
+        of_details = (f"{details.name}.{name}" for details, names in self.details for name in names)
+        return (*self.projection, *(details.name for details, _ in self.details), *of_details)
 
 
 def extract(run: Run, segment: Segment, *, client: FenxiangClient, at_once: int = RANGES) -> dict[str, int]:
@@ -48,10 +65,11 @@ def extract(run: Run, segment: Segment, *, client: FenxiangClient, at_once: int 
     source = run.pipeline.source
     reading = Reading(
         object_name=source.object,
-        projection=run.pipeline.mapping.projection,
+        projection=run.pipeline.asked,
         filters=source.filters,
         page_size=source.page_size,
         bounds=source.bounds,
+        details=details_of(run.pipeline),
     )
     ranges = segment.ranges or [Slice(segment.window)]
     folder = run.segment(segment.index)
@@ -75,9 +93,9 @@ def read(
     is a hint: few records are not worth several ranges.
     """
     asked_before = projection_of(folder)
-    if folder.load("extracted") is not None or asked_before not in (None, tuple(reading.projection)):
+    if folder.load("extracted") is not None or asked_before not in (None, reading.fields):
         folder.clear()
-    folder.save(PROJECTION, reading.projection)
+    folder.save(PROJECTION, reading.fields)
     few = expected is not None and expected <= RANGES * reading.page_size
     ranges = _ranges(ranges, 1 if few else at_once, folder)
     before = client.calls.total()
@@ -92,18 +110,22 @@ def read(
     return numbers
 
 
-def read_ids(run: Run, ids: Iterable[str], folder: Folder, *, client: FenxiangClient) -> dict[str, int]:
+def read_ids(
+    run: Run, ids: Iterable[str], folder: Folder, *, client: FenxiangClient, filters: Sequence[Filter] = ()
+) -> dict[str, int]:
     """Read the records with these ids, as they are now, into ``records-…`` files of the folder; returns
-    {read, outside, calls}. One that is gone meanwhile is left out."""
+    {read, outside, calls}. One that is gone meanwhile, or does not pass the filters, is left out."""
     before = client.calls.total()
     folder.remove("records-", "extracted")
-    folder.save(PROJECTION, run.pipeline.mapping.projection)
-    asked = census.fetch(client, run.pipeline.source.object, ids, run.pipeline.mapping.projection)
+    folder.save(PROJECTION, run.pipeline.reads)
+    asked = census.fetch(client, run.pipeline.source.object, ids, run.pipeline.asked, filters)
+    details = details_of(run.pipeline)
     held = 0
     for number in count(1):
         records = [record for page in islice(asked, PAGES_A_FILE) for record in page.records]
         if not records:
             break
+        attach(client, details, records)
         folder.write_lines(f"records-00-{number:05d}", records)
         held += len(records)
     numbers = {"read": held, "outside": 0, "calls": client.calls.total() - before}
@@ -155,10 +177,30 @@ def _read_range(reading: Reading, folder: Folder, at: int, part: Slice, client: 
         outside += sum(page.outside for page in group)
         if records:
             number += 1
+            attach(client, reading.details, records)
             folder.write_lines(f"{prefix}{number:05d}", records)
         held += len(records)
         log.info("%s: %s records held", part.window, f"{held:,}")
     return held, outside
+
+
+def details_of(pipeline: Pipeline) -> list[Attached]:
+    """What is fetched for each record of the pipeline."""
+    return [Attached(each, pipeline.asked_of(each)) for each in pipeline.source.details]
+
+
+def attach(client: FenxiangClient, attached: Iterable[Attached], records: Sequence[dict[str, Any]]) -> None:
+    """Put the details into their records. Voided ones are no part of a record that is not voided."""
+    for details, projection in attached:
+        ids = [record["_id"] for record in records]
+        found = fetch(client, details.object, ids, by=details.by, projection=projection, filters=details.filters)
+        for record in records:
+            lines = found[record["_id"]]
+            record[details.name] = lines if _voided(record) else [line for line in lines if not _voided(line)]
+
+
+def _voided(record: dict[str, Any]) -> bool:
+    return is_voided(record.get("life_status"), record.get("is_deleted"))
 
 
 class Version(NamedTuple):
@@ -207,7 +249,7 @@ def _number(version: Any) -> int:
 def readings(run: Run, segment: Segment, now: datetime) -> list[File]:
     """The files of records of a segment, as the hub notes them."""
     folder = run.segment(segment.index)
-    fields = projection_of(folder) or run.pipeline.mapping.projection
+    fields = projection_of(folder) or run.pipeline.reads
     window = None if segment.window.empty else segment.window
     found = []
     for name in folder.names("records-"):

@@ -6,39 +6,52 @@ run stops before it reads anything.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from fenxiang_sync.errors import DeclarationError, QuotaError, RefusedError
 from fenxiang_sync.pipeline import Pipeline
-from fenxiang_sync.schema import unknown
+from fenxiang_sync.schema import Finding, unknown, unknown_names
 from fenxiang_sync.source import FenxiangClient
 from fenxiang_sync.source.auth import CREDENTIAL_CODES
 from fenxiang_sync.source.description import ObjectDescription
 
 
-def check_fields(pipeline: Pipeline, client: FenxiangClient) -> None:
-    """One call; raises `DeclarationError` that names each unknown field and the nearest right name."""
+def described(pipeline: Pipeline, client: FenxiangClient) -> ObjectDescription | None:
+    """The description of the pipeline's object, with one call; None where its fields are not to be checked."""
     source = pipeline.source
-    if not source.check_fields:
-        return
-    found = list(unknown(pipeline, _described(pipeline, client)))
-    if found:
+    return _described(pipeline, source.object, client) if source.check_fields else None
+
+
+def of_details(pipeline: Pipeline, client: FenxiangClient) -> Iterator[Finding]:
+    """The fields of details that are read and not there, with one call for each detail object."""
+    for details in pipeline.source.details:
+        found = _described(pipeline, details.object, client)
+        yield from unknown_names(pipeline.asked_of(details), found, of=details.object)
+
+
+def check_fields(pipeline: Pipeline, found: ObjectDescription, client: FenxiangClient) -> None:
+    """Raise `DeclarationError` that names each unknown field, those of details too, and the nearest right name."""
+    source = pipeline.source
+    missing = [*unknown(pipeline, found), *of_details(pipeline, client)]
+    if missing:
         raise DeclarationError(
             f"pipeline {pipeline.name!r}: {source.object} does not have every field that is read; mend the "
-            f"declaration: {'; '.join(f'{each.field!r} {each.said}' for each in found)} (Source(check_fields=False) "
+            f"declaration: {'; '.join(f'{each.field!r} {each.said}' for each in missing)} (Source(check_fields=False) "
             "reads without this check)"
         )
 
 
-def _described(pipeline: Pipeline, client: FenxiangClient) -> ObjectDescription:
+def _described(pipeline: Pipeline, object_name: str, client: FenxiangClient) -> ObjectDescription:
     source = pipeline.source
     try:
-        return ObjectDescription.read(client.describe(source.object))
+        return ObjectDescription.read(client.describe(object_name))
     except QuotaError:
         raise
     except RefusedError as error:
         if error.code in CREDENTIAL_CODES:
             raise
         raise RefusedError(
-            f"Fenxiang does not describe the object {source.object} of pipeline {pipeline.name!r}: {error}. Look its "
+            f"Fenxiang does not describe the object {object_name} of pipeline {pipeline.name!r}: {error}. Look its "
             f"API name up in the CRM, and whether the app of connection {source.connection!r} may use it",
             code=error.code,
         ) from error

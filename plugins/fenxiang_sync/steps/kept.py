@@ -132,7 +132,7 @@ class KeptRecords:
         if presence in _GONE or (presence is Presence.VOIDED and self._is_removed(record)):
             self._leave("gone")
             return None
-        lacking = [name for name in self._pipeline.mapping.projection if name not in asked and name not in record]
+        lacking = [name for name in self._pipeline.reads if name not in asked and name not in record]
         if lacking:
             self._left.unread.update(lacking)
             self._leave("unread")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from fenxiang_sync.hub import DeadLetter, Settled
+from fenxiang_sync.hub import PARENT_MISSING, DeadLetter, Settled
 from fenxiang_sync.rows import Row
 from fenxiang_sync.source.reader import ID, STAMP
 from fenxiang_sync.stage import Folder
@@ -15,20 +15,22 @@ TRANSFORM, LOAD = "transform", "load"
 """The stages in which a record can fail."""
 
 
-def rejected(run: Run, record: dict[str, Any], *, reason: str, field: str | None, value: Any) -> DeadLetter:
-    """The letter of a record that became no row."""
+def rejected(
+    run: Run, record: dict[str, Any], *, reason: str, field: str | None, value: Any, waits: bool = False
+) -> DeadLetter:
+    """The letter of a record that became no row; `waits` is for one that what it looks up is not there yet."""
     return DeadLetter(
         pipeline=run.pipeline.name,
         run=run.id,
         stage=TRANSFORM,
-        error="RecordError",
+        error=PARENT_MISSING if waits else "RecordError",
         reason=reason,
         field=field,
         value=value,
         record_id=record.get(ID),
         modified_ms=record.get(STAMP),
         payload=record,
-        fields=run.pipeline.mapping.projection,
+        fields=run.pipeline.reads,
         config_hash=run.pipeline.config_hash,
     )
 
@@ -47,7 +49,7 @@ def refused(run: Run, settled: Settled, record: dict[str, Any] | None) -> DeadLe
         modified_ms=settled.row.modified_ms,
         payload=record,
         content=settled.row.content,
-        fields=run.pipeline.mapping.projection,
+        fields=run.pipeline.reads,
         config_hash=run.pipeline.config_hash,
     )
 

@@ -225,9 +225,8 @@ class _Delivery:
 
     def _rejected(self) -> Iterator[DeadLetter]:
         for reject in rejects(self._folder):
-            yield rejected(
-                self._run, reject["record"], reason=reject["reason"], field=reject["field"], value=reject["value"]
-            )
+            said = {name: reject[name] for name in ("reason", "field", "value", "waits")}
+            yield rejected(self._run, reject["record"], **said)
 
 
 def superseded(run: Run, hub: Hub, rows: Sequence[Row]) -> dict[str, int]:

@@ -92,7 +92,7 @@ def _projection(run: Run, folder: Folder, hub: Hub) -> str | None:
     """What names the fields that the records were asked for, in the hub; None where the records are not kept there."""
     if not run.pipeline.keep_records:
         return None
-    return hub.name_fields(projection_of(folder) or run.pipeline.mapping.projection)
+    return hub.name_fields(projection_of(folder) or run.pipeline.reads)
 
 
 def _looks(folder: Folder, *, keep: bool) -> Iterator[tuple[list[Seen], dict[str, Given]]]:
@@ -159,7 +159,7 @@ def _letter(run: Run, row: Due, answer: Answer) -> DeadLetter:
         row_id=row.id,
         modified_ms=row.as_of[0],
         content=row.content,
-        fields=run.pipeline.mapping.projection,
+        fields=run.pipeline.reads,
         config_hash=run.pipeline.config_hash,
     )
 

@@ -8,16 +8,19 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import NamedTuple
 
 import msgspec
 
 from fenxiang_sync.coverage import wanted_since
+from fenxiang_sync.drift import Change
 from fenxiang_sync.errors import QuestionError, UnverifiedError
 from fenxiang_sync.hub import Hub
 from fenxiang_sync.pipeline import Pipeline
 from fenxiang_sync.source import FenxiangClient, Slice, slices
 from fenxiang_sync.source.slices import Piece
-from fenxiang_sync.steps.fields import check_fields
+from fenxiang_sync.steps import drift
+from fenxiang_sync.steps.fields import check_fields, described
 from fenxiang_sync.steps.run import Run
 from fenxiang_sync.window import Window, from_ms, gaps, merge, to_ms
 
@@ -87,7 +90,8 @@ class Plan:
     all that is read and compared: them and the lookback before each, cut into `segments`.
 
     `uncovered` are gaps older than the pipeline's `reach_back`, which the run leaves alone. `watches` is whether what
-    it finds in certified time is late. `calls` is what planning cost.
+    it finds in certified time is late. `drift` are changes of the object's description that the pipeline has not been
+    told of. `calls` is what planning cost.
     """
 
     kind: Kind
@@ -101,6 +105,7 @@ class Plan:
     watches: bool
     config_hash: str
     calls: int
+    drift: list[Change] = field(default_factory=list)
 
     @classmethod
     def of(cls, run: Run) -> Plan:
@@ -116,6 +121,16 @@ class Plan:
                 "the task plan, with everything after it"
             )
         return self.segments[index - 1]
+
+
+class Spans(NamedTuple):
+    """What a run is about: its `own` window; the `windows` that it will certify, gaps among them; all that it reads;
+    the gaps that are too old."""
+
+    own: Window
+    windows: list[Window]
+    reading: list[Window]
+    uncovered: list[Window]
 
 
 def plan(
@@ -136,13 +151,10 @@ def plan(
     if asked.resend:
         may_send_again(pipeline, may_duplicate=asked.may_duplicate, how='{"resend": true, "may_duplicate": true}')
     before = client.calls.total()
-    check_fields(pipeline, client)
-    certified = hub.certified(pipeline.name)
-    own = _own_window(run, asked, certified, client, sleep)
-    windows, uncovered = _with_gaps(run, asked, own, certified)
-    reading = merge(w.widen(pipeline.source.lookback) for w in windows)
-    if asked.kind is Kind.LOOKBACK:
-        windows, reading = _proved_again(own, certified), merge([own])
+    news = _checked(pipeline, asked, client, hub)
+    own, windows, reading, uncovered = spans(
+        run, asked, client=client, certified=hub.certified(pipeline.name), sleep=sleep
+    )
     segments = _segments(run, reading, client, most_segments)
     made = Plan(
         kind=asked.kind,
@@ -156,11 +168,43 @@ def plan(
         watches=not asked.dry_run and (asked.follows or asked.kind is Kind.LOOKBACK),
         config_hash=pipeline.config_hash,
         calls=client.calls.total() - before,
+        drift=news,
     )
     run.folder.clear()
     hub.forget_readings(pipeline.name, run.id)
     run.folder.save("plan", made)
+    drift.told(pipeline, hub, news)
     return made
+
+
+def _checked(pipeline: Pipeline, asked: Asked, client: FenxiangClient, hub: Hub) -> list[Change]:
+    """Hold the declaration against the description of the object; returns what has changed there since it was known,
+    as far as the pipeline has not been told."""
+    found = described(pipeline, client)
+    known = drift.look(pipeline, found, client=client, hub=hub, scheduled=asked.kind is Kind.SCHEDULED)
+    news = known.untold(pipeline.name)
+    for each in news:
+        log.warning("The description of %s has changed: %s", pipeline.source.object, each)
+    if found is not None:
+        check_fields(pipeline, found, client)
+        drift.stop(pipeline, found, known)
+    return news
+
+
+def spans(
+    run: Run,
+    asked: Asked,
+    *,
+    client: FenxiangClient,
+    certified: list[Window],
+    sleep: Callable[[float], None],
+) -> Spans:
+    """Which time a run is about; what is `certified` tells where the last one ended, and the gaps."""
+    own = _own_window(run, asked, certified, client, sleep)
+    if asked.kind is Kind.LOOKBACK:
+        return Spans(own, _proved_again(own, certified), merge([own]), _with_gaps(run, asked, own, certified)[1])
+    windows, uncovered = _with_gaps(run, asked, own, certified)
+    return Spans(own, windows, merge(w.widen(run.pipeline.source.lookback) for w in windows), uncovered)
 
 
 def may_send_again(pipeline: Pipeline, *, may_duplicate: bool, how: str) -> None:

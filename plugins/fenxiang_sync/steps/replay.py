@@ -21,7 +21,7 @@ from fenxiang_sync.rows import Outcome, Row, is_voided
 from fenxiang_sync.steps.courier import ROWS_A_CLAIM, Courier
 from fenxiang_sync.steps.letters import LOAD, TRANSFORM, refused, rejected
 from fenxiang_sync.steps.run import Run
-from fenxiang_sync.steps.transform import mapped
+from fenxiang_sync.steps.transform import knowing, mapped
 from fenxiang_sync.steps.turns import groups
 from fenxiang_sync.targets.protocol import Reach
 
@@ -83,6 +83,7 @@ class _Replay:
         self._hub = hub
         self._clock = clock
         self._letters: dict[str, list[StoredLetter]] = {}
+        self._mapping = run.pipeline.mapping
         self._entries: Mapping[str, Entry] = {}
         self._records: dict[str, dict[str, Any]] = {}
         self._unfit: dict[int, DeadLetter] = {}
@@ -105,6 +106,8 @@ class _Replay:
         """What became of each of the letters."""
         self._letters, self._records, self._failed, self._outcomes = _by_record(group), {}, set(), defaultdict(dict)
         self._unfit = {}
+        payloads = [letter.payload for letter in group if letter.payload is not None]
+        self._mapping = knowing(self._run.pipeline, payloads, self._hub)
         self._entries = self._hub.listed(self._name).entries(list(self._letters))
         ends: dict[int, str] = {}
         rows = [row for record_id, letters in self._letters.items() for row in self._rows(record_id, letters, ends)]
@@ -131,9 +134,9 @@ class _Replay:
             self._fail(letters, self._rejected(newest, **lacking), ends)
             return []
         self._records[record_id] = newest.payload
-        made = mapped(self._run, [newest.payload])
+        made = mapped(self._run, [newest.payload], self._mapping)
         for reject in made.rejects:
-            said = {name: reject[name] for name in ("reason", "field", "value")}
+            said: dict[str, Any] = {name: reject[name] for name in ("reason", "field", "value", "waits")}
             self._fail(letters, self._rejected(newest, **said), ends)
         if not made.rejects and not made.rows:
             ends.update((each.id, FILTERED) for each in letters)
@@ -149,8 +152,10 @@ class _Replay:
         gone = (Presence.LEFT, Presence.VANISHED) if voided else (Presence.LEFT, Presence.VANISHED, Presence.VOIDED)
         return entry.modified_ms > letter.modified_ms or entry.presence in gone
 
-    def _rejected(self, letter: StoredLetter, *, reason: str, field: str | None, value: Any = None) -> DeadLetter:
-        made = rejected(self._run, letter.payload, reason=reason, field=field, value=value)
+    def _rejected(
+        self, letter: StoredLetter, *, reason: str, field: str | None, value: Any = None, waits: bool = False
+    ) -> DeadLetter:
+        made = rejected(self._run, letter.payload, reason=reason, field=field, value=value, waits=waits)
         return replace(made, fields=letter.fields)
 
     def _fail(self, letters: Sequence[StoredLetter], tried: DeadLetter, ends: dict[int, str]) -> None:
@@ -236,12 +241,12 @@ def _by_record(group: Sequence[StoredLetter]) -> dict[str, list[StoredLetter]]:
     return letters
 
 
-def _lacking(run: Run, letter: StoredLetter) -> dict[str, str]:
+def _lacking(run: Run, letter: StoredLetter) -> dict[str, Any]:
     """Why the record cannot be mapped today: a field was not asked for when it was read; empty where none is lacking.
 
     What is absent from a record counts as empty, so this would otherwise empty the field at the target.
     """
-    lacking = [name for name in run.pipeline.mapping.projection if name not in letter.fields]
+    lacking = [name for name in run.pipeline.reads if name not in letter.fields]
     if not letter.fields or not lacking:
         return {}
     return {

@@ -31,7 +31,7 @@ from fenxiang_sync.steps.kept import KeptRecords, Piece, Record
 from fenxiang_sync.steps.load import load
 from fenxiang_sync.steps.plan import Segment
 from fenxiang_sync.steps.run import Run
-from fenxiang_sync.steps.transform import rows_of, transform
+from fenxiang_sync.steps.transform import knowing, rows_of, transform
 from fenxiang_sync.targets.protocol import Reach
 from fenxiang_sync.window import Window
 
@@ -209,10 +209,10 @@ def _apply(run: Run, kept: KeptRecords, piece: Piece, hub: Hub, reach: Reach, cl
     for number, group in enumerate(_compared(run, kept, piece, hub, tally), start=1):
         folder.write_lines(f"{RECORDS}00-{number:05d}", group)
         read += len(group)
-    folder.save(PROJECTION, run.pipeline.mapping.projection)
+    folder.save(PROJECTION, run.pipeline.reads)
     folder.save("extracted", {"read": read, "outside": 0, "calls": 0})
     segment = Segment(index=piece.index, window=Window(0, 0), count=read)
-    transform(run, segment)
+    transform(run, segment, hub=hub)
     load(run, segment, hub=hub, reach=reach, clock=clock, read_now=False)
     tally.counts.update(folder.load(orphans.DOCUMENT) or {})
     folder.save("applied", tally)
@@ -233,10 +233,11 @@ def _compared(run: Run, kept: KeptRecords, piece: Piece, hub: Hub, tally: Tally)
 
 def _compare(run: Run, group: Sequence[Record], hub: Hub, tally: Tally) -> None:
     pipeline = run.pipeline
+    mapping = knowing(pipeline, group, hub)
     rows: list[Row] = []
     for record in group:
         try:
-            made = rows_of(pipeline, record)
+            made = rows_of(pipeline, record, mapping)
             tally.counts["mapped" if made else "filtered"] += 1
             rows += made
         except RecordError as error:

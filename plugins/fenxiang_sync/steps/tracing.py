@@ -12,15 +12,15 @@ from typing import Any
 
 import msgspec
 
-from fenxiang_sync.convert import converter, written
 from fenxiang_sync.errors import RecordError
+from fenxiang_sync.field import Constant, Field
 from fenxiang_sync.hub import Event, Hub, Life, Reading, What
 from fenxiang_sync.hub.content import loads
-from fenxiang_sync.mapping import Constant, Entry, Field
+from fenxiang_sync.mapping import Entry, Mapping
 from fenxiang_sync.pipeline import Pipeline
 from fenxiang_sync.rows import Row
 from fenxiang_sync.stage import Stage, segment_name
-from fenxiang_sync.steps.transform import rows_of
+from fenxiang_sync.steps.transform import knowing, rows_of
 from fenxiang_sync.window import Window, to_ms
 
 _DECIDED = {
@@ -109,18 +109,18 @@ def trace(pipeline: Pipeline, source_id: str, *, hub: Hub, stage: Stage) -> Trac
     life = hub.trace(pipeline.name, source_id)
     if life is None:
         return None
-    reads, unkept = _reads(pipeline, life, stage)
+    reads, unkept = _reads(pipeline, life, stage, hub)
     record = reads[-1].record if reads else None
     if life.kept is not None and life.kept.payload is not None:
         kept = loads(life.kept.payload.decode())
         if record is None or kept["last_modified_time"] >= record["last_modified_time"]:
             record = kept
-    becomes, values = ("", []) if record is None else _values(pipeline, life, record)
+    becomes, values = ("", []) if record is None else _values(pipeline, life, record, hub)
     return Trace(life=life, reads=reads, unkept=unkept, record=record, becomes=becomes, values=values)
 
 
-def _reads(pipeline: Pipeline, life: Life, stage: Stage) -> tuple[list[Read], int]:
-    reads: list[Read] = []
+def _reads(pipeline: Pipeline, life: Life, stage: Stage, hub: Hub) -> tuple[list[Read], int]:
+    found: list[tuple[Reading, dict[str, Any]]] = []
     unkept = 0
     for reading in life.readings:
         folder = stage.run(pipeline.name, reading.run) / segment_name(reading.segment)
@@ -130,11 +130,12 @@ def _reads(pipeline: Pipeline, life: Life, stage: Stage) -> tuple[list[Read], in
         wanted = life.source_id.encode()
         lines = (line for line in folder.lines_of(reading.file, bytes) if wanted in line)
         records = (record for line in lines if (record := loads(line.decode()))["_id"] == life.source_id)
-        reads += [_read(pipeline, life, reading, record) for record in records]
-    return reads, unkept
+        found += [(reading, record) for record in records]
+    mapping = knowing(pipeline, [record for _, record in found], hub)
+    return [_read(pipeline, life, mapping, *each) for each in found], unkept
 
 
-def _read(pipeline: Pipeline, life: Life, reading: Reading, record: dict[str, Any]) -> Read:
+def _read(pipeline: Pipeline, life: Life, mapping: Mapping, reading: Reading, record: dict[str, Any]) -> Read:
     return Read(
         at_ms=to_ms(reading.at),
         run=reading.run,
@@ -142,12 +143,12 @@ def _read(pipeline: Pipeline, life: Life, reading: Reading, record: dict[str, An
         window=reading.window,
         modified_ms=record["last_modified_time"],
         version=None if record.get("version") is None else str(record["version"]),
-        became=_became(pipeline, life, reading, record),
+        became=_became(pipeline, life, mapping, reading, record),
         record=record,
     )
 
 
-def _became(pipeline: Pipeline, life: Life, reading: Reading, record: dict[str, Any]) -> str:
+def _became(pipeline: Pipeline, life: Life, mapping: Mapping, reading: Reading, record: dict[str, Any]) -> str:
     """What the run made of it: what it told, else what follows from what was delivered before."""
     stamp, at_ms = record["last_modified_time"], to_ms(reading.at)
     told = [each for each in life.events if each.run == reading.run and each.modified_ms == stamp]
@@ -157,13 +158,13 @@ def _became(pipeline: Pipeline, life: Life, reading: Reading, record: dict[str, 
     held = _delivered_before(life, at_ms)
     if held is not None and stamp <= held:
         return "stale" if stamp < held else "unchanged"
-    return "filtered" if _is_filtered(pipeline, record) else _UNKNOWN
+    return "filtered" if _is_filtered(pipeline, record, mapping) else _UNKNOWN
 
 
-def _is_filtered(pipeline: Pipeline, record: dict[str, Any]) -> bool:
+def _is_filtered(pipeline: Pipeline, record: dict[str, Any], mapping: Mapping) -> bool:
     """By the declaration of today; that of then is not known."""
     try:
-        return not rows_of(pipeline, record)
+        return not rows_of(pipeline, record, mapping)
     except RecordError:
         return False
 
@@ -185,15 +186,16 @@ def _delivered_before(life: Life, at_ms: int) -> int | None:
     return max(stamps, default=None)
 
 
-def _values(pipeline: Pipeline, life: Life, record: dict[str, Any]) -> tuple[str, list[Value]]:
+def _values(pipeline: Pipeline, life: Life, record: dict[str, Any], hub: Hub) -> tuple[str, list[Value]]:
     """What the record becomes by the mapping of today, and each value of it beside what the target holds."""
     held = {row.id: row.content for row in life.rows if row.content is not None}
+    mapping = knowing(pipeline, [record], hub)
     try:
-        made = rows_of(pipeline, record)
+        made = rows_of(pipeline, record, mapping)
     except RecordError as error:
-        return f"rejected: {error}", [_alone(entry, record) for entry in pipeline.fields]
+        return f"rejected: {error}", [_alone(*each, record) for each in mapping.alone(record)]
     if not made:
-        return "filtered", [_alone(entry, record) for entry in pipeline.fields]
+        return "filtered", [_alone(*each, record) for each in mapping.alone(record)]
     values = [_value(entry, record, row, held.get(row.id)) for row in made for entry in pipeline.fields]
     return "1 row" if len(made) == 1 else f"{len(made)} rows", values
 
@@ -202,7 +204,7 @@ def _value(entry: Entry, record: dict[str, Any], row: Row, held: dict[str, Any] 
     return Value(
         row=row.id,
         to=entry.target,
-        source=_source(entry),
+        source=entry.origin,
         converter=_converter(entry),
         raw=_raw(entry, record),
         value=at_path(row.content, entry.target),
@@ -210,17 +212,12 @@ def _value(entry: Entry, record: dict[str, Any], row: Row, held: dict[str, Any] 
     )
 
 
-def _alone(entry: Entry, record: dict[str, Any]) -> Value:
+def _alone(entry: Entry, value: Any, wrong: str, record: dict[str, Any]) -> Value:
     """One value of a record that gives no row."""
-    value, wrong = None, ""
-    try:
-        value = entry.compile()(record)
-    except Exception as error:  # noqa: BLE001  a function of the declaration may raise anything
-        wrong = str(error) or type(error).__name__
     return Value(
         row="",
         to=entry.target,
-        source=_source(entry),
+        source=entry.origin,
         converter=_converter(entry),
         raw=_raw(entry, record),
         value=value,
@@ -229,19 +226,17 @@ def _alone(entry: Entry, record: dict[str, Any]) -> Value:
     )
 
 
-def _source(entry: Entry) -> str:
-    return entry.source if isinstance(entry, Field) else ""
-
-
 def _converter(entry: Entry) -> str:
-    return "constant" if isinstance(entry, Constant) else written(converter(entry.convert))
+    return "constant" if isinstance(entry, Constant) else entry.made_by()
 
 
 def _raw(entry: Entry, record: dict[str, Any]) -> Any:
     """What the record has there; for a label that was sent beside the value, both."""
     if isinstance(entry, Constant):
         return None
-    found = [record[name] for name in entry.reads if record.get(name) is not None]
+    if not isinstance(entry, Field):
+        return entry.found(record)
+    found = [record[name] for name in entry.asks if record.get(name) is not None]
     return found if len(found) > 1 else found[0] if found else None
 
 

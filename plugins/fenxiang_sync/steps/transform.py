@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
-from fenxiang_sync.errors import RecordError, UnverifiedError
+from fenxiang_sync.errors import ParentMissingError, RecordError, SetupError, UnverifiedError
+from fenxiang_sync.lookup import Finder
+from fenxiang_sync.mapping import Mapping
 from fenxiang_sync.pipeline import Pipeline
 from fenxiang_sync.rows import DeletePolicy, Row, is_voided
 from fenxiang_sync.stage import Folder
@@ -18,9 +20,9 @@ from fenxiang_sync.steps.run import Run
 RECORDS_A_FILE = 5_000
 
 
-def transform(run: Run, segment: Segment) -> dict[str, int]:
+def transform(run: Run, segment: Segment, *, hub: Finder | None = None) -> dict[str, int]:
     """Write ``rows-…`` and ``rejects-…`` files from the segment's records; returns {read, rows, filtered, rejected}, in
-    records but for `rows`: one that gives no row is filtered."""
+    records but for `rows`: one that gives no row is filtered. A pipeline that looks something up needs the hub."""
     folder = run.segment(segment.index)
     read = folder.need("extracted", "clear the extract task of this segment")["read"]
     _check_fields(run, folder)
@@ -30,7 +32,7 @@ def transform(run: Run, segment: Segment) -> dict[str, int]:
     number = 0
     while group := list(islice(records, RECORDS_A_FILE)):
         number += 1
-        made = mapped(run, group)
+        made = mapped(run, group, knowing(run.pipeline, group, hub))
         _write(folder, "rows", number, made.rows)
         _write(folder, "rejects", number, made.rejects)
         numbers["read"] += len(group)
@@ -48,7 +50,7 @@ def transform(run: Run, segment: Segment) -> dict[str, int]:
 def _check_fields(run: Run, folder: Folder) -> None:
     """A field that was not asked for is null in every record: raises `UnverifiedError` where one would be mapped."""
     asked = projection_of(folder)
-    lacking = [] if asked is None else [name for name in run.pipeline.mapping.projection if name not in asked]
+    lacking = [] if asked is None else [name for name in run.pipeline.reads if name not in asked]
     if lacking:
         raise UnverifiedError(
             f"The declaration was changed since the records of {folder} were read: {', '.join(lacking)} was not asked "
@@ -58,31 +60,43 @@ def _check_fields(run: Run, folder: Folder) -> None:
 
 @dataclass(slots=True)
 class Mapped:
-    """What became of some records: rows, rejects ({reason, field, value, record}), and how many were filtered."""
+    """What became of some records: rows, rejects ({reason, field, value, waits, record}), and how many are filtered."""
 
     rows: list[Row] = field(default_factory=list)
     rejects: list[dict[str, Any]] = field(default_factory=list)
     filtered: int = 0
 
 
-def mapped(run: Run, records: Iterable[dict[str, Any]]) -> Mapped:
-    """Map records as the pipeline is declared now."""
+def mapped(run: Run, records: Sequence[dict[str, Any]], mapping: Mapping | None = None) -> Mapped:
+    """Map records as the pipeline is declared now; with the mapping that knows them, where it looks something up."""
     pipeline = run.pipeline
     made = Mapped()
     for record in records:
         try:
-            rows = rows_of(pipeline, record)
+            rows = rows_of(pipeline, record, mapping)
             made.rows += rows
             made.filtered += not rows
         except RecordError as error:
-            made.rejects.append({"reason": str(error), "field": error.field, "value": error.value, "record": record})
+            waits = isinstance(error, ParentMissingError)
+            reject = {"reason": str(error), "field": error.field, "value": error.value, "waits": waits}
+            made.rejects.append({**reject, "record": record})
     return made
 
 
-def rows_of(pipeline: Pipeline, record: dict[str, Any]) -> list[Row]:
+def rows_of(pipeline: Pipeline, record: dict[str, Any], mapping: Mapping | None = None) -> list[Row]:
     """What a record becomes; empty where it is filtered. Raises `RecordError` where it does not fit."""
     gone = pipeline.removes is DeletePolicy.DELETE and is_voided(record.get("life_status"), record.get("is_deleted"))
-    return [] if gone else pipeline.rows(record)
+    return [] if gone else pipeline.rows(record, mapping)
+
+
+def knowing(pipeline: Pipeline, records: Sequence[dict[str, Any]], hub: Finder | None) -> Mapping:
+    """The pipeline's mapping with all that these records look up, which is asked for at once."""
+    mapping = pipeline.mapping
+    if not mapping.lookups:
+        return mapping
+    if hub is None:
+        raise SetupError(f"Pipeline {pipeline.name!r} looks up rows of others (Lookup); this step has no hub")
+    return mapping.knowing(hub, records)
 
 
 def _write(folder: Folder, kind: str, number: int, items: list[Any]) -> None:
@@ -96,5 +110,5 @@ def rows(folder: Folder) -> Iterator[Row]:
 
 
 def rejects(folder: Folder) -> Iterator[dict[str, Any]]:
-    """The segment's rejects: {reason, field, value, record}."""
+    """The segment's rejects: {reason, field, value, waits, record}."""
     return folder.lines("rejects-")

@@ -6,27 +6,29 @@ import itertools
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 import msgspec
 
 from fenxiang_sync.errors import DeadLettersError, IncompleteError
-from fenxiang_sync.hub import Certificate, Hub, Selection
+from fenxiang_sync.hub import PARENT_MISSING, Certificate, Hub, Selection
 from fenxiang_sync.rows import Outcome
 from fenxiang_sync.source import FenxiangClient
+from fenxiang_sync.source.details import changed
 from fenxiang_sync.stage import DERIVED, RECORDS, Folder
 from fenxiang_sync.steps import orphans
 from fenxiang_sync.steps.comparison import Comparison, compare
 from fenxiang_sync.steps.courier import ROWS_A_CLAIM
 from fenxiang_sync.steps.expiry import expire
-from fenxiang_sync.steps.extract import read_ids
+from fenxiang_sync.steps.extract import read_ids, versions
 from fenxiang_sync.steps.finish import finish
 from fenxiang_sync.steps.holding import COUNTING, holding, told
 from fenxiang_sync.steps.late import Watch
 from fenxiang_sync.steps.load import load, superseded
 from fenxiang_sync.steps.plan import Plan, Segment
+from fenxiang_sync.steps.replay import replay
 from fenxiang_sync.steps.run import Run
 from fenxiang_sync.steps.transform import rows, transform
 from fenxiang_sync.targets.hub import HubTarget
@@ -89,6 +91,8 @@ def verify(run: Run, *, client: FenxiangClient, hub: Hub, reach: Reach, clock: C
     _all_loaded(run, planned)
     repaired, compared = _repaired(run, planned, client, hub, reach, clock)
     asked, sent_again = (0, 0) if planned.dry_run else _in_ledger(run, planned, hub, reach, clock)
+    if not planned.dry_run:
+        _try_waiting(run, hub, reach, clock)
     lacking = 0 if planned.dry_run else _lacking(run, hub, reach)
     folders = [run.segment(index) for index in range(1, len(planned.segments) + 2)]
     read, outcomes = _added_up(folders)
@@ -184,21 +188,29 @@ def _repaired(
 ) -> tuple[int, Comparison]:
     """Ask the server again for all that was read; read, map and deliver what is missing, once.
 
-    What was missing is kept as one more segment behind the planned ones. Returns the number of its records.
+    What was missing, and the records whose details alone have changed, are kept as one more segment behind the planned
+    ones. Returns how many were missing.
     """
     extra = _segment(planned, len(planned.segments) + 1)
     run.segment(extra.index).clear()
     compared = compare(run, planned, client, extra)
-    if not compared.missing:
+    touched = _touched(run, planned, client).difference(compared.missing)
+    if not compared.missing and not touched:
         return 0, compared
-    log.warning("%d records of the window were not held; reading them again", len(compared.missing))
-    repaired = read_ids(run, sorted(compared.missing), run.segment(extra.index), client=client)["read"]
-    transform(run, extra)
+    if compared.missing:
+        log.warning("%d records of the window were not held; reading them again", len(compared.missing))
+    if touched:
+        log.info("%d records have details that changed; reading them again", len(touched))
+    folder, filters = run.segment(extra.index), run.pipeline.source.filters
+    read_ids(run, sorted(touched.union(compared.missing)), folder, client=client, filters=filters)
+    repaired = sum(1 for record_id in versions(folder) if record_id in compared.missing)
+    transform(run, extra, hub=hub)
     watch = Watch.of(run, planned, extra.window, hub, by_verify=True)
     load(
         run, extra, hub=hub, reach=reach, clock=clock, dry_run=planned.dry_run, resend=planned.resend, watch=watch
     )  # fmt: skip
-    compared = compare(run, planned, client, extra)
+    if compared.missing:
+        compared = compare(run, planned, client, extra)
     if compared.missing:
         some = ", ".join(sorted(compared.missing)[:3])
         raise IncompleteError(
@@ -206,6 +218,23 @@ def _repaired(
             f"again (for example {some}). Nothing is certified; clear the task plan to read the window anew"
         )
     return repaired, compared
+
+
+def _touched(run: Run, planned: Plan, client: FenxiangClient) -> set[str]:
+    """The records that the run has not read and of which a detail changed in the time that it read: that may give the
+    record no new stamp. What is read from the beginning on has them all."""
+    source = run.pipeline.source
+    watched = [each for each in source.details if each.watch]
+    windows = [window for window in planned.reading if window.since_ms]
+    found = {
+        record_id
+        for each in watched
+        for window in windows
+        for record_id in changed(client, each.object, window, by=each.by, filters=each.filters)
+    }
+    for segment in planned.segments if found else ():
+        found.difference_update(versions(run.segment(segment.index)))
+    return found
 
 
 def _in_ledger(run: Run, planned: Plan, hub: Hub, reach: Reach, clock: Callable[[], datetime]) -> tuple[int, int]:
@@ -257,6 +286,15 @@ def _segment(planned: Plan, index: int) -> Segment:
     if index <= len(planned.segments):
         return planned.segment(index)
     return Segment(index=index, window=_whole(planned), count=None)
+
+
+def _try_waiting(run: Run, hub: Hub, reach: Reach, clock: Callable[[], datetime]) -> None:
+    """Try the records of earlier runs again that waited for what they look up; it may be there by now."""
+    name, waiting = run.pipeline.name, Selection(error=PARENT_MISSING)
+    tried = hub.letters.count(name, replace(waiting, besides=run.id)) if run.pipeline.mapping.lookups else 0
+    if tried:
+        replay(run, waiting, hub=hub, reach=reach, clock=clock)
+        log.info("%d records of earlier runs waited for a row; now %d wait", tried, hub.letters.count(name, waiting))
 
 
 def _whole(planned: Plan) -> Window:

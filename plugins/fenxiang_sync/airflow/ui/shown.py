@@ -30,6 +30,7 @@ KINDS = {
     "lookback": "lookback 漏单补救",
     "reconcile": "reconcile 对账",
     "sweep": "sweep 逐条对账",
+    "fill": "fill 补字段",
 }
 STATES = {"running": "running 运行中", "success": "success 成功", "failed": "failed 失败"}
 NUMBERS = {
@@ -47,6 +48,7 @@ _IN_A_RECONCILE = {"read": "fetched", "stale": "superseded"}
 """Where a reconcile says the same under another name: its own `stale` is another thing."""
 _FOUND = ("compared", "missing", "stale", "returned", "voided", "left", "hidden", "vanished", "unclear", "removed")
 _MOST_SPANS = 50
+_MOST_CHANGES = 30
 _STRIP = timedelta(days=31)
 _STRIP_WIDTH = 1000
 _THINNEST = 4
@@ -87,6 +89,7 @@ def pipeline(dag: KnownDag | None, standing: Standing, *, reasons: bool) -> str:
         reasons=reasons,
         spans=spans[:_MOST_SPANS],
         more_spans=len(spans) - _MOST_SPANS,
+        most_changes=_MOST_CHANGES,
         strip=_strip(standing),
         zone=ZoneInfo(standing.declared.timezone),
     )

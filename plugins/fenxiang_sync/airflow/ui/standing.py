@@ -14,6 +14,7 @@ from fenxiang_sync.airflow.settings import Settings
 from fenxiang_sync.convert import SHANGHAI
 from fenxiang_sync.coverage import Coverage
 from fenxiang_sync.declared import Declared
+from fenxiang_sync.drift import Known, note_name
 from fenxiang_sync.errors import FenxiangSyncError
 from fenxiang_sync.hub import DayCalls, Hub, LetterGroup, RunRecord, Status
 from fenxiang_sync.lateness import Lateness
@@ -36,7 +37,8 @@ class Spent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """Of one pipeline. `spent` is None where none of its calls were counted today."""
+    """Of one pipeline. `known` is the description of its object and how it has changed; `spent` is None where none of
+    its calls were counted today."""
 
     declared: Declared
     coverage: Coverage
@@ -44,6 +46,7 @@ class Standing:
     runs: list[RunRecord]
     letters: list[LetterGroup]
     in_doubt: int
+    known: Known
     spent: Spent | None = None
 
     @classmethod
@@ -56,6 +59,7 @@ class Standing:
             runs=hub.runs(name, runs),
             letters=hub.letter_groups(name),
             in_doubt=hub.count_unfinished(name, Status.IN_DOUBT),
+            known=Known.read(hub.noted(note_name(declared.connection, declared.object))),
             spent=spent(declared.connection, hub.calls(_today())) if declared.connection else None,
         )
 
@@ -89,6 +93,9 @@ class Standing:
                 "groups": [_letters(each, reasons=reasons) for each in self.letters],
             },
             "in_doubt": self.in_doubt,
+            "drift": [
+                {**each.to_json(), "columns": declared.columns.get(each.field, [])} for each in self.known.changes
+            ],
             "calls": None if self.spent is None else self.spent.to_json(),
         }
 

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
-from fenxiang_sync.mapping import content_hash
+from fenxiang_sync.digest import content_hash
 from fenxiang_sync.rows import DeletePolicy, Row
 from fenxiang_sync.targets.files.feed import Feed, Note
 from fenxiang_sync.targets.files.line import Encoding, Line, Mark

@@ -1,0 +1,281 @@
+"""Importer: the DAG file of a scheme, formatted as Python is, to be read and mended by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import fenxiang_sync
+from fenxiang_sync.dagfile import (
+    Code,
+    Part,
+    block,
+    call,
+    commented,
+    docstring,
+    flat,
+    folded,
+    imports,
+    laid,
+    listed,
+    names_in,
+    one_line,
+    quoted,
+    variable,
+)
+from fenxiang_sync.qeasy.entries import Entries, Entry
+from fenxiang_sync.qeasy.metadata import Scheme, is_true
+from fenxiang_sync.qeasy.reader import reading
+from fenxiang_sync.qeasy.reading import Reading, moment_code, span
+from fenxiang_sync.qeasy.report import Report, shown
+from fenxiang_sync.qeasy.writer import Writing, writing
+
+_WORDS = frozenset(fenxiang_sync.__all__) | {"Computed", "Details", "Group", "Kind", "Lines", "Lookup", "Take"}
+_ELSEWHERE = {
+    "Any": "typing",
+    "Decimal": "decimal",
+    "UTC": "datetime",
+    "datetime": "datetime",
+    "timedelta": "datetime",
+    "mysql": "fenxiang_sync.qeasy",
+    "Array": "fenxiang_sync.targets.envelope",
+    "Operation": "fenxiang_sync.targets.kingdee",
+}
+_FULL_LADDER = 5
+
+
+@dataclass(slots=True)
+class Importer:
+    """The DAG file of one scheme. `name` is the pipeline's, `connection` the Airflow connection of the CRM, `pipelines`
+    names by the ids of the schemes that look-ups are in. What became of each part is in `report`."""
+
+    scheme: Scheme
+    name: str
+    connection: str = "fenxiang"
+    pipelines: Mapping[str, str] = field(default_factory=dict)
+    report: Report = field(default_factory=Report)
+
+    def text(self) -> str:
+        """The file. Raises `DeclarationError` where the scheme reads nothing of Fenxiang."""
+        made = reading(self.scheme, self.report)
+        target = writing(self.scheme, made, self.report)
+        entries = Entries(
+            reading=made,
+            report=self.report,
+            merge=target.merge if made.flattened else None,
+            pipelines=self.pipelines,
+            taken={*_WORDS, *_ELSEWHERE, variable(self.name), "sync_dag", "dag"},
+        )
+        rows = list(entries.of(target.nodes))
+        key = self._key(rows, target, made)
+        pipeline = self._pipeline(made, target, entries, rows, key)
+        return self._file(pipeline, entries, rows)
+
+    # The declaration
+
+    def _key(self, rows: list[Entry], target: Writing, made: Reading) -> Part:
+        """How the key is declared, "" where it follows from _id; a row without one gets it."""
+        plain = {entry.path: entry.reads for entry in rows if not flat(entry.code).startswith(("Lines(", "Constant("))}
+        from_id = [path for path, reads in plain.items() if reads == "_id"]
+        wanted = next((path for path in (target.key, *from_id[:1], "_id", "id") if path in plain), None)
+        if wanted is None:
+            there = {path.partition(".")[0] for path in (entry.path for entry in rows)}
+            free = next(
+                name
+                for name in ("_id", "crm_id", "fenxiang_id", *map("id_{}".format, range(len(rows) + 1)))
+                if name not in there
+            )
+            to = [] if free == "_id" else [quoted(free)]
+            rows.insert(0, Entry(free, call("Field", quoted("_id"), *to, convert="text"), "", "_id"))
+            if not rows[1:]:
+                if made.number and made.number != "_id":
+                    rows.append(Entry(made.number, call("Field", quoted(made.number), convert="text"), "", made.number))
+                stamp = call("Field", quoted("last_modified_time"), convert='instant("Asia/Shanghai")')
+                rows.append(Entry("last_modified_time", stamp, "", "last_modified_time"))
+            self.report.changed("target.id", f"no value of a row is its id, so _id is added as {free}")
+            return ""
+        if target.key and target.key != wanted:
+            self.report.changed("target.id", f"{shown(target.key)} is no value of a row; {shown(wanted)} is taken")
+        elif target.key:
+            self.report.taken("target.id", f"key: {shown(wanted)}")
+        return "" if from_id == [wanted] else quoted(wanted)
+
+    def _pipeline(
+        self, made: Reading, target: Writing, entries: Entries, rows: Sequence[Entry], key: Part
+    ) -> list[tuple[str, Part]]:
+        scheme = self.scheme
+        words: list[tuple[str, Part]] = [("name", quoted(self.name))]
+        if title := one_line(scheme.name):
+            words.append(("title", quoted(title)))
+            self.report.taken("strategy.name", "the title")
+        words.append(("source", self._source(made, entries, rows)))
+        if conditions := self._conditions(made, entries, rows):
+            words.append(("conditions", conditions))
+        if entries.exploded and _reads(rows, entries.exploded):
+            words.append(("explode", call("Explode", quoted(entries.exploded))))
+            self.report.changed(
+                "source.beatFlat", "a line's row is told apart by the line's own _id, not by where it stands (…-1, …-2)"
+            )
+        elif entries.exploded:
+            self.report.none(
+                "source.beatFlat", f"no value of a row is of a line of {entries.exploded}: a row per record"
+            )
+        words += [("fields", listed(entry.code for entry in rows)), ("target", target.target)]
+        words += self._settings(made, key)
+        self._id_check()
+        return words
+
+    def _settings(self, made: Reading, key: Part) -> Iterator[tuple[str, Part]]:
+        if key:
+            yield "key", key
+        if made.number != "name":
+            yield "number", quoted(made.number) if made.number else "None"
+        if made.schedule:
+            yield "schedule", quoted(made.schedule)
+        if made.start is not None:
+            yield "start", moment_code(made.start)
+        if made.lookbacks:
+            yield "lookbacks", listed(made.lookbacks)
+        if letters := self._letters():
+            yield "dead_letters", letters
+
+    def _source(self, made: Reading, entries: Entries, rows: Sequence[Entry]) -> Part:
+        words: dict[str, Part] = {"object": quoted(made.object)}
+        if self.connection != "fenxiang":
+            words["connection"] = quoted(self.connection)
+        if made.filters:
+            words["filters"] = listed(made.filters)
+        if made.lookback is not None:
+            words["lookback"] = span(made.lookback)
+        if made.settle is not None:
+            words["settle"] = span(made.settle)
+        lists = set(entries.lists)
+        if entries.exploded and _reads(rows, entries.exploded):
+            lists.add(entries.exploded)
+        if made.details is not None and made.details[0] in lists:
+            name, by = made.details
+            words["details"] = listed([call("Details", quoted(name), by=quoted(by), into=quoted(name))])
+            lists.discard(name)
+        elif made.details is not None:
+            self.report.none("source.otherRequest.detailObjectApiName", "no value of a row is of its lines: not read")
+        for name in sorted(lists):
+            if name.endswith(("Obj", "__c")):
+                self.report.none(
+                    f"source.response.{name}",
+                    f"data/query gives records without their lines; if {name} is an object, read it: "
+                    f'Source(details=[Details("{name}", by=…, into="{name}")])',
+                )
+        return call("Source", **words)
+
+    def _conditions(self, made: Reading, entries: Entries, rows: Sequence[Entry]) -> Part | None:
+        """The conditions on records, and on lines that are rows; those on lines of a list are the list's own."""
+        groups: list[list[Code]] = []
+        exploded = entries.exploded if _reads(rows, entries.exploded) else ""
+        for group in made.conditions:
+            kept: list[Code] = []
+            for each in group:
+                top, dot, _ = each.field.partition(".")
+                if not dot or top == exploded:
+                    kept.append(each.code(each.field))
+                elif top not in entries.lists:
+                    self.report.none(
+                        "source.condition",
+                        f"{shown(each.field)}: {shown(top)} is no list of a row, so it drops nothing",
+                    )
+            if kept not in groups:
+                groups.append(kept)
+        if groups and not all(groups):
+            self.report.changed(
+                "source.condition", "one of the lists has nothing left to ask of a record, so all records are kept"
+            )
+            return None
+        return listed(map(listed, groups)) if groups else None
+
+    def _letters(self) -> Part | None:
+        times = self.scheme.retries
+        if not times:
+            return None
+        ladder = "QEASY_LADDER" if times >= _FULL_LADDER else f"QEASY_LADDER[:{times}]"
+        self.report.taken(
+            "strategy.retry_times",
+            f"{min(times, _FULL_LADDER)} tries of a refused row, at Qeasy's times; calls are repeated in place besides",
+        )
+        return call("DeadLetters", ladder=ladder)
+
+    def _id_check(self) -> None:
+        target = self.scheme.target
+        sides = [("source", self.scheme.source), *([("target", target)] if target is not None else [])]
+        for name, side in sides:
+            if "idCheck" not in side.keys:
+                continue
+            if is_true(side.keys["idCheck"]):
+                self.report.changed(
+                    f"{name}.idCheck",
+                    "true drops every later change of a record (REPEAT). Here changed rows are sent and equal ones are "
+                    "not; Qeasy's way is id_check=IdCheck.SKIP_EXISTING",
+                )
+            else:
+                self.report.changed(
+                    f"{name}.idCheck",
+                    "false writes every row that is read again. Here equal rows are not sent; Qeasy's way is "
+                    "id_check=IdCheck.OVERWRITE",
+                )
+
+    # The file
+
+    def _file(self, words: list[tuple[str, Part]], entries: Entries, rows: Sequence[Entry]) -> str:
+        functions = [line for each in entries.functions for line in (*each.lines, "", "")]
+        name = variable(self.name)
+        body = [f"{name} = Pipeline("]
+        for word, part in words:
+            if word == "fields":
+                body += ["    fields=[", *self._fields(rows), "    ],"]
+            else:
+                body += laid(part, indent=4, prefix=f"{word}=", suffix=",")
+        body += [")", "", f"dag = sync_dag({name})"]
+        code = [*functions, *body]
+        return block([*self._docstring(), "", *self._imports(code), *([""] if functions else []), *code])
+
+    def _fields(self, rows: Sequence[Entry]) -> list[str]:
+        made: list[str] = []
+        for entry in rows:
+            lines = list(laid(entry.code, indent=8, suffix=","))
+            label = one_line(entry.label)
+            made += [*lines[:-1], commented(lines[-1], label if label != entry.path else "")]
+        return made
+
+    def _docstring(self) -> list[str]:
+        scheme = self.scheme
+        of = f" {shown(scheme.id)}" if scheme.id else ""
+        said = f"{one_line(scheme.name) or self.name}. Made by `fenxiang import-qeasy` of Qeasy scheme{of}."
+        lines = list(folded(said, room=116))
+        left = self.report.left
+        if left:
+            lines += ["", *folded(f"Without counterpart here, as the report of the import says: {', '.join(left)}.")]
+        lines = docstring(lines)
+        return [f'"""{lines[0]}', *lines[1:], '"""'] if len(lines) > 1 else [f'"""{lines[0]}"""']
+
+    def _imports(self, code: Sequence[str]) -> list[str]:
+        used: set[str] = set()
+        for line in code:
+            used |= names_in(line, {*_WORDS, *_ELSEWHERE})
+        by_module: dict[str, set[str]] = {}
+        for word in used & set(_ELSEWHERE):
+            by_module.setdefault(_ELSEWHERE[word], set()).add(word)
+        standard = [module for module in sorted(by_module) if not module.startswith("fenxiang_sync")]
+        own = sorted({"fenxiang_sync", "fenxiang_sync.airflow", *by_module} - set(standard))
+        lines = ["from __future__ import annotations", ""]
+        for module in standard:
+            lines += imports(module, by_module[module])
+        lines += [""] if standard else []
+        for module in own:
+            words = {"fenxiang_sync": used & _WORDS, "fenxiang_sync.airflow": {"sync_dag"}}.get(
+                module, by_module.get(module, set())
+            )
+            lines += imports(module, words, wraps=module == "fenxiang_sync")
+        return [*lines, ""]
+
+
+def _reads(rows: Sequence[Entry], exploded: str) -> bool:
+    """Whether a value of the rows is of a line of that list."""
+    return any(f'"{exploded}.' in flat(entry.code) for entry in rows)

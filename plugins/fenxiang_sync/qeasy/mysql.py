@@ -1,0 +1,488 @@
+"""MySQL's functions, as ``_function`` (自定义函数) uses them, for the functions in an imported DAG file.
+
+As MySQL has it, null in is null out, and division keeps four decimals more. Other than there: numbers are exact, texts
+are compared letter by letter (MySQL ignores case), a text that is no number raises `ValueError` and is not taken for 0,
+and so does a list or an object. Times are in Asia/Shanghai.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from decimal import ROUND_CEILING, ROUND_DOWN, ROUND_FLOOR, ROUND_HALF_UP, Context, Decimal
+from typing import Any
+
+from fenxiang_sync import convert
+
+_EXACT = Context(prec=400)
+_MORE_DECIMALS = 4
+_LONGEST = 100_000
+_ZONE = convert.time_zone(convert.SHANGHAI)
+_EPOCH = datetime(1970, 1, 1, tzinfo=convert.time_zone("UTC"))
+_TOKENS: dict[str, Callable[[datetime], str]] = {
+    "Y": lambda at: f"{at.year:04d}",
+    "y": lambda at: f"{at.year % 100:02d}",
+    "m": lambda at: f"{at.month:02d}",
+    "c": lambda at: str(at.month),
+    "d": lambda at: f"{at.day:02d}",
+    "e": lambda at: str(at.day),
+    "H": lambda at: f"{at.hour:02d}",
+    "k": lambda at: str(at.hour),
+    "i": lambda at: f"{at.minute:02d}",
+    "s": lambda at: f"{at.second:02d}",
+    "S": lambda at: f"{at.second:02d}",
+    "T": lambda at: f"{at:%H:%M:%S}",
+    "f": lambda at: f"{at.microsecond:06d}",
+    "j": lambda at: f"{at.timetuple().tm_yday:03d}",
+    "%": lambda _: "%",
+}
+TOKENS = frozenset(_TOKENS)
+"""The letters of a format that `from_unixtime` and `date_format` know."""
+
+
+# Values
+
+
+def number(value: Any) -> Decimal | None:
+    """A number of what may be one; "" is 0.
+
+    >>> number("2.50"), number(""), number(None)
+    (Decimal('2.50'), Decimal('0'), None)
+    """
+    if value is None:
+        return None
+    if isinstance(value, bool):
+        return Decimal(value)
+    if isinstance(value, str):
+        value = value.strip() or "0"
+    found: Decimal = convert.decimal()(value)
+    return found
+
+
+def text(value: Any) -> str | None:
+    """Text of a value."""
+    return None if value is None else convert.text(value)
+
+
+def filled(value: Any) -> str:
+    """What '{{field}}' is: text, and "" where the record has no such field.
+
+    >>> filled(5), filled(None)
+    ('5', '')
+    """
+    return "" if value is None else convert.text(value)
+
+
+def whole(value: Any) -> int | None:
+    """A whole number; raises `ValueError` for one that has decimals."""
+    return None if value is None else convert.integer(number(value))
+
+
+def true(value: Any) -> bool:
+    """Whether a condition holds: any number but 0 does, null does not."""
+    return bool(number(value))
+
+
+def coalesce(*values: Any) -> Any:
+    """IFNULL, COALESCE: the first that is not null."""
+    return next((value for value in values if value is not None), None)
+
+
+def nullif(value: Any, other: Any) -> Any:
+    """NULLIF: null where both are equal."""
+    return None if equal(value, other) else value
+
+
+# Numbers
+
+
+def plus(left: Any, right: Any) -> Decimal | None:
+    """``+``"""
+    return _of_two(_EXACT.add, left, right)
+
+
+def minus(left: Any, right: Any) -> Decimal | None:
+    """``-``"""
+    return _of_two(_EXACT.subtract, left, right)
+
+
+def times(left: Any, right: Any) -> Decimal | None:
+    """``*``
+
+    >>> times("0.1", 3)
+    Decimal('0.3')
+    """
+    return _of_two(_EXACT.multiply, left, right)
+
+
+def divided(left: Any, right: Any) -> Decimal | None:
+    """``/``: with four decimals more than the first number has; null where the second is 0.
+
+    >>> divided(1, 3), divided("1.5", 0)
+    (Decimal('0.3333'), None)
+    """
+    first, second = number(left), number(right)
+    if first is None or not second:
+        return None
+    return _step(_EXACT.divide(first, second), _decimals(first) + _MORE_DECIMALS, ROUND_HALF_UP)
+
+
+def div(left: Any, right: Any) -> int | None:
+    """DIV: the whole part of a division."""
+    first, second = number(left), number(right)
+    return None if first is None or not second else int(_EXACT.divide_int(first, second))
+
+
+def mod(left: Any, right: Any) -> Decimal | None:
+    """``%``, MOD: what is left of a division, with the sign of the first number."""
+    first, second = number(left), number(right)
+    return None if first is None or not second else _EXACT.remainder(first, second)
+
+
+def negative(value: Any) -> Decimal | None:
+    """``-`` before a value."""
+    found = number(value)
+    return None if found is None else _EXACT.minus(found)
+
+
+def absolute(value: Any) -> Decimal | None:
+    """ABS"""
+    found = number(value)
+    return None if found is None else _EXACT.abs(found)
+
+
+def rounded(value: Any, decimals: Any = 0) -> Decimal | None:
+    """ROUND: half up.
+
+    >>> rounded("2.345", 2), rounded("2.5")
+    (Decimal('2.35'), Decimal('3'))
+    """
+    return _cut(value, decimals, ROUND_HALF_UP)
+
+
+def truncated(value: Any, decimals: Any) -> Decimal | None:
+    """TRUNCATE: without what is behind so many decimals."""
+    return _cut(value, decimals, ROUND_DOWN)
+
+
+def floor(value: Any) -> Decimal | None:
+    """FLOOR"""
+    return _cut(value, 0, ROUND_FLOOR)
+
+
+def ceiling(value: Any) -> Decimal | None:
+    """CEIL, CEILING"""
+    return _cut(value, 0, ROUND_CEILING)
+
+
+# Texts
+
+
+def concat(*parts: Any) -> str | None:
+    """CONCAT: null where one of them is null.
+
+    >>> concat("A", 1), concat("A", None)
+    ('A1', None)
+    """
+    return None if any(part is None for part in parts) else "".join(convert.text(part) for part in parts)
+
+
+def concat_ws(separator: Any, *parts: Any) -> str | None:
+    """CONCAT_WS: joined by the separator, nulls left out."""
+    between = text(separator)
+    return None if between is None else between.join(convert.text(part) for part in parts if part is not None)
+
+
+def left(value: Any, length: Any) -> str | None:
+    """LEFT: so many letters of the beginning."""
+    said, count = text(value), whole(length)
+    return None if said is None or count is None else said[: max(count, 0)]
+
+
+def right(value: Any, length: Any) -> str | None:
+    """RIGHT: so many letters of the end."""
+    said, count = text(value), whole(length)
+    return None if said is None or count is None else said[-count:] if count > 0 else ""
+
+
+def substring(value: Any, start: Any, *length: Any) -> str | None:
+    """SUBSTRING, MID: from the letter `start`, counted from 1, or from the end where it is negative.
+
+    >>> substring("abcdef", 2, 3), substring("abcdef", -2), substring("abc", 0)
+    ('bcd', 'ef', '')
+    """
+    said, first, counts = text(value), whole(start), [whole(each) for each in length]
+    if said is None or first is None or None in counts:
+        return None
+    place = first - 1 if first > 0 else len(said) + first
+    if first == 0 or place < 0:
+        return ""
+    return said[place:] if not counts else said[place : place + max(counts[0] or 0, 0)]
+
+
+def substring_index(value: Any, separator: Any, count: Any) -> str | None:
+    """SUBSTRING_INDEX: what is before the separator's n-th place, or behind it where n is negative.
+
+    >>> substring_index("a-b-c", "-", 2), substring_index("a-b-c", "-", -1)
+    ('a-b', 'c')
+    """
+    said, between, number_of = text(value), text(separator), whole(count)
+    if said is None or between is None or number_of is None:
+        return None
+    parts = said.split(between) if between else []
+    return between.join(parts[:number_of] if number_of > 0 else parts[number_of:] if number_of else [])
+
+
+def locate(part: Any, value: Any, start: Any = 1) -> int | None:
+    """LOCATE, INSTR, POSITION: at which letter the part begins, 0 where it is not there.
+
+    >>> locate("b", "abc"), locate("x", "abc")
+    (2, 0)
+    """
+    sought, said, first = text(part), text(value), whole(start)
+    if sought is None or said is None or first is None:
+        return None
+    return said.find(sought, first - 1) + 1 if first > 0 else 0
+
+
+def replace(value: Any, old: Any, new: Any) -> str | None:
+    """REPLACE"""
+    said, before, after = text(value), text(old), text(new)
+    if said is None or before is None or after is None:
+        return None
+    return _short(said.replace(before, after)) if before else said
+
+
+def trim(value: Any, letters: Any = " ", side: str = "BOTH") -> str | None:
+    """TRIM, LTRIM, RTRIM: without that text at its ends.
+
+    >>> trim(" a "), trim("007", "0", "LEADING")
+    ('a', '7')
+    """
+    said, away = text(value), text(letters)
+    if said is None or away is None:
+        return None
+    while away and side != "TRAILING" and said.startswith(away):
+        said = said[len(away) :]
+    while away and side != "LEADING" and said.endswith(away):
+        said = said[: -len(away)]
+    return said
+
+
+def upper(value: Any) -> str | None:
+    """UPPER"""
+    said = text(value)
+    return None if said is None else said.upper()
+
+
+def lower(value: Any) -> str | None:
+    """LOWER"""
+    said = text(value)
+    return None if said is None else said.lower()
+
+
+def length(value: Any) -> int | None:
+    """LENGTH: bytes; a Chinese character has three."""
+    said = text(value)
+    return None if said is None else len(said.encode())
+
+
+def char_length(value: Any) -> int | None:
+    """CHAR_LENGTH: letters."""
+    said = text(value)
+    return None if said is None else len(said)
+
+
+def lpad(value: Any, size: Any, letters: Any) -> str | None:
+    """LPAD: filled up in front, or cut, to so many letters.
+
+    >>> lpad(7, 3, "0"), lpad("abcd", 3, "0")
+    ('007', 'abc')
+    """
+    return _padded(value, size, letters, lambda said, fill: fill + said)
+
+
+def rpad(value: Any, size: Any, letters: Any) -> str | None:
+    """RPAD: filled up behind, or cut, to so many letters."""
+    return _padded(value, size, letters, lambda said, fill: said + fill)
+
+
+# Times
+
+
+def from_unixtime(seconds: Any, format: Any = "%Y-%m-%d %H:%i:%s") -> str | None:
+    """FROM_UNIXTIME: seconds since 1970 as text.
+
+    >>> from_unixtime(1696161600), from_unixtime(1696161600, "%Y%m%d")
+    ('2023-10-01 20:00:00', '20231001')
+    """
+    since, wanted = number(seconds), text(format)
+    if since is None or wanted is None:
+        return None
+    try:
+        return _formatted((_EPOCH + timedelta(microseconds=int(since * 1_000_000))).astimezone(_ZONE), wanted)
+    except OverflowError:
+        raise ValueError(f"{since} seconds are outside the years 1 to 9999") from None
+
+
+def date_format(value: Any, format: Any) -> str | None:
+    """DATE_FORMAT: a day or a time, as text, in another form.
+
+    >>> date_format("2023-10-01 20:00:00", "%Y%m")
+    '202310'
+    """
+    said, wanted = text(value), text(format)
+    return None if said is None or wanted is None else _formatted(_time(said), wanted)
+
+
+def unix_timestamp(value: Any) -> int | None:
+    """UNIX_TIMESTAMP: the seconds since 1970 of a day or a time that is text.
+
+    >>> unix_timestamp("2023-10-01 20:00:00")
+    1696161600
+    """
+    said = text(value)
+    return None if said is None else int(_time(said).timestamp())
+
+
+# Conditions: 1, 0 or null
+
+
+def equal(left: Any, right: Any) -> int | None:
+    """``=``: of two texts as texts, else as numbers.
+
+    >>> equal("a", "A"), equal("1.0", 1), equal(None, 1)
+    (0, 1, None)
+    """
+    return _compared(lambda first, second: first == second, left, right)
+
+
+def unequal(left: Any, right: Any) -> int | None:
+    """``<>``, ``!=``"""
+    return _compared(lambda first, second: first != second, left, right)
+
+
+def less(left: Any, right: Any) -> int | None:
+    """``<``"""
+    return _compared(lambda first, second: bool(first < second), left, right)
+
+
+def at_most(left: Any, right: Any) -> int | None:
+    """``<=``"""
+    return _compared(lambda first, second: bool(first <= second), left, right)
+
+
+def between(value: Any, low: Any, high: Any) -> int | None:
+    """BETWEEN: both ends count."""
+    return both(at_most(low, value), at_most(value, high))
+
+
+def among(value: Any, *options: Any) -> int | None:
+    """IN"""
+    return either(*(equal(value, option) for option in options))
+
+
+def like(value: Any, pattern: Any) -> int | None:
+    """LIKE: % is any text, _ any letter.
+
+    >>> like("SO-1", "SO%"), like("SO-1", "P%")
+    (1, 0)
+    """
+    said, wanted = text(value), text(pattern)
+    if said is None or wanted is None:
+        return None
+    letters = re.findall(r"\\.|.", wanted, re.DOTALL)
+    means = {"%": ".*", "_": "."}
+    expression = "".join(means.get(each) or re.escape(each[-1]) for each in letters)
+    return int(re.fullmatch(re.sub(r"(\.\*)+", ".*", expression), said, re.DOTALL) is not None)
+
+
+def is_null(value: Any) -> int:
+    """IS NULL"""
+    return int(value is None)
+
+
+def both(*conditions: Any) -> int | None:
+    """AND: 0 where one is 0, else null where one is null.
+
+    >>> both(1, None), both(0, None), both(1, 1)
+    (None, 0, 1)
+    """
+    found = [number(each) for each in conditions]
+    return 0 if any(each == 0 for each in found) else None if None in found else 1
+
+
+def either(*conditions: Any) -> int | None:
+    """OR: 1 where one holds, else null where one is null."""
+    found = [number(each) for each in conditions]
+    return 1 if any(found) else None if None in found else 0
+
+
+def no(condition: Any) -> int | None:
+    """NOT"""
+    found = number(condition)
+    return None if found is None else int(not found)
+
+
+def _of_two(operation: Callable[[Decimal, Decimal], Decimal], left: Any, right: Any) -> Decimal | None:
+    first, second = number(left), number(right)
+    return None if first is None or second is None else operation(first, second)
+
+
+def _decimals(value: Decimal) -> int:
+    return max(0, -int(value.as_tuple().exponent))
+
+
+def _step(value: Decimal, decimals: int, rounding: str) -> Decimal:
+    return value.quantize(Decimal(1).scaleb(-decimals), rounding=rounding, context=_EXACT)
+
+
+def _cut(value: Any, decimals: Any, rounding: str) -> Decimal | None:
+    found, places = number(value), whole(decimals)
+    if found is None or places is None:
+        return None
+    cut = _step(found, max(-30, min(places, 30)), rounding)
+    return cut if places > 0 else Decimal(int(cut))
+
+
+def _short(said: str) -> str:
+    if len(said) > _LONGEST:
+        raise ValueError(f"makes a text of more than {_LONGEST:,} letters")
+    return said
+
+
+def _padded(value: Any, size: Any, letters: Any, join: Callable[[str, str], str]) -> str | None:
+    said, wanted, fill = text(value), whole(size), text(letters)
+    if said is None or wanted is None or fill is None or wanted < 0:
+        return None
+    if wanted > _LONGEST:
+        raise ValueError(f"makes a text of more than {_LONGEST:,} letters")
+    missing = wanted - len(said)
+    if missing <= 0:
+        return said[:wanted]
+    return join(said, (fill * missing)[:missing]) if fill else None
+
+
+def _time(said: str) -> datetime:
+    try:
+        return datetime.fromisoformat(said.strip()).replace(tzinfo=_ZONE)
+    except ValueError:
+        raise ValueError(f"{said[:40]!r} is no day or time, as 2026-01-31 or 2026-01-31 08:00:00") from None
+
+
+def _formatted(at: datetime, wanted: str) -> str:
+    def token(found: re.Match[str]) -> str:
+        if found[1] not in _TOKENS:
+            raise ValueError(f"format {wanted!r}: {found[0]} is not known here")
+        return _TOKENS[found[1]](at)
+
+    return re.sub(r"%(.)", token, wanted)
+
+
+def _compared(holds: Callable[[Any, Any], bool], left: Any, right: Any) -> int | None:
+    if left is None or right is None:
+        return None
+    if isinstance(left, str) and isinstance(right, str):
+        return int(holds(left, right))
+    return int(holds(number(left), number(right)))

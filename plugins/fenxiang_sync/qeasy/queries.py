@@ -1,0 +1,180 @@
+"""Queries: the filters of a request become the window of a run, its lookback, and filters of a source."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+
+from fenxiang_sync.checks import spoken_span
+from fenxiang_sync.dagfile import call, quoted, value
+from fenxiang_sync.errors import DeclarationError
+from fenxiang_sync.qeasy.metadata import Node, text_of
+from fenxiang_sync.qeasy.reading import API_NAME, Reading
+from fenxiang_sync.qeasy.references import Reference, pieces
+from fenxiang_sync.qeasy.report import Report, shown
+from fenxiang_sync.qeasy.variables import Anchor, Moment, moment
+from fenxiang_sync.source import Filter, Operator
+
+_LOOKBACK = timedelta(minutes=10)
+_LONG = timedelta(days=1)
+_STAMP = "last_modified_time"
+
+
+class Query:
+    """Reads ``search_query_info`` into a `Reading`."""
+
+    def __init__(self, made: Reading, report: Report) -> None:
+        self._made = made
+        self._report = report
+
+    def read(self, query: Node) -> None:
+        for node in query.children:
+            if node.field == "filters":
+                for each in self._flat_filters(node):
+                    self._filter(each)
+            elif node.field in ("offset", "limit"):
+                self._report.changed(
+                    node.place, "pages are read by _id at offset 0, 100 records each, so that none is lost between them"
+                )
+            elif node.field == "orders":
+                self._report.changed(node.place, "pages are read in the order of _id")
+            else:
+                self._report.none(node.place, "no part of a query that is known here")
+
+    def _flat_filters(self, filters: Node) -> Iterator[Node]:
+        """The nodes that are filters; 条件1 is only the label of one."""
+        if filters.child("field_name"):
+            yield filters
+            return
+        for each in filters.children:
+            yield from self._flat_filters(each)
+        if not filters.children:
+            self._report.unknown(filters.place, "is no filter: it has no field_name")
+
+    def _filter(self, node: Node) -> None:
+        report = self._report
+        parts = {each.field: each for each in node.children}
+        for name in parts.keys() - {"field_name", "operator", "field_values", "connector", "isObjectReference"}:
+            report.unknown(f"{node.place}.{shown(name)}")
+        name, operator = parts["field_name"].text, parts["operator"].text.upper() if "operator" in parts else ""
+        values = parts.get("field_values")
+        if name == _STAMP:
+            self._bound(node, operator, values)
+        elif name == "_id" or not API_NAME.fullmatch(name):
+            report.none(
+                node.place, f"a filter on {shown(name) or 'nothing'!r}: more is read than Qeasy reads; use conditions=…"
+            )
+        elif operator not in Operator.__members__:
+            report.none(
+                node.place, f"operator {shown(operator)!r} is unknown: more is read than Qeasy reads; write a Filter"
+            )
+        else:
+            self._plain_filter(node, name, Operator[operator], values)
+
+    def _plain_filter(self, node: Node, name: str, operator: Operator, values: Node | None) -> None:
+
+        given = _values(values)
+        if given is None:
+            self._report.none(
+                node.place, f"the filter on {name} moves with time or reads a field: more is read than Qeasy reads"
+            )
+            return
+        try:
+            Filter(name, operator, given)
+        except DeclarationError as error:
+            self._report.none(node.place, f"{error}: more is read than Qeasy reads")
+            return
+        parts = [
+            quoted(name),
+            f"Operator.{operator.name}",
+            *([value(given[0])] if len(given) == 1 else [value(given)] if given else []),
+        ]
+        self._made.filters.append(call("Filter", *parts))
+        self._report.taken(node.place, f"a Filter on {name}")
+
+    def _bound(self, node: Node, operator: str, values: Node | None) -> None:
+        """A bound of last_modified_time: the window, the lookback or the settle time."""
+        report = self._report
+        bounds = [moment(each) for each in texts_of(values)]
+        if operator == "BETWEEN" and len(bounds) == 2:
+            self._lower(node, bounds[0])
+            self._upper(node, bounds[1])
+        elif operator in ("GTE", "GT") and len(bounds) == 1:
+            self._lower(node, bounds[0])
+        elif operator in ("LTE", "LT") and len(bounds) == 1:
+            self._upper(node, bounds[0])
+        else:
+            report.none(
+                node.place, "a bound of last_modified_time that cannot be read; every change is read here, run by run"
+            )
+
+    def _lower(self, node: Node, bound: Moment | None) -> None:
+        report, made = self._report, self._made
+        if bound is None:
+            report.none(
+                node.place, "a bound of last_modified_time that cannot be read; every change is read here, run by run"
+            )
+        elif bound.anchor is Anchor.FIXED and bound.at is not None:
+            made.start = bound.at
+            report.taken(node.place, f"start: nothing before {bound.at:%Y-%m-%d %H:%M:%S} UTC is read")
+        else:
+            said = (
+                "the window of the run, which begins where the last one ended, certified; nobody keeps LAST_SYNC_TIME"
+            )
+            if bound.before > _LOOKBACK:
+                made.lookback = bound.before
+            early = f"; begun {spoken_span(bound.before)} early: lookback" if bound.before > timedelta(0) else ""
+            if bound.before > _LONG and bound.anchor is Anchor.LAST:
+                early += " (if that many seconds were meant to be milliseconds, take lookback away)"
+            elif bound.before < _LOOKBACK:
+                early += f"; read {spoken_span(_LOOKBACK)} early here, since a write shows after its stamp"
+            report.changed(node.place, said + early)
+
+    def _upper(self, node: Node, bound: Moment | None) -> None:
+        if bound is None or bound.anchor is not Anchor.NOW:
+            self._report.none(
+                node.place, "an upper bound of last_modified_time that cannot be read; runs read up to now"
+            )
+            return
+        if bound.before > timedelta(seconds=5):
+            self._made.settle = bound.before
+        self._report.changed(node.place, "the window ends at the CRM's own clock, not at the worker's")
+
+
+def references_in(said: str) -> list[Reference]:
+    return [each for each in pieces(said) if not isinstance(each, str)]
+
+
+def texts_of(node: Node | None) -> list[str]:
+    if node is None:
+        return []
+    given = node.value if isinstance(node.value, list) else [node.value]
+    texts = [text_of(each) for each in given if each is not None]
+    parts = [
+        part.strip() for each in texts for part in (each.split(",") if not each.startswith("_function") else [each])
+    ]
+    return parts + [text for child in node.children for text in texts_of(child)]
+
+
+def all_texts(tree: Sequence[Node]) -> Iterator[str]:
+    for node in tree:
+        yield from texts_of(node)
+        yield from all_texts(node.children)
+
+
+def _values(node: Node | None) -> list[str] | None:
+    """The values of a filter as text; None where they are not constant."""
+    if node is None:
+        return []
+    separator = (node.params[0] if node.params else "") or ","
+    given = node.value if isinstance(node.value, list) else [node.value]
+    texts = [
+        {True: "true", False: "false"}.get(each) if isinstance(each, bool) else text_of(each)
+        for each in given
+        if each is not None
+    ]
+    if any(each is None or references_in(each) or each.startswith(("_function", "_findCollection")) for each in texts):
+        return None
+    if node.parser == "StringToArray":
+        texts = [part.strip() for each in texts if each for part in each.split(separator)]
+    return [each for each in [*texts, *(inner for child in node.children for inner in _values(child) or [])] if each]

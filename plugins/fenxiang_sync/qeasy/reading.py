@@ -1,0 +1,100 @@
+"""Reading: what of the source side goes into a declaration, and the words that both sides share."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from fenxiang_sync.condition import Logic
+from fenxiang_sync.dagfile import Code, Part, call, quoted
+from fenxiang_sync.qeasy.metadata import Side
+from fenxiang_sync.qeasy.report import Report
+
+API_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,199}", re.ASCII)
+NOT_HERE = {
+    "diffMode": "snapshots are compared by reconcile here, which finds deleted records: Reconcile(…), delete_policy=…",
+    **dict.fromkeys(
+        ("buildModel", "structure"),
+        "what it means is documented nowhere; nested targets are dotted paths of Field(…, 'a.b')",
+    ),
+    "callBackStrategy": "writing the result into another scheme: let a DAG of your own run on this pipeline's asset, "
+    "and read outcomes from the hub",
+    "primaryWriteback": "the ids that the target gave are not kept in the row; look them up at the target by number",
+    "distributionOrg": "distribution to organisations is a call of its own; make it in a DAG on this pipeline's asset",
+    "isUploadFile": "attachments are not copied",
+}
+"""Keys of either side that are known and have no counterpart, and what to do."""
+
+
+class Kept(NamedTuple):
+    """A condition: its field as Qeasy names it, and the Python text behind it."""
+
+    field: str
+    logic: Logic
+    value: Part | None
+    strict: bool
+
+    def code(self, path: str) -> Code:
+        """The condition on that path."""
+        given = [quoted(path), f"Logic.{self.logic.name}", *([] if self.value is None else [self.value])]
+        return call("Condition", *given, **({"strict": "True"} if self.strict and "." in path else {}))
+
+
+class Format(NamedTuple):
+    """A name that formatResponse makes: of which field, by which converter, and what that gives."""
+
+    old: str
+    convert: str
+    kind: str
+
+
+@dataclass(slots=True)
+class Reading:
+    """What of the source side goes into the declaration."""
+
+    object: str
+    number: str | None = "name"
+    lookback: timedelta | None = None
+    settle: timedelta | None = None
+    start: datetime | None = None
+    schedule: str | None = None
+    filters: list[Part] = field(default_factory=list)
+    lookbacks: list[Part] = field(default_factory=list)
+    conditions: list[list[Kept]] = field(default_factory=list)
+    flattened: str = ""
+    details: tuple[str, str] | None = None
+    formats: dict[str, Format] = field(default_factory=dict)
+    types: dict[str, str] = field(default_factory=dict)
+
+
+def told(side: Side, known: frozenset[str], report: Report) -> None:
+    """Name the keys of a side that were not read."""
+    for key in side.keys:
+        if key in known:
+            continue
+        if key in NOT_HERE:
+            report.none(f"{side.name}.{key}", NOT_HERE[key])
+        elif key.startswith("_"):
+            report.changed(f"{side.name}.{key}", "begins with _, so it is taken for a comment")
+        else:
+            report.unknown(f"{side.name}.{key}")
+
+
+def span(given: timedelta) -> str:
+    """A span as Python text.
+
+    >>> span(timedelta(minutes=90)), span(timedelta(days=2))
+    ('timedelta(minutes=90)', 'timedelta(days=2)')
+    """
+    for word, unit in (("days", timedelta(days=1)), ("hours", timedelta(hours=1)), ("minutes", timedelta(minutes=1))):
+        if not given % unit:
+            return f"timedelta({word}={given // unit})"
+    return f"timedelta(seconds={given // timedelta(seconds=1)})"
+
+
+def moment_code(at: datetime) -> str:
+    """A moment as Python text."""
+    parts = [at.year, at.month, at.day, *([at.hour, at.minute, at.second] if at.time() != datetime.min.time() else [])]
+    return f"datetime({', '.join(map(str, parts))}, tzinfo=UTC)"

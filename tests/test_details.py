@@ -1,0 +1,216 @@
+"""Detail records are fetched for each record: all of them, whatever the server does, or the task fails."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fenxiang_sync import (
+    Details,
+    Explode,
+    Field,
+    Filter,
+    HubTarget,
+    Lines,
+    Operator,
+    Pipeline,
+    Source,
+    decimal,
+    integer,
+    text,
+)
+from fenxiang_sync.errors import DeclarationError, IncompleteError
+from fenxiang_sync.source.details import fetch
+from fenxiang_sync.steps import Asked, Kind, extract
+from fenxiang_sync.steps.mend import Wanted, mend
+from tests.source_fixtures import client_of, simulator
+from tests.steps_fixtures import Bench, bench, quick
+
+LINES = "SalesOrderProductObj"
+OF_ORDER = Details(LINES, by="order_id")
+FIELDS = [
+    Field("_id"),
+    Field("name", "no", convert=text),
+    Lines(LINES, "lines", fields=[Field("_id", "id"), Field("quantity", "n", convert=decimal())]),
+]
+
+
+def orders(*details: Details, **words: Any) -> Pipeline:
+    source = quick("SalesOrderObj", details=details or (OF_ORDER,))
+    return Pipeline(**{"name": "order", "source": source, "fields": FIELDS, "target": HubTarget(), **words})
+
+
+def expected(crm: Any) -> dict[str, list[tuple[str, Decimal]]]:
+    """The lines of each order by the simulator's own state."""
+    tenant = crm.simulator.tenant
+    headers = tenant.records("SalesOrderObj")
+    found: dict[str, list[tuple[str, Decimal]]] = {each: [] for each in headers}
+    for record_id, line in sorted(tenant.records(LINES).items()):
+        if line["life_status"] != "invalid" or headers[line["order_id"]]["life_status"] == "invalid":
+            found[line["order_id"]].append((record_id, Decimal(line["quantity"])))
+    return found
+
+
+def held(crm: Bench) -> dict[str, list[tuple[str, Decimal]]]:
+    contents = crm.held(orders())
+    return {each: [(line["id"], line["n"]) for line in made["lines"]] for each, made in contents.items()}
+
+
+@pytest.fixture
+def crm(tmp_path: Path) -> Iterator[Bench]:
+    with bench(tmp_path, SalesOrderObj=30, SalesOrderProductObj=260) as crm:
+        yield crm
+
+
+class TestFetching:
+    @pytest.mark.parametrize(
+        "knobs",
+        [
+            {}, {"filter_after_limit": True}, {"id_order": "sort_shorter_first"}, {"id_order": "compare_shorter_first"},
+            {"same_field_filters": "last"}, {"total_mode": "zero"},
+        ],
+        ids=lambda knobs: "-".join(map(str, next(iter(knobs.items()), ["plain"]))),
+    )  # fmt: skip
+    def test_every_line_of_every_header_comes_in_the_order_of_ids(self, knobs: dict[str, Any]) -> None:
+        with simulator({"SalesOrderObj": 130, LINES: 700}, **knobs) as server:
+            by_order: dict[str, list[str]] = defaultdict(list)
+            for record_id, line in server.tenant.records(LINES).items():
+                by_order[line["order_id"]].append(record_id)
+            ids = list(server.tenant.records("SalesOrderObj"))
+            found = fetch(client_of(server), LINES, [*ids, "nobody"], by="order_id", projection=["quantity"])
+            assert {each: [line["_id"] for line in lines] for each, lines in found.items()} == {
+                each: sorted(by_order[each]) for each in [*ids, "nobody"]
+            }
+            assert all("quantity" in line for lines in found.values() for line in lines)
+
+    def test_headers_without_lines_do_not_make_it_walk_over_all_the_others(self) -> None:
+        with simulator({"SalesOrderObj": 10, LINES: 3_000}) as server:
+            client = client_of(server)
+            assert fetch(client, LINES, ["nobody"], by="order_id", projection=[]) == {"nobody": []}
+            assert client.calls.total() < 12
+
+    def test_lines_of_others_are_refused_and_told_with_what_came(self) -> None:
+        with simulator({"SalesOrderObj": 10, LINES: 50}, unknown_filter_field="ignore") as server:
+            (order, *_) = server.tenant.records("SalesOrderObj")
+            with pytest.raises(
+                IncompleteError, match=r"by order__c, the server sent others.*Is order__c the reference"
+            ):
+                fetch(client_of(server), LINES, [order], by="order__c", projection=[])
+
+
+class TestARun:
+    def test_each_document_has_all_of_its_lines(self, crm: Bench) -> None:
+        report = crm.sync(orders())
+        assert report.delivered == 30
+        assert held(crm) == expected(crm)
+
+    def test_exploded_lines_may_be_details_too(self, crm: Bench) -> None:
+        fields = [Field("name", "no"), Field(f"{LINES}.quantity", "n", convert=decimal())]
+        lines = orders(fields=fields, key="no", explode=Explode(LINES))
+        crm.sync(lines)
+        assert len(crm.held(lines)) == sum(map(len, expected(crm).values()))
+
+    def test_voided_lines_are_left_out_and_filters_of_the_details_count(self, crm: Bench) -> None:
+        lines = crm.simulator.tenant.records(LINES)
+        voided = [each for each, line in lines.items() if line["life_status"] == "normal"][:20]
+        crm.simulator.tenant.invalid(LINES, voided)
+        crm.later()
+        crm.sync(orders())
+        assert held(crm) == expected(crm)
+        few = orders(Details(LINES, by="order_id", filters=[Filter("quantity", Operator.GT, 100)]), name="few")
+        crm.sync(few)
+        quantities = [line["n"] for made in crm.held(few).values() for line in made["lines"]]
+        assert quantities
+        assert min(quantities) > 100
+
+    def test_a_line_that_changes_alone_brings_its_document(self, crm: Bench) -> None:
+        crm.sync(orders())
+        line, record = next(iter(crm.simulator.tenant.records(LINES).items()))
+        stamp = crm.simulator.tenant.records("SalesOrderObj")[record["order_id"]]["last_modified_time"]
+        crm.later(3600)
+        crm.simulator.tenant.update(LINES, line, {"quantity": "999.00"})
+        assert crm.simulator.tenant.records("SalesOrderObj")[record["order_id"]]["last_modified_time"] == stamp
+        crm.later()
+        report = crm.sync(orders())
+        assert (report.read, report.delivered, report.repaired) == (1, 1, 0)
+        assert (line, Decimal(999)) in held(crm)[record["order_id"]]
+        assert held(crm) == expected(crm)
+        crm.later()
+        assert crm.sync(orders()).delivered == 0
+
+    def test_without_watch_it_waits_for_the_document_itself(self, crm: Bench) -> None:
+        calm = orders(Details(LINES, by="order_id", watch=False))
+        crm.sync(calm)
+        line, record = next(iter(crm.simulator.tenant.records(LINES).items()))
+        crm.later(3600)
+        crm.simulator.tenant.update(LINES, line, {"quantity": "999.00"})
+        crm.later()
+        assert crm.sync(calm).read == 0
+        crm.simulator.tenant.update("SalesOrderObj", record["order_id"], {"remark": "x"})
+        crm.later()
+        assert crm.sync(calm).delivered == 1
+        assert held(crm) == expected(crm)
+
+    def test_lines_that_cannot_be_read_fail_the_task_and_no_document_goes_without(self, crm: Bench) -> None:
+        crm.simulator.knobs.set({"unknown_filter_field": "ignore"})
+        source = quick("SalesOrderObj", details=[Details(LINES, by="order__c")], check_fields=False)
+        run = crm.run(orders(source=source))
+        made = crm.plan(run, Asked(kind=Kind.MANUAL))
+        with pytest.raises(IncompleteError, match="nothing is left out"):
+            extract(run, made.segments[0], client=crm.client())
+        assert not run.segment(1).names("records-")
+
+    def test_an_unknown_field_of_the_details_stops_the_run(self, crm: Bench) -> None:
+        fields = [Field("_id"), Lines(LINES, fields=[Field("quantitty", "n")])]
+        with pytest.raises(
+            DeclarationError, match="'quantitty' is none of the fields of SalesOrderProductObj, did you"
+        ):
+            crm.plan(crm.run(orders(fields=fields)), Asked(kind=Kind.MANUAL))
+
+
+@pytest.mark.parametrize(
+    ("details", "says"),
+    [
+        ("lines", "is no Details"),
+        (Details("订单产品", by="order_id"), "give an API name"),
+        (Details(LINES, by=""), "by=''"),
+        (Details(LINES, by="order_id", into="a.b"), "into='a.b'"),
+        (Details(LINES, by="order_id", fields="name"), "list API names"),
+        (Details(LINES, by="order_id", into="others"), "nothing reads the list 'others'"),
+        (Details(LINES, by="order_id", into="name"), "is a field of the record itself"),
+        (Details(LINES, by="order_id", filters=["x"]), "is no Filter"),  # type: ignore[list-item]
+    ],
+)
+def test_what_cannot_be_meant_is_refused(details: Any, says: str) -> None:
+    with pytest.raises(DeclarationError, match=says):
+        Pipeline(name="o", source=Source(object="SalesOrderObj", details=[details]), fields=FIELDS, target=HubTarget())
+
+
+def test_two_lists_of_one_name_are_refused_and_the_page_tells_of_details() -> None:
+    with pytest.raises(DeclarationError, match="is there twice"):
+        orders(OF_ORDER, OF_ORDER)
+    assert f"**Details** (从对象) `{LINES}` by `order_id`" in orders().describe_markdown()
+    assert orders().config_hash != orders(Details(LINES, by="order_id", fields=["remark"])).config_hash
+    assert LINES not in orders().asked
+    assert set(orders().asked_of(OF_ORDER)) >= {"_id", "order_id", "quantity", "life_status"}
+
+
+def test_a_letter_whose_lines_were_read_without_a_field_is_not_mapped_by_a_declaration_that_reads_it(
+    crm: Bench,
+) -> None:
+    def wrong(*more: Field) -> Pipeline:
+        lines = Lines(LINES, "lines", fields=[Field("quantity", "n", convert=integer), *more])
+        return orders(fields=[Field("_id"), lines])
+
+    crm.simulator.tenant.update(LINES, next(iter(crm.simulator.tenant.records(LINES))), {"quantity": "1.50"})
+    crm.later()
+    assert crm.sync(wrong()).dead_letters == 1
+    changed = wrong(Field("remark"))
+    mend(crm.run(changed), Wanted(), hub=crm.hub, reach=crm.reach(), clock=crm.now)
+    [letter] = crm.hub.dead_letters("order")
+    assert f"the record was read without {LINES}.remark" in letter.reason
