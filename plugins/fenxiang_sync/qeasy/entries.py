@@ -321,7 +321,7 @@ class Entries:
         words: dict[str, Part] = {"fields": listed(entry.code for entry in entries)}
         words |= self._keeps(source)
         if source == self.reading.flattened and self.merge is not None:
-            words |= self._merged(node, entries)
+            words |= self._merged(node, entries, self.merge)
         if node.required:
             words["required"] = "True"
         self.report.taken(node.place, f"the lines of {source}")
@@ -348,13 +348,13 @@ class Entries:
             )
         }
 
-    def _merged(self, node: Node, entries: Sequence[Entry]) -> dict[str, Part]:
+    def _merged(self, node: Node, entries: Sequence[Entry], merge: Merge) -> dict[str, Part]:
         assert self.merge is not None  # noqa: S101 - asked for where there is one
         words: dict[str, Part] = {}
-        by = [self._of_line(each) for each in self.merge.by]
+        by = [self._of_line(each) for each in merge.by]
         paths = [entry.path for entry in entries if entry.reads in by]
         if by and {entry.reads for entry in entries} >= set(by):
-            takes = {self._of_line(key): take for key, take in self.merge.calculate.items()}
+            takes = {self._of_line(key): take for key, take in merge.calculate.items()}
             others = {
                 entry.path: f"Take.{_TAKES.get(takes.get(entry.reads, ''), 'FIRST')}"
                 for entry in entries
@@ -367,11 +367,11 @@ class Entries:
                 "target.groupCalculate.bodyGroup",
                 f"{', '.join(map(shown, by))} is in no field of {node.field}: lines are not merged",
             )
-        if self.merge.most:
-            words["most"] = str(self.merge.most)
+        if merge.most:
+            words["most"] = str(merge.most)
             self.report.taken(
                 "target.groupCalculate.bodyMaxLine",
-                f"at most {self.merge.most} lines in a row, the rest in further rows",
+                f"at most {merge.most} lines in a row, the rest in further rows",
             )
         return words
 
