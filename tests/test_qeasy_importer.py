@@ -484,6 +484,12 @@ KNOWN_CALLS = {
 }  # fmt: skip
 
 
+def test_a_constant_that_no_row_can_hold_is_told_and_left_out() -> None:
+    made = imported(scheme(node("_id"), node("n", 1e101, "")))
+    assert [column.path for column in made.declared().mapping.columns] == ["_id"]
+    assert made.told("target.request.n") == [(Fate.NONE, "its value has more than 100 digits")]
+
+
 def test_texts_are_quoted_as_the_formatter_quotes_them() -> None:
     texts = [
         'say "hi"',

@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from fenxiang_sync import formats
+from fenxiang_sync.convert import as_is
 from fenxiang_sync.dagfile import quoted
 from fenxiang_sync.qeasy.metadata import Node, is_true, text_of
 
@@ -53,7 +54,9 @@ def constant(node: Node) -> Any:
         given = given if wanted in ("string", "array", "") else given.strip()
     if not isinstance(given, dict | list):
         given = as_type(given, wanted)
-    return through_parser(given, node)
+    made = through_parser(given, node)
+    as_is(made)  # what no row can hold, as a number of more than 100 digits
+    return made
 
 
 def as_type(given: Any, wanted: str) -> Any:
