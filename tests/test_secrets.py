@@ -25,7 +25,7 @@ from demo.rest import ENDED, AirflowApiError, Rest
 from fenxiang_simulator import Simulator
 from fenxiang_simulator.target_knobs import Fault
 from tests.hub_fixtures import empty_database
-from tests.server_fixtures import DAG_FILE
+from tests.server_fixtures import DAG_FILE, QUICK
 
 pytestmark = [pytest.mark.slow, pytest.mark.airflow]
 
@@ -107,7 +107,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     with empty_database("postgresql", tmp_path_factory.mktemp("hub")) as hub_url, Simulator(seed=7) as simulator:
         connections = list(_connections(simulator, hub_url))
         pools = {**POOLS, **_pools()}
-        debug = {"AIRFLOW__LOGGING__LOGGING_LEVEL": "DEBUG"}
+        debug = {**QUICK, "AIRFLOW__LOGGING__LOGGING_LEVEL": "DEBUG"}
         with LocalAirflow(home, dags=dags, connections=connections, pools=pools, env=debug) as airflow:
             made = Scene(airflow.rest, home, hub_url)
             airflow.rest.wait_parsed(*DECLARATIONS)
