@@ -27,7 +27,7 @@ from fenxiang_sync import (
     text,
 )
 from fenxiang_sync.errors import QuestionError
-from fenxiang_sync.hub import Hub
+from fenxiang_sync.hub import Hub, Selection
 from fenxiang_sync.steps.fill import Filled, fill
 from fenxiang_sync.window import Window
 from tests.cli_fixtures import fenxiang as command
@@ -182,6 +182,24 @@ def test_a_table_gets_its_new_column_with_the_value_of_every_row(there: Bench, t
         levels = dict(where.ask("SELECT _id, who_level FROM account"))
         assert levels == {each: content["who"]["level"] for each, content in there.held(one).items()}
         assert None not in levels.values()
+
+
+def test_a_row_that_the_target_refuses_with_the_new_field_becomes_a_dead_letter(there: Bench, tmp_path: Path) -> None:
+    with place("sqlite", tmp_path) as where:
+        there.database = where.reach.database
+        table = SqlTable(connection="warehouse", table="account")
+        there.sync(account(name="stored", target=table), manual(full=True))
+        refused, *others = there.held(account())
+        where.run(
+            f"CREATE TRIGGER keeper BEFORE UPDATE ON account WHEN NEW._id = '{refused}' "
+            "BEGIN SELECT RAISE(ABORT, 'closed account'); END"
+        )
+        made = filled(there, account(LEVEL, name="stored", target=table), "who.level")
+        assert (made.delivered, made.dead_letters, made.wanting) == (len(others), 1, 1)
+        [letter] = there.hub.letters.find("stored", Selection(), whole=True)
+        assert (letter.record_id, letter.stage) == (refused, "load")
+        assert "closed account" in letter.reason
+        assert "level" in letter.content["who"]
 
 
 # The command

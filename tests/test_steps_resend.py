@@ -11,6 +11,7 @@ import pytest
 
 from fenxiang_sync import HubTarget
 from fenxiang_sync.errors import QuestionError, SetupError
+from fenxiang_sync.hub import Selection
 from fenxiang_sync.rows import IdCheck
 from fenxiang_sync.steps import Asked, Kind
 from fenxiang_sync.steps.holding import demand, holding
@@ -114,6 +115,20 @@ def test_refused_rows_and_lost_answers_are_counted_apart(crm: Orders) -> None:
         for row in rows
     ]
     assert sent_again(crm) == {"read": 5, "delivered": 3, "in_doubt": 1, "dead_letters": 1, "left": 0}
+
+
+def test_a_row_that_is_refused_when_it_is_sent_again_becomes_a_dead_letter_with_what_was_sent(crm: Orders) -> None:
+    crm.shelf.send = lambda rows: [  # type: ignore[method-assign]
+        Answer(delivery=Delivery.REFUSED, reason="no such shelf", code=42)
+        if row.id == "O1-a"
+        else Answer(delivery=Delivery.DELIVERED)
+        for row in rows
+    ]
+    sent = next(row for row in crm.hub.held("lines") if row.id == "O1-a")
+    sent_again(crm)
+    [letter] = crm.hub.letters.find("lines", Selection(), whole=True)
+    assert (letter.row_id, letter.record_id, letter.stage) == ("O1-a", "o1", "load")
+    assert (letter.reason, str(letter.code), letter.content) == ("no such shelf", "42", sent.content)
 
 
 def test_a_target_that_cannot_be_counted_lacks_nothing_that_is_known(crm: Orders) -> None:

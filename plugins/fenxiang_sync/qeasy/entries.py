@@ -191,7 +191,7 @@ class Entries:
             if (made := self._as_map(node, path, whole, line) or self._as_clock(node, path, whole, line)) is not None:
                 return made
         except OutsideError:
-            pass
+            pass  # neither word says it; the function below does, or tells why it cannot
         cast, kind = _CASTS.get(TYPES.get(node.type, ""), ("", ""))
         function = functions.function(said, node.field, self._names.resolver(line), cast=cast, taken=self.taken)
         return self._computed(node, path, function, kind)

@@ -17,7 +17,7 @@ from fenxiang_sync.convert import integer, is_null
 from fenxiang_sync.digest import content_hash
 from fenxiang_sync.errors import QuestionError, RecordError
 from fenxiang_sync.field import Field
-from fenxiang_sync.hub import Hub, Settled
+from fenxiang_sync.hub import Hub
 from fenxiang_sync.lineage import columns, origins
 from fenxiang_sync.mapping import Mapping
 from fenxiang_sync.paths import top
@@ -27,7 +27,7 @@ from fenxiang_sync.source import FenxiangClient, census
 from fenxiang_sync.source.reader import ID, STAMP
 from fenxiang_sync.steps.courier import ROWS_A_CLAIM, Courier
 from fenxiang_sync.steps.finish import finish
-from fenxiang_sync.steps.letters import refused
+from fenxiang_sync.steps.letters import burial
 from fenxiang_sync.steps.run import Run
 from fenxiang_sync.steps.tally import Tally
 from fenxiang_sync.steps.turns import groups
@@ -90,9 +90,6 @@ def fill(
     made = Filled()
     before, tally = client.calls.total(), Tally(exploded=False)
 
-    def bury(settled: Sequence[Settled]) -> None:
-        hub.bury([refused(run, one, None) for one in settled], now=clock())
-
     with run.pipeline.target.open(run.reach(reach, KIND)) as sender:
         courier = Courier(
             run,
@@ -101,7 +98,7 @@ def fill(
             reach=reach,
             clock=clock,
             sender=sender,
-            bury=bury,
+            bury=burial(run, hub, clock),
             told=tally.add,
             id_check=IdCheck.UPSERT_ON_CHANGE,
         )

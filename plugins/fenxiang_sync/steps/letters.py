@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
 from typing import Any
 
-from fenxiang_sync.hub import PARENT_MISSING, DeadLetter, Settled
+from fenxiang_sync.hub import PARENT_MISSING, DeadLetter, Hub, Settled
 from fenxiang_sync.rows import Row
 from fenxiang_sync.source.reader import ID, STAMP
 from fenxiang_sync.stage import Folder
@@ -52,6 +53,15 @@ def refused(run: Run, settled: Settled, record: dict[str, Any] | None) -> DeadLe
         fields=run.pipeline.reads,
         config_hash=run.pipeline.config_hash,
     )
+
+
+def burial(run: Run, hub: Hub, clock: Callable[[], datetime]) -> Callable[[Sequence[Settled]], None]:
+    """What buries refused rows that were sent from what the hub holds: the records they were made of are not here."""
+
+    def bury(settled: Sequence[Settled]) -> None:
+        hub.bury([refused(run, one, None) for one in settled], now=clock())
+
+    return bury
 
 
 class Originals:

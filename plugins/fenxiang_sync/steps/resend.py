@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from datetime import datetime
 
 from fenxiang_sync.errors import SetupError
-from fenxiang_sync.hub import Hub, Settled
+from fenxiang_sync.hub import Hub
 from fenxiang_sync.pipeline import Pipeline
 from fenxiang_sync.rows import IdCheck, Outcome, Row
 from fenxiang_sync.steps.courier import ROWS_A_CLAIM, Courier
 from fenxiang_sync.steps.finish import finish
 from fenxiang_sync.steps.holding import can_be_walked, lacks
-from fenxiang_sync.steps.letters import refused
+from fenxiang_sync.steps.letters import burial
 from fenxiang_sync.steps.run import Run
 from fenxiang_sync.steps.tally import Tally
 from fenxiang_sync.steps.turns import groups
@@ -43,9 +43,6 @@ def resend(
     numbers: Counter[str] = Counter()
     tally = Tally(exploded=False)
 
-    def bury(settled: Sequence[Settled]) -> None:
-        hub.bury([refused(run, one, None) for one in settled], now=clock())
-
     with pipeline.target.open(run.reach(reach, KIND)) as sender:
         courier = Courier(
             run,
@@ -54,7 +51,7 @@ def resend(
             reach=reach,
             clock=clock,
             sender=sender,
-            bury=bury,
+            bury=burial(run, hub, clock),
             told=tally.add,
             id_check=IdCheck.OVERWRITE,
         )
