@@ -22,7 +22,8 @@ from fenxiang_sync.airflow.params import replay_params, replay_wanted
 from fenxiang_sync.airflow.replay import replay_dag
 from fenxiang_sync.airflow.retries import FenxiangRetryPolicy
 from fenxiang_sync.errors import DeadLettersError, ParamError, SetupError
-from fenxiang_sync.hub import DeadLetter
+from fenxiang_sync.hub import DeadLetter, Selection
+from fenxiang_sync.hub.letters import DISMISSED
 from fenxiang_sync.steps.doubt import Choice
 from fenxiang_sync.steps.mend import Wanted
 
@@ -236,7 +237,7 @@ def test_a_run_of_too_many_dead_letters_fails_once_with_its_numbers_and_without_
     assert hub.certified("account"), "no run need read it again"
     [run] = hub.runs("account")
     assert (run.state, run.numbers["error"], run.numbers["read"]) == ("failed", "DeadLettersError", 5)
-    hub.close_letters("account", sorted(simulator.tenant.records(NAME)), by="somebody", now=datetime.now(UTC))
+    hub.letters.close("account", Selection(), by="somebody", closed_as=DISMISSED, now=datetime.now(UTC))
     assert dag.get_task("verify").execute(here)["dead_letters"] == 5, "cleared when they were looked at, it succeeds"
     [run] = hub.runs("account")
     assert run.state == "success"

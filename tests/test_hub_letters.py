@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from fenxiang_sync.hub import DeadLetter, Hub, Ladder, Selection, Settled, StoredLetter
-from fenxiang_sync.hub.letters import HISTORY, PAYLOAD_BYTES, VALUE_CHARACTERS
+from fenxiang_sync.hub.letters import DISMISSED, HISTORY, PAYLOAD_BYTES, VALUE_CHARACTERS
 from fenxiang_sync.rows import IdCheck, Outcome, Row
 from fenxiang_sync.window import to_ms
 from tests.hub_fixtures import DRIVERS, NOW, empty_database, row
@@ -26,6 +26,11 @@ def hub(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Hub]:
 def letter(record_id: str | None = "source-A", **given: Any) -> DeadLetter:
     given = {"pipeline": "stock", "run": "run-1", "stage": "load", "error": "Refused", "reason": "too long", **given}
     return DeadLetter(record_id=record_id, **given)
+
+
+def dismiss(hub: Hub, record_id: str) -> int:
+    wanted = Selection(records=[record_id])
+    return hub.letters.close("stock", wanted, by="someone", closed_as=DISMISSED, now=NOW)
 
 
 def opened(hub: Hub, **given: Any) -> list[StoredLetter]:
@@ -130,7 +135,7 @@ def test_letters_can_be_closed_while_they_are_read(hub: Hub) -> None:
     hub.bury([letter(f"{number:05}") for number in range(1_100)], NOW)
     seen = 0
     for one in hub.dead_letters("stock"):
-        seen += hub.close_letters("stock", [str(one.record_id)], by="someone", now=NOW)
+        seen += dismiss(hub, str(one.record_id))
     assert seen == 1_100
 
 
@@ -155,7 +160,7 @@ def test_the_open_letters_are_told_in_groups_with_the_newest_of_each(hub: Hub) -
         )
     hub.bury([letter("other", row_id="other-1", reason="no")], NOW)
     hub.bury([letter("closed")], NOW)
-    hub.close_letters("stock", ["closed"], by="someone", now=NOW)
+    dismiss(hub, "closed")
     hub.bury([letter(pipeline="orders")], NOW)
 
     rejected, refused = hub.letter_groups("stock")
@@ -253,7 +258,7 @@ def test_a_letter_that_is_closed_before_its_group_is_read_is_left_out(hub: Hub) 
     hub.bury([letter(f"{number:02}", payload=large) for number in range(10)], NOW)
     groups = hub.letters.groups("stock", Selection())
     first = next(groups)
-    hub.close_letters("stock", ["09"], by="someone", now=NOW)
+    dismiss(hub, "09")
     rest = [one.record_id for group in groups for one in group]
     assert len(first) + len(rest) == 9
     assert "09" not in rest

@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self
 
-from fenxiang_sync.hub.bulk import batches
 from fenxiang_sync.hub.calls import Calls, DayCalls
 from fenxiang_sync.hub.certificates import Certificate, Certificates, Look
 from fenxiang_sync.hub.connect import Database
@@ -19,7 +18,7 @@ from fenxiang_sync.hub.gists import LetterGroup, letter_groups
 from fenxiang_sync.hub.late import LateArrival, LateArrivals, LateBin
 from fenxiang_sync.hub.leases import Lease, Leases
 from fenxiang_sync.hub.ledger import Ledger
-from fenxiang_sync.hub.letters import DISMISSED, Letters
+from fenxiang_sync.hub.letters import Letters
 from fenxiang_sync.hub.lives import Life, Lives
 from fenxiang_sync.hub.lookups import Lookups
 from fenxiang_sync.hub.notes import Change, Notes
@@ -322,11 +321,6 @@ class Hub:
     def letter_groups(self, pipeline: str) -> list[LetterGroup]:
         """The open letters by what they have in common, the most first."""
         return letter_groups(self._database, pipeline)
-
-    def close_letters(self, pipeline: str, record_ids: Sequence[str], *, by: str, now: datetime) -> int:
-        """Close the open letters of records that need no delivery any more; how many there were."""
-        meant = (Selection(records=batch) for batch in batches(list(dict.fromkeys(record_ids))))
-        return sum(self.letters.close(pipeline, each, by=by, closed_as=DISMISSED, now=now) for each in meant)
 
     # Runs and proofs
 
