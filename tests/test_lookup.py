@@ -172,7 +172,7 @@ class TestTheMapping:
             ({"pipeline": ""}, "give the name of the pipeline"),
             ({"where": {}}, "say what of the row equals"),
             ({"where": {"_id": "客户"}}, "labels are no names"),
-            ({"where": {"@nummer": "a"}}, "'_id', '@id' and '@number'"),
+            ({"where": {"@nummer": "a"}}, "'_id', '@id', '@number' and '@told.' with a name"),
             ({"find": 'a"b'}, "cannot be looked up"),
             ({"required": True, "default": 1}, "keep one"),
             ({"convert": "text"}, "give the converter itself"),

@@ -6,6 +6,7 @@
 `decision`          what becomes of one row; `writer` stores it
 `records`           reading the ledger; `lookups` finds rows by their values
 `sources`           the records of the source, as they were last seen
+`told`              what the target told of rows that it took
 `events`            what happened to each row and record, in order
 `readings`          the files of records that runs have read
 `lives`             all of one record: its trace
@@ -44,6 +45,7 @@ from fenxiang_sync.hub.selection import PARENT_MISSING, DeadLetter, Ladder, Sele
 from fenxiang_sync.hub.sources import Entry, Kept, Listed, Seen
 from fenxiang_sync.hub.store import Hub
 from fenxiang_sync.hub.tables import Presence, Status
+from fenxiang_sync.hub.told import Told
 from fenxiang_sync.hub.writer import Settled
 
 __all__ = [
@@ -75,5 +77,6 @@ __all__ = [
     "Settled",
     "Status",
     "StoredLetter",
+    "Told",
     "What",
 ]

@@ -31,6 +31,7 @@ from fenxiang_sync.hub.schema import migrate
 from fenxiang_sync.hub.selection import DeadLetter, Selection, StoredLetter
 from fenxiang_sync.hub.sources import Kept, Listed, Seen, Sources
 from fenxiang_sync.hub.tables import Presence, Status
+from fenxiang_sync.hub.told import Tellings
 from fenxiang_sync.hub.writer import Settled
 from fenxiang_sync.lookup import Key, Question
 from fenxiang_sync.rows import IdCheck, Row
@@ -65,6 +66,8 @@ class Hub:
         """Rows in doubt."""
         self.removals = Removals(database)
         """Rows whose record is voided or gone."""
+        self.told = Tellings(database)
+        """What the target told of rows that it took."""
         self.orphans = Orphans(database)
         """Rows that their record gives no more."""
 

@@ -94,7 +94,14 @@ class Trace:
             "unkept_files": self.unkept,
             "events": [event._asdict() for event in life.events],
             "letters": [_plain(letter) for letter in life.letters],
-            "rows": [{**_plain(row), "status": row.status.name.lower()} for row in life.rows],
+            "rows": [
+                {
+                    **_plain(row),
+                    "status": row.status.name.lower(),
+                    "told": life.told[row.id].said if row.id in life.told else {},
+                }
+                for row in life.rows
+            ],
             "record": self.record,
             "becomes": self.becomes,
             "values": [_plain(value) for value in self.values],
