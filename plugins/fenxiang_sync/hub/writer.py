@@ -211,7 +211,7 @@ class Writer:
             self._connection,
             [(*self._settled(one), one.row.modified_ms, one.row.version, *_held_content(one)) for one in delivered],
         )
-        said = {one.row.id: one.told for one in delivered if one.told}
+        said = {one.row.id: one.told for one in delivered if one.outcome is Outcome.DELIVERED}
         told.store(self._connection, self._pipeline, said, self._now)
         letters.close_delivered(
             self._connection, self._pipeline, [one.row for one in delivered], self._claimant.run, self._now
