@@ -44,7 +44,8 @@ from fenxiang_sync.reconcile import Reconcile
 from fenxiang_sync.rows import DeletePolicy, IdCheck, Row
 from fenxiang_sync.source import Bounds, Filter, is_custom
 from fenxiang_sync.source.query import MAX_LIMIT
-from fenxiang_sync.targets.protocol import Fitting, Target, removals_of
+from fenxiang_sync.targets.protocol import Fitting, Target, removals_of, tells_of
+from fenxiang_sync.write_back import WriteBack
 
 _WIDEST_CELL = 160
 _DAILY = Reconcile()
@@ -112,6 +113,7 @@ class Pipeline:
     last hours or days again.
     `delete_policy` is for rows whose record is voided or gone, or does not give them any more (by default they are
     flagged where the target can, else ignored); `reconcile` says when the former are looked for, None never.
+    `write_back` says what goes back into the records that were read.
     `keep_records` is whether the records that were read are kept, so that a changed mapping can be applied to them.
     """
 
@@ -134,6 +136,7 @@ class Pipeline:
     delete_policy: DeletePolicy | None = None
     reconcile: Reconcile | None = _DAILY
     dead_letters: DeadLetters = _KEPT
+    write_back: WriteBack | None = None
     keep_records: bool = True
     tags: Sequence[str] = ()
     owner: str = "airflow"
@@ -263,6 +266,11 @@ class Pipeline:
                 f"- **Rows of voided or deleted records, or given no more,** {_REMOVES[self.removes]}; "
                 f"looked for {_looks(self.reconcile)}",
                 f"- **Dead letters** are tried again {_again(self.dead_letters)}: DAG `{self.name}.replay`",
+                *(
+                    [f"- **Writes back** (回写) {_cell(str(self.write_back))}: DAG `{self.name}.write_back`"]
+                    if self.write_back
+                    else []
+                ),
             ]
         )
         yield "\n".join(
@@ -282,7 +290,7 @@ class Pipeline:
         )
 
     def _problems(self) -> Iterator[str]:
-        yield from name_problems(self.name)
+        yield from self._name_problems()
         if isinstance(self.source, Source):
             yield from (f"source: {problem}" for problem in self.source.problems())
         else:
@@ -296,19 +304,18 @@ class Pipeline:
         if not isinstance(self.id_check, IdCheck):
             yield f"id_check={self.id_check!r}: give IdCheck.UPSERT_ON_CHANGE, or Qeasy's true as IdCheck.SKIP_EXISTING"
         yield from self._delete_problems()
+        yield from self._write_back_problems()
         yield from self._time_problems()
         yield from self._word_problems()
 
+    def _name_problems(self) -> Iterator[str]:
+        return name_problems(self.name)
+
     def _details_problems(self) -> Iterator[str]:
         """What of the details does not go with the mapping; what is wrong with either is said elsewhere."""
-        source: Any = self.source
-        if not isinstance(source, Source) or not source.details or list(source.problems()):
+        if not self._is_mapped:
             return
-        if list(field_problems(self.fields, self.key, self.explode)) or list(
-            condition_problems(self.conditions, self.explode)
-        ):
-            return
-        for name in (each.name for each in source.details):
+        for name in (each.name for each in self.source.details):
             if name in (*ENGINE_FIELDS, self.number):
                 yield f"details: into={name!r} is a field of the record itself; give the list another name"
             elif name not in self.mapping.projection:
@@ -329,6 +336,38 @@ class Pipeline:
             yield from (f"dead_letters: {problem}" for problem in self.dead_letters.problems())
         else:
             yield f"dead_letters={self.dead_letters!r}: give DeadLetters(…), as in DeadLetters(most_share=0.05)"
+
+    def _write_back_problems(self) -> Iterator[str]:
+        back: Any = self.write_back
+        if back is None:
+            return
+        if not isinstance(back, WriteBack):
+            yield f"write_back={back!r}: give WriteBack(fields={{'erp_number__c': Told('Number')}}), or None"
+            return
+        found = list(back.problems())
+        entries = self.fields if isinstance(self.fields, tuple) else ()
+        if self.explode is not None or any(isinstance(each, Lines) and each.most is not None for each in entries):
+            word = "Lines(most=…)" if self.explode is None else "explode"
+            found.append(
+                f"{word} makes many rows of a record, which then has no answer of its own; leave one of them out"
+            )
+        elif not found and self._is_mapped:
+            filters = (each.field for each in self.source.filters)
+            found += back.clashes({*self.mapping.projection, *filters}, tells_of(self.target))
+        yield from (f"write_back: {problem}" for problem in found)
+
+    @property
+    def _is_mapped(self) -> bool:
+        """Whether source, fields and conditions can be meant, so that there is a mapping."""
+        source: Any = self.source
+        return isinstance(source, Source) and not any(
+            (
+                *source.problems(),
+                *field_problems(self.fields, self.key, self.explode),
+                *condition_problems(self.conditions, self.explode),
+                *number_problems(self.number),
+            )
+        )
 
     def _time_problems(self) -> Iterator[str]:
         if self.schedule is not None:

@@ -26,6 +26,7 @@ from fenxiang_sync.hub.orphans import Orphans
 from fenxiang_sync.hub.readings import Reading, Readings
 from fenxiang_sync.hub.records import Record, Records
 from fenxiang_sync.hub.removals import Removals
+from fenxiang_sync.hub.replies import Replies
 from fenxiang_sync.hub.runs import RunRecord, Runs
 from fenxiang_sync.hub.schema import migrate
 from fenxiang_sync.hub.selection import DeadLetter, Selection, StoredLetter
@@ -66,6 +67,8 @@ class Hub:
         """Rows in doubt."""
         self.removals = Removals(database)
         """Rows whose record is voided or gone."""
+        self.replies = Replies(database)
+        """What is to be told the source of its records."""
         self.told = Tellings(database)
         """What the target told of rows that it took."""
         self.orphans = Orphans(database)
