@@ -47,7 +47,7 @@ def deliver(hub: Hub, one: Row, **told: Any) -> None:
 
 
 def said(hub: Hub) -> dict[str, Any]:
-    return {name: each.said for name, each in hub.told.of(NAME, ["A", "B"]).items()}
+    return {name: each.words for name, each in hub.told.of(NAME, ["A", "B"]).items()}
 
 
 def test_what_was_told_is_there_by_the_row_and_only_where_something_was(hub: Hub) -> None:

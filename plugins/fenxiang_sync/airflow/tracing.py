@@ -17,7 +17,7 @@ from fenxiang_sync.errors import FenxiangSyncError
 from fenxiang_sync.window import from_ms
 
 if TYPE_CHECKING:
-    from fenxiang_sync.hub import Event, Hub, Record, StoredLetter, Told
+    from fenxiang_sync.hub import Event, Hub, Record, Said, StoredLetter
     from fenxiang_sync.pipeline import Pipeline
     from fenxiang_sync.steps.tracing import Read, Trace, Value
 
@@ -138,14 +138,14 @@ def _of_letter(letter: StoredLetter, zone: ZoneInfo) -> Iterator[str]:
         yield f"    before, {_moment(earlier['at'], zone)} by {earlier['run']}: {earlier['reason']}"
 
 
-def _of_row(row: Record, told: Told | None, zone: ZoneInfo) -> Iterator[str]:
+def _of_row(row: Record, told: Said | None, zone: ZoneInfo) -> Iterator[str]:
     held = "never delivered" if row.modified_ms is None else f"holds the version of {_moment(row.modified_ms, zone)}"
     if row.removed_at is not None:
         held = f"removed {_at(row.removed_at, zone)}"
     said = " ".join(part for part in (row.code, row.reason) if part)
     yield f"  row {row.id}: {row.status.name.lower().replace('_', ' ')}, {held}{f': {said}' if said else ''}"
     if told is not None:
-        yield f"    it told {_at(told.at, zone)}: " + ", ".join(f"{name} {value}" for name, value in told.said.items())
+        yield f"    it told {_at(told.at, zone)}: " + ", ".join(f"{name} {value}" for name, value in told.words.items())
 
 
 def _of_values(found: Trace, zone: ZoneInfo) -> Iterator[str]:

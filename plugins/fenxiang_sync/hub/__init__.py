@@ -47,7 +47,7 @@ from fenxiang_sync.hub.selection import PARENT_MISSING, DeadLetter, Ladder, Sele
 from fenxiang_sync.hub.sources import Entry, Kept, Listed, Seen
 from fenxiang_sync.hub.store import Hub
 from fenxiang_sync.hub.tables import Presence, Status
-from fenxiang_sync.hub.told import Told
+from fenxiang_sync.hub.told import Said
 from fenxiang_sync.hub.writer import Settled
 
 __all__ = [
@@ -75,11 +75,11 @@ __all__ = [
     "Record",
     "Reply",
     "RunRecord",
+    "Said",
     "Seen",
     "Selection",
     "Settled",
     "Status",
     "StoredLetter",
-    "Told",
     "What",
 ]

@@ -14,7 +14,7 @@ from fenxiang_sync.hub.records import Record, Records
 from fenxiang_sync.hub.selection import Selection, StoredLetter
 from fenxiang_sync.hub.sources import Kept, Sources
 from fenxiang_sync.hub.tables import dead_letter, record, source
-from fenxiang_sync.hub.told import Tellings, Told
+from fenxiang_sync.hub.told import Said, Tellings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +27,7 @@ class Life:
     source_id: str
     kept: Kept | None
     rows: list[Record]
-    told: dict[str, Told]
+    told: dict[str, Said]
     events: list[Event]
     letters: list[StoredLetter]
     readings: list[Reading]

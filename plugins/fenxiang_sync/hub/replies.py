@@ -99,7 +99,7 @@ class Replies:
             rows = _by_record(_ROWS.run(connection, pipeline, source_ids))
             letters = _by_record(_LETTERS.run(connection, pipeline, source_ids))
             ids = [row.id for found in rows.values() for row in found]
-            said = {row_id: each.said for row_id, each in told.read(connection, pipeline, ids)}
+            said = {row_id: each.words for row_id, each in told.read(connection, pipeline, ids)}
         made = (_reply(each, serials[each], rows.get(each, []), letters.get(each, []), said) for each in source_ids)
         return [reply for reply in made if reply is not None]
 

@@ -25,10 +25,10 @@ _READ = LookUp(table, ("id", "at", "said"), by="id")
 _FORGET = delete(table).where(table.c.pipeline == bindparam("of"), table.c.id == bindparam("row"))
 
 
-class Told(NamedTuple):
+class Said(NamedTuple):
     """What the target told of one row, by name, and when."""
 
-    said: dict[str, str | int]
+    words: dict[str, str | int]
     at: datetime
 
 
@@ -38,7 +38,7 @@ class Tellings:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def of(self, pipeline: str, ids: Sequence[str]) -> dict[str, Told]:
+    def of(self, pipeline: str, ids: Sequence[str]) -> dict[str, Said]:
         """What was told of these rows, by their ids."""
         with self._database.reading() as connection:
             return dict(read(connection, pipeline, ids))
@@ -49,10 +49,10 @@ class Tellings:
             store(connection, pipeline, said, to_ms(now))
 
 
-def read(connection: Connection, pipeline: str, ids: Sequence[str]) -> Iterator[tuple[str, Told]]:
+def read(connection: Connection, pipeline: str, ids: Sequence[str]) -> Iterator[tuple[str, Said]]:
     """What was told of these rows, as the transaction sees it."""
     for row_id, at, said in _READ.run(connection, pipeline, ids):
-        yield row_id, Told(loads(said), from_ms(at))
+        yield row_id, Said(loads(said), from_ms(at))
 
 
 def store(connection: Connection, pipeline: str, said: Mapping[str, Mapping[str, str | int]], now_ms: int) -> None:

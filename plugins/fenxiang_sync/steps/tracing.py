@@ -98,7 +98,7 @@ class Trace:
                 {
                     **_plain(row),
                     "status": row.status.name.lower(),
-                    "told": life.told[row.id].said if row.id in life.told else {},
+                    "told": life.told[row.id].words if row.id in life.told else {},
                 }
                 for row in life.rows
             ],
