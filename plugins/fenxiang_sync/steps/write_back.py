@@ -1,7 +1,8 @@
 """write_back (回写): what has changed of where records stand, and of what the target told, goes into the CRM's records.
 
-A run looks at the records of which something happened since the last one, at those that the CRM refused and that are
-due again, and at those in doubt. The ledger decides what of them is sent, so a second look costs no call.
+A run looks at the records of which something happened since the last one, and at those that the CRM refused and that
+are due again. The ledger decides what of them is sent, so a second look costs no call. An update may be made twice, so
+none is ever in doubt: a run that died is made good by the next one, whose bookmark is where the last one stood.
 
 What is written gives the record a new stamp, and the pipeline reads it once more. It makes the row that the target
 has, so nothing is sent and nothing new is told: that is where it ends.
@@ -68,10 +69,9 @@ def _ids(
 ) -> Iterator[list[str]]:
     """The records to look at, in groups; one may come twice."""
     due = Ladder(steps=pipeline.dead_letters.ladder or QEASY_LADDER, config_hash=back.config_hash, now=now)
-    letters = {str(each.record_id): None for each in hub.letters.find(back.name, Selection(due=due))}
-    doubts = {each.source_id: None for each in hub.doubts.find(back.name, now=now)}
+    refused_ids = dict.fromkeys(str(each.record_id) for each in hub.letters.find(back.name, Selection(due=due)))
     changed = hub.replies.all(pipeline.name) if after is None else hub.replies.changed(pipeline.name, after, upto)
-    return chain(changed, groups(letters | doubts, ROWS_A_CLAIM))
+    return chain(changed, groups(refused_ids, ROWS_A_CLAIM))
 
 
 class _Bookmark:

@@ -17,7 +17,7 @@ from fenxiang_sync.hub import Reply
 from fenxiang_sync.mapping import Mapping
 from fenxiang_sync.pipeline import Pipeline
 from fenxiang_sync.rows import Row
-from fenxiang_sync.targets.crm import FenxiangTarget
+from fenxiang_sync.targets.fenxiang import FenxiangTarget
 from fenxiang_sync.write_back import ERROR, OUTCOME, TOLD, WriteBack
 
 KIND = "write_back"
@@ -77,12 +77,13 @@ class Written(Pipeline):
 
 
 def _crm(pipeline: Pipeline, back: WriteBack) -> FenxiangTarget:
-    """The records are there already, so one that is gone is refused and none is made."""
+    """The records are there already: none is made, and none is brought back from the recycle bin."""
     return FenxiangTarget(
         object=pipeline.source.object,
         connection=back.connection or pipeline.source.connection,
         match="_id",
         creates=False,
+        recovers=False,
         trigger_workflow=back.trigger_workflow,
         trigger_approval=back.trigger_approval,
     )
