@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, Select, func, select
+from sqlalchemy import Connection, Row, Select, exists, func, select
 
 from fenxiang_sync.hub import told
 from fenxiang_sync.hub.bulk import LookUp
@@ -74,18 +74,18 @@ class Replies:
             after = found[-1].id if len(found) == _EVENTS else upto
 
     def all(self, pipeline: str) -> Iterator[list[str]]:
-        """All records that have a row, and then those that have an open letter, in groups."""
-        for table, key in ((record, record.c.source_id), (dead_letter, dead_letter.c.record_id)):
-            wanted = select(key).distinct().where(table.c.pipeline == pipeline).order_by(key).limit(AT_ONCE)
-            if table is dead_letter:
-                wanted = wanted.where(dead_letter.c.state == "open")
-            yield from self._pages(wanted, key)
+        """All records that have a row, and then those that have nothing but an open letter, in groups."""
+        rows, letters = record.c.source_id, dead_letter.c.record_id
+        rowless = ~exists().where(record.c.pipeline == pipeline, rows == letters)
+        yield from self._pages(select(rows).where(record.c.pipeline == pipeline), rows)
+        opened = (dead_letter.c.pipeline == pipeline, dead_letter.c.state == "open")
+        yield from self._pages(select(letters).where(*opened, rowless), letters)
 
     def _pages(self, wanted: Select[Any], key: Any) -> Iterator[list[str]]:
-        after = ""
+        page, after = wanted.distinct().order_by(key).limit(AT_ONCE), ""
         while True:
             with self._database.reading() as connection:
-                found = list(connection.execute(wanted.where(key > after)).scalars())
+                found = list(connection.execute(page.where(key > after)).scalars())
             if not found:
                 return
             yield found
