@@ -96,6 +96,10 @@ def _lines(pipeline: Pipeline, found: Trace) -> Iterator[str]:
         yield ""
         yield "at the target, by the ledger"
         yield from (line for row in life.rows for line in _of_row(row, life.told.get(row.id), zone))
+    if found.written is not None:
+        yield ""
+        yield "written back into the record"
+        yield from (f"  {name} = {shown(value)}" for name, value in found.written.items())
     yield ""
     yield from _of_values(found, zone)
 
