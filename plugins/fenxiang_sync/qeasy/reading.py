@@ -21,8 +21,8 @@ NOT_HERE = {
     ),
     "callBackStrategy": "writing the result into another scheme: into the CRM it is write_back=WriteBack(…), for a row "
     "of another pipeline a Lookup with find='@told.…'",
-    "primaryWriteback": "what the target tells is kept beside the row by itself: take it with Lookup(find='@told.…'), or "
-    "write it into the CRM with write_back=WriteBack(fields={'…__c': Told('…')})",
+    "primaryWriteback": "what the target tells is kept beside the row by itself: take it with Lookup(find='@told.…'), "
+    "or write it into the CRM with write_back=WriteBack(fields={'…__c': Told('…')})",
     "distributionOrg": "distribution to organisations is a call of its own; make it in a DAG on this pipeline's asset",
     "isUploadFile": "attachments are not copied",
 }
