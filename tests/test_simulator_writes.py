@@ -143,9 +143,8 @@ def test_unknown_fields_and_options_are_refused_or_not(api: Api, simulator: Simu
     assert api.call(f"{DATA}/create", product(unit="ton"))["errorMessage"] == "单位的选项不存在: ton"
     simulator.knobs.set({"unknown_write_field": "ignore", "unknown_option": "accept"})
 
-    record = simulator.tenant.records("ProductObj")[
-        api.call(f"{DATA}/create", product(nothing__c=1, unit="ton"))["dataId"]
-    ]
+    record_id = api.call(f"{DATA}/create", product(nothing__c=1, unit="ton"))["dataId"]
+    record = simulator.tenant.records("ProductObj")[record_id]
     assert (record["unit"], "nothing__c" in record) == ("ton", False)
 
 
