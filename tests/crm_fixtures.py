@@ -39,6 +39,8 @@ class Office:
     simulator: Simulator
     client: dict[str, Any] = field(default_factory=dict)
     slept: list[float] = field(default_factory=list)
+    passing: bool = True
+    """Whether time passes while the target waits."""
 
     @property
     def reach(self) -> Reach:
@@ -78,7 +80,8 @@ class Office:
 
     def _sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
-        self.simulator.clock.advance(seconds)
+        if self.passing:
+            self.simulator.clock.advance(seconds)
 
 
 @contextmanager
