@@ -13,8 +13,8 @@ Each call is paced, counted, signed, and tried again in place where that is safe
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 from fenxiang_sync.errors import SetupError
 
@@ -115,6 +115,33 @@ class Crm(Protocol):
 
     def close(self) -> None:
         """Nothing more is called for now."""
+        ...
+
+
+class Finding(Protocol):
+    """One thing of a declaration that does not fit a description, as a sentence."""
+
+    @property
+    def serious(self) -> bool: ...
+
+
+@runtime_checkable
+class IntoCrm(Protocol):
+    """A target whose rows become records of an object of a CRM."""
+
+    @property
+    def connection(self) -> str: ...
+
+    @property
+    def object(self) -> str: ...
+
+    @property
+    def creates(self) -> bool:
+        """Whether it makes new records."""
+        ...
+
+    def unfit(self, described: Described) -> Iterator[Finding]:
+        """What of it does not fit the description of its object."""
         ...
 
 
