@@ -166,6 +166,8 @@ def _needs(dags: Path | None) -> Needs:
             if pipeline.name not in needs.pipelines:  # its companion DAGs are no pipelines of their own
                 needs.pipelines[pipeline.name] = pipeline
             needs.sources.add(pipeline.source.connection)
+            if pipeline.write_back is not None and pipeline.write_back.connection is not None:
+                needs.sources.add(pipeline.write_back.connection)
             if not isinstance(pipeline.target, Checking):
                 needs.targets.update(pipeline.target.connections)
     return needs

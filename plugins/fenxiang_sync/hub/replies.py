@@ -17,6 +17,7 @@ from sqlalchemy import Connection, Row, Select, exists, func, select
 from fenxiang_sync.hub import told
 from fenxiang_sync.hub.bulk import LookUp
 from fenxiang_sync.hub.connect import Database
+from fenxiang_sync.hub.letters import NO_ID
 from fenxiang_sync.hub.tables import Status, dead_letter, event, record
 from fenxiang_sync.rows import Outcome
 
@@ -92,7 +93,9 @@ class Replies:
             after = found[-1]
 
     def of(self, pipeline: str, source_ids: Sequence[str]) -> list[Reply]:
-        """The replies of these records; none of one whose row was removed, which has nothing more to say."""
+        """The replies of these records; none of one whose row was removed, which has nothing more to say, nor of one
+        without an id, which cannot be told."""
+        source_ids = [each for each in source_ids if not each.startswith(NO_ID)]
         with self._database.reading() as connection:
             # First: what is read after it is at least as new.
             serials = _serials(connection, pipeline, source_ids)

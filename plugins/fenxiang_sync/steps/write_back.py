@@ -23,6 +23,7 @@ from fenxiang_sync.letters import QEASY_LADDER
 from fenxiang_sync.pipeline import Pipeline
 from fenxiang_sync.rows import Outcome, Row
 from fenxiang_sync.steps.courier import ROWS_A_CLAIM, Courier
+from fenxiang_sync.steps.expiry import expire
 from fenxiang_sync.steps.letters import refused, rejected
 from fenxiang_sync.steps.run import Run
 from fenxiang_sync.steps.transform import mapped
@@ -61,6 +62,7 @@ def write_back(
             counted.update(one.write(ids))
     if not dry_run:
         bookmark.move()
+        expire(back, hub=hub, now=clock())
     return {name: counted[name] for name in ("looked_at", *ENDS, "nothing_to_say")}
 
 

@@ -63,7 +63,7 @@ P = TypeVar("P", bound="Parcel | _Named")
 
 
 class FenxiangSender:
-    """Open records of one object. Also a `Finder`, a `Holder` and, where records are created, a `Remover`."""
+    """Open records of one object. Also a `Finder`, a `Teller`, a `Holder` and, where it creates them, a `Remover`."""
 
     def __init__(self, target: FenxiangTarget, crm: Crm, reach: Reach) -> None:
         self._target = target
@@ -100,6 +100,13 @@ class FenxiangSender:
             if len(live) < 2:
                 found[parcel.place] = bool(live) and not self._differences(parcel, live[0])
         return found
+
+    def tell(self, rows: Sequence[Row]) -> Sequence[Mapping[str, str | int]]:
+        """See `Teller.tell`: the id of the one record of the row's match value."""
+        values = [value_of(row.content.get(self._target.match)) for row in rows]
+        known = self._lookup.ask([value for value in dict.fromkeys(values) if value], voided=False)
+        live = [known[value].live if value else () for value in values]
+        return [taken(records[0][ID]).told if len(records) == 1 else {} for records in live]
 
     @property
     def sample(self) -> int:
@@ -189,7 +196,8 @@ class FenxiangSender:
         try:
             if now.shape != held.shape:
                 return self._written(parcel, now)
-            return DELIVERED if len(now.live) == 1 and not self._differences(parcel, now.live[0]) else said
+            same = len(now.live) == 1 and not self._differences(parcel, now.live[0])
+            return taken(now.live[0][ID]) if same else said
         except RecordError as refusal:
             return refused(str(refusal), refusal.code)
 
@@ -244,7 +252,7 @@ class FenxiangSender:
         self._doubtful.discard(parcel.value)
         self._lost_in_a_row = 0
         self._recent.note(parcel.value, {**values, ID: record_id}, 0)
-        return DELIVERED
+        return taken(record_id)
 
     def _update(self, parcel: Parcel, record: Record) -> Answer:
         self._doubtful.discard(parcel.value)
@@ -252,13 +260,13 @@ class FenxiangSender:
             return refused(f"{self._named(parcel.value)}: {said}")
         changes = self._differences(parcel, record)
         if not changes:
-            return DELIVERED
+            return taken(record[ID])
         if record[ID] is None:
             said = "its record was just created, its id is not told, and queries do not show it yet"
             return Answer(delivery=Delivery.AGAIN, reason=f"{self._named(parcel.value)}: {said}")
         self._crm.update(self._target.object, str(record[ID]), wire(changes), **self._triggers)
         self._recent.note(parcel.value, {**record, **changes}, stamp_of(record))
-        return DELIVERED
+        return taken(record[ID])
 
     def _differences(self, parcel: Parcel, record: Record) -> dict[str, Any]:
         return differences(record, {n: v for n, v in parcel.content.items() if n not in CREATE_ONLY})
@@ -380,6 +388,11 @@ class _Delivery:
 class _Named:
     place: int
     value: str
+
+
+def taken(record_id: Any) -> Answer:
+    """The row is in this record, which the answer tells; None where a create did not say which it is."""
+    return Answer(delivery=Delivery.DELIVERED, told={} if record_id is None else {ID: str(record_id)})
 
 
 def refused(reason: str, code: int | str | None = None) -> Answer:

@@ -136,6 +136,11 @@ class FenxiangTarget:
         """Records that this target did not create are not removed by it."""
         return frozenset((DeletePolicy.FLAG, DeletePolicy.DELETE)) if self.creates else frozenset()
 
+    @property
+    def tells(self) -> AbstractSet[str]:
+        """The id of the record that a row went into (`Telling`)."""
+        return frozenset((ID,))
+
     def describe(self) -> str:
         only = "" if self.creates else ", updates only"
         return f"Fenxiang object {self.object}, by {self.match}{only} (connection {self.connection})"
