@@ -5,6 +5,7 @@ The machine keeps what a ledger would keep of each row: what is wanted, and what
 
 from __future__ import annotations
 
+import os
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,12 +22,19 @@ from fenxiang_sync.targets.fenxiang.sender import FenxiangSender
 from fenxiang_sync.targets.protocol import Delivery
 from tests.crm_fixtures import PRODUCTS, office, product, products
 
+FEW = 30
+EXAMPLES = int(os.environ.get("FENXIANG_MACHINE_EXAMPLES", "0"))
 CODES = ("A", "B", "C", "D")
 COLUMNS = (Column(path="barcode", kind=Kind.TEXT), Column(path="name", kind=Kind.TEXT))
 """`barcode` is not unique in the CRM, so that nothing but the target prevents a second record."""
 OF_CREATES = ("reset", "late", "http_502", "busy", "timeout_code", "throttled", "truncated_json")
 OF_UPDATES = ("reset", "http_502", "busy", "timeout_code", "truncated_json")
 OF_QUERIES = ("empty_page", "lost_row", "repeated_page", "other_page", "busy", "reset")
+SPOILED = (
+    *(("/create", fault) for fault in OF_CREATES),
+    *(("/update", fault) for fault in OF_UPDATES),
+    *(("/query", fault) for fault in OF_QUERIES),
+)
 
 
 @dataclass
@@ -71,26 +79,21 @@ class Orders(RuleBasedStateMachine):
     def time_passes(self, seconds: int) -> None:
         self.crm.simulator.clock.advance(seconds)
 
-    @rule(fault=st.sampled_from(OF_CREATES), skip=st.integers(0, 2))
-    def spoil_a_create(self, fault: str, skip: int) -> None:
-        self.crm.simulator.faults.next(fault, path="/create", skip=skip)
-
-    @rule(fault=st.sampled_from(OF_UPDATES), skip=st.integers(0, 2))
-    def spoil_an_update(self, fault: str, skip: int) -> None:
-        self.crm.simulator.faults.next(fault, path="/update", skip=skip)
-
-    @rule(fault=st.sampled_from(OF_QUERIES), skip=st.integers(0, 3))
-    def spoil_a_query(self, fault: str, skip: int) -> None:
-        self.crm.simulator.faults.next(fault, path="/query", skip=skip)
-
-    @rule(codes=st.sets(st.sampled_from(CODES), min_size=1), news=st.booleans())
-    def deliver(self, codes: set[str], news: bool) -> None:
+    @rule(
+        codes=st.sets(st.sampled_from(CODES), min_size=1),
+        news=st.booleans(),
+        spoiled=st.lists(st.tuples(st.sampled_from(SPOILED), st.integers(0, 2)), max_size=2),
+    )
+    def deliver(self, codes: set[str], news: bool, spoiled: list[tuple[tuple[str, str], int]]) -> None:
+        for (path, fault), skip in spoiled:
+            self.crm.simulator.faults.next(fault, path=path, skip=skip)
         for code in sorted(codes):
             kept = self.world.ledger[code]
             if news or not kept.wanted:
                 self.world.count += 1
                 kept.wanted, kept.dirty = self.world.count, True
         self.send(sorted(codes))
+        self.crm.simulator.faults.clear()
 
     def send(self, codes: list[str]) -> None:
         for code in codes:
@@ -155,8 +158,8 @@ def test_each_value_becomes_one_record_with_its_newest_content() -> None:
     run_state_machine_as_test(  # type: ignore[no-untyped-call]
         Orders,
         settings=settings(
-            max_examples=25,
-            stateful_step_count=12,
+            max_examples=EXAMPLES or FEW,
+            stateful_step_count=10,
             deadline=None,
             suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
         ),
