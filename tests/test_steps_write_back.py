@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 
 from fenxiang_simulator import Simulator
 from fenxiang_simulator.catalog import from_describe
@@ -17,6 +20,7 @@ from fenxiang_sync import (
     Field,
     HubTarget,
     KingdeeBatchSave,
+    Lookup,
     Outcome,
     Pipeline,
     Refusal,
@@ -62,15 +66,22 @@ QUERY = "/cgi/crm/custom/v2/data/query"
 
 @pytest.fixture
 def crm(tmp_path: Path) -> Iterator[Bench]:
+    with office(tmp_path) as made:
+        yield made
+
+
+@contextmanager
+def office(folder: Path) -> Iterator[Bench]:
+    """A CRM with three customers, and a Kingdee that knows none of them."""
     with (
         Simulator(seed=7, knobs=quiet(), objects=[from_describe(DESCRIBED)], records={OBJECT: 0}) as simulator,
-        Hub.connect(f"sqlite:///{tmp_path}/hub.db") as hub,
+        Hub.connect(f"sqlite:///{folder}/hub.db") as hub,
     ):
         for place in range(3):
             simulator.tenant.create(OBJECT, {"_id": f"c{place}", "name": f"客户 {place}", "code__c": f"C{place:03d}"})
-        bench = Bench(simulator, hub, Stage(tmp_path / "stage"))
-        bench.later()
-        yield bench
+        made = Bench(simulator, hub, Stage(folder / "stage"))
+        made.later()
+        yield made
 
 
 def declared(**words: Any) -> Pipeline:
@@ -415,6 +426,76 @@ class TestDoubt:
         crm.sync(pipeline)
         assert back(crm, pipeline) == {"looked_at": 3, "delivered": 3}
         assert told(crm, "c0") == {"sync_status__c": "?"}
+
+
+def test_a_pipeline_of_orders_waits_for_the_number_that_kingdee_gives_their_customer(crm: Bench) -> None:
+    customer = Lookup("FCustId.FNumber", pipeline=NAME, find="@told.Number", where={"_id": "_id"}, required=True)
+    orders = declared(name="order_to_kingdee", fields=[Field("_id"), customer], target=HubTarget(), write_back=None)
+    require_phones(crm)
+    crm.simulator.tenant.update(OBJECT, "c0", {"phone__c": "123"})
+    crm.later()
+    crm.sync(declared())
+    assert crm.sync(orders).open_letters == 2, "Kingdee has given the others no number yet"
+    require_phones(crm, of=False)
+    mend(crm.run(declared()), Wanted(), hub=crm.hub, reach=crm.reach(), clock=crm.now)
+    crm.later()
+    assert crm.sync(orders).open_letters == 0
+    assert {each: row["FCustId"]["FNumber"] for each, row in crm.held(orders).items()} == {
+        f"c{place}": f"C{place:03d}" for place in range(3)
+    }
+
+
+ACTIONS = ("edit", "refuse", "take", "sync", "replay", "back", "die", "lose", "again")
+
+
+@settings(max_examples=8, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(st.lists(st.tuples(st.sampled_from(ACTIONS), st.integers(0, 9)), min_size=3, max_size=9))
+@example([("refuse", 0), ("sync", 0), ("back", 0), ("take", 0), ("replay", 0), ("die", 6), ("back", 0)])
+@example([("sync", 0), ("back", 0), ("edit", 1), ("refuse", 0), ("sync", 0), ("die", 5), ("take", 0), ("sync", 0)])
+def test_whatever_happens_in_any_order_the_records_end_up_as_kingdee_has_them(
+    orders: list[tuple[str, int]],
+) -> None:
+    with tempfile.TemporaryDirectory() as folder, office(Path(folder)) as crm:
+        pipeline = declared(source=quick(OBJECT, lookback=timedelta(0)))
+        for action, number in orders:
+            crm.later()
+            act(crm, pipeline, action, number)
+        crm.simulator.faults.clear()
+        require_phones(crm, of=False)
+        crm.later(3_600)
+        crm.sync(pipeline)
+        mend(crm.run(pipeline), Wanted(), hub=crm.hub, reach=crm.reach(), clock=crm.now)
+        back(crm, pipeline)
+        bills = {bill.content["_id"]: bill for bill in crm.simulator.targets.kingdee.bills(FORM)}
+        for record_id, bill in bills.items():
+            assert told(crm, record_id) == {
+                "erp_number__c": bill.number, "erp_id__c": str(bill.id), "sync_status__c": "synced",
+            }  # fmt: skip
+        assert len(bills) == 3
+        crm.later()
+        crm.sync(pipeline)
+        back(crm, pipeline)
+        assert "delivered" not in back(crm, pipeline), "it has come to an end"
+
+
+def act(crm: Bench, pipeline: Pipeline, action: str, number: int) -> None:
+    """One thing that may happen; what fails is left to those who come after."""
+    if action == "edit":
+        crm.simulator.tenant.update(OBJECT, f"c{number % 3}", {"name": f"新名 {number}"})
+    elif action in ("refuse", "take"):
+        require_phones(crm, of=action == "refuse")
+    elif action == "sync":
+        crm.sync(pipeline)
+    elif action == "replay":
+        mend(crm.run(pipeline), Wanted(), hub=crm.hub, reach=crm.reach(), clock=crm.now)
+    elif action == "lose":
+        crm.simulator.faults.next("reset", path=UPDATE)
+    else:
+        hub: Any = DyingHub(crm.hub, number) if action == "die" else crm.hub
+        with suppress(DeathError, FenxiangSyncError):
+            write_back(crm.run(pipeline), hub=hub, reach=crm.reach(), clock=crm.now, every=action == "again")
+        if action == "die":
+            crm.later(1_000)  # its claims are over
 
 
 def test_a_pipeline_into_the_hub_can_say_where_its_records_stand(crm: Bench) -> None:
