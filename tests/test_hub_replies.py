@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from fenxiang_sync.hub import DeadLetter, Hub, Presence, Reply, Seen, Selection, Settled
+from fenxiang_sync.hub import DeadLetter, Event, Hub, Presence, Reply, Seen, Selection, Settled, What, events
 from fenxiang_sync.hub.letters import DISMISSED
 from fenxiang_sync.rows import IdCheck, Outcome, Row
 from tests.hub_fixtures import DRIVERS, NOW, empty_database, row
@@ -159,3 +160,16 @@ def test_a_bookmark_reaches_as_far_as_events_are_kept_and_the_newest_is_never_sw
     assert after.serial >= before.serial, "an older reply must not pass for a newer one"
     settle(hub, row("A", 3, n=3))
     assert hub.replies.newest(NAME) == bookmark + 3
+
+
+def test_a_bookmark_waits_for_whoever_is_settling_so_that_no_event_comes_behind_it(hub: Hub) -> None:
+    """Numbers of events are given before the commit: one that is still under way could be smaller than the bookmark."""
+    found: list[int] = []
+    looking = threading.Thread(target=lambda: found.append(hub.replies.newest(NAME)))
+    with hub._database.writing(f"records of {NAME}") as connection:
+        events.store(connection, NAME, [Event("source-A", "A", 1, "r", What.DELIVERED)])
+        looking.start()
+        looking.join(0.3)  # long enough to look, if it did not wait
+    looking.join()
+    assert changed(hub, 0) == ["source-A"]
+    assert found == [hub.replies.newest(NAME)]
