@@ -304,7 +304,7 @@ class TestTheCrmRefuses:
         pipeline = declared()
         crm.sync(pipeline)
         crm.simulator.tenant.invalid(OBJECT, "c1")
-        assert back(crm, pipeline) == {"looked_at": 3, "delivered": 2, "dead_letter": 1}
+        assert back(crm, pipeline) == {"looked_at": 3, "delivered": 2, "dead_letters": 1}
         [letter] = crm.hub.letters.find(written(pipeline).name, Selection())
         assert (letter.record_id, letter.error) == ("c1", "Refused")
         assert crm.hub.letters.count(NAME, Selection()) == 0, "the pipeline's own letters are others"

@@ -34,9 +34,9 @@ def write_back(
         written = "would be written" if dry_run else "written"
         typer.echo(
             f"{pipeline}: {counted(numbers['looked_at'], 'record')} looked at, {numbers['delivered']:,} {written}, "
-            f"{numbers['unchanged']:,} as the CRM has them, {numbers['dead_letter']:,} refused, "
+            f"{numbers['unchanged']:,} as the CRM has them, {numbers['dead_letters']:,} refused, "
             f"{numbers['in_doubt']:,} in doubt"
         )
-        if numbers["dead_letter"]:
+        if numbers["dead_letters"]:
             typer.echo(f"  why: fenxiang letters {pipeline}.write_back")
-    raise typer.Exit(1 if numbers["dead_letter"] or numbers["in_doubt"] else 0)
+    raise typer.Exit(1 if numbers["dead_letters"] or numbers["in_doubt"] else 0)

@@ -47,7 +47,7 @@ from fenxiang_sync.rows import Outcome, Row
 from fenxiang_sync.window import to_ms
 
 _PAGE = 500
-NOTHING: Mapping[str, Mapping[str, str | int]] = MappingProxyType({})
+_NOTHING: Mapping[str, Mapping[str, str | int]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +135,7 @@ class Doubts:
         *,
         by: str,
         now: datetime,
-        told: Mapping[str, Mapping[str, str | int]] = NOTHING,
+        told: Mapping[str, Mapping[str, str | int]] = _NOTHING,
     ) -> list[Doubt]:
         """Note that the target has these rows, and what it `told` of them by their ids; those that were still in doubt.
         Their dead letters are closed."""

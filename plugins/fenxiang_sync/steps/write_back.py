@@ -33,7 +33,13 @@ from fenxiang_sync.targets.protocol import Reach
 
 log = logging.getLogger(__name__)
 
-ENDS = (Outcome.DELIVERED, Outcome.UNCHANGED, Outcome.STALE, Outcome.IN_DOUBT, Outcome.DEAD_LETTER)
+ENDS = {
+    Outcome.DELIVERED: "delivered",
+    Outcome.UNCHANGED: "unchanged",
+    Outcome.STALE: "stale",
+    Outcome.IN_DOUBT: "in_doubt",
+    Outcome.DEAD_LETTER: "dead_letters",
+}
 _BOOKMARK = "write-back "
 
 
@@ -63,7 +69,7 @@ def write_back(
     if not dry_run:
         bookmark.move()
         expire(back, hub=hub, now=clock())
-    return {name: counted[name] for name in ("looked_at", *ENDS, "nothing_to_say")}
+    return {name: counted[name] for name in ("looked_at", *ENDS.values(), "nothing_to_say")}
 
 
 def _ids(
@@ -134,7 +140,7 @@ class _WriteBack:
         made = mapped(self._run, list(self._records.values()))
         self._ends["nothing_to_say"] = len(ids) - len(self._records) + made.filtered
         self._bury([rejected(self._run, **each) for each in made.rejects])
-        self._ends[Outcome.DEAD_LETTER] += len(made.rejects)
+        self._ends[ENDS[Outcome.DEAD_LETTER]] += len(made.rejects)
         if made.rows:
             self._deliver(made.rows)
         return self._ends
@@ -165,7 +171,7 @@ class _WriteBack:
         self._courier.deliver(rows)
 
     def _told(self, _row: Row, outcome: Outcome) -> None:
-        self._ends[outcome] += 1
+        self._ends[ENDS[outcome]] += 1
 
     def _bury_refused(self, settled: Sequence[Settled]) -> None:
         self._bury([refused(self._run, one, self._records[one.row.source_id]) for one in settled])
