@@ -18,6 +18,8 @@ Read = Callable[[Record[str, Any]], Any]
 _API_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _PLACE = re.compile(r"0|[1-9][0-9]{0,5}", re.ASCII)
 _SHOWN = 120
+COMPANIONS = ("__r", "__l", "__o", "__v", "__p", "__e", "__relation_ids")
+"""What Fenxiang adds to a field's name for its label, its list, its other text … (vendor documentation)."""
 
 
 def top(path: object) -> str:
@@ -114,3 +116,15 @@ def _dotted(path: str) -> str:
     'lines.0.name'
     """
     return re.sub(r"\[(\d+)\]", r".\1", path)
+
+
+def base(name: str) -> str:
+    """The field that a companion belongs to.
+
+    >>> base("owner__r"), base("field_a__c"), base("field_a__c__r")
+    ('owner', 'field_a__c', 'field_a__c')
+    """
+    for suffix in COMPANIONS:
+        if name.endswith(suffix):
+            return name.removesuffix(suffix)
+    return name

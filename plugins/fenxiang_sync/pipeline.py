@@ -21,6 +21,7 @@ from fenxiang_sync.checks import (
     details_problems,
     field_problems,
     filter_problems,
+    get_fields_problems,
     name_problems,
     names_its_words,
     number_problems,
@@ -40,6 +41,7 @@ from fenxiang_sync.lineage import Origin, origins
 from fenxiang_sync.lines import Lines
 from fenxiang_sync.lookback import Lookback, lookback_problems
 from fenxiang_sync.mapping import ENGINE_FIELDS, Entry, Mapping
+from fenxiang_sync.paths import base
 from fenxiang_sync.reconcile import Reconcile
 from fenxiang_sync.rows import DeletePolicy, IdCheck, Row
 from fenxiang_sync.source import Bounds, Filter, is_custom
@@ -49,6 +51,8 @@ from fenxiang_sync.targets.protocol import Fitting, Target, removals_of
 _WIDEST_CELL = 160
 _DAILY = Reconcile()
 _KEPT = DeadLetters()
+GOT_A_SEGMENT = 5_000
+"""So many records of a segment are read with a call each: a good quarter of an hour."""
 
 
 @names_its_words
@@ -60,6 +64,9 @@ class Source:
     `settle` is how long the server's clock must have passed the window's end. `filters` are Fenxiang's own and ANDed.
     `check_fields` asks before each run whether the object has the fields that are read; `drift` says what a run does
     where their description has changed. `details` are fetched for each record and attached to it.
+
+    `get_fields` are what a query leaves out and only ``data/get`` gives (long texts, images, what is worked out): one
+    call for each record that is new or changed, 100 in 20 s. A record that the hub keeps with the same stamp costs none.
     """
 
     object: str
@@ -73,10 +80,12 @@ class Source:
     check_fields: bool = True
     drift: Drift = Drift.WARN
     details: Sequence[Details] = ()
+    get_fields: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "filters", as_tuple(self.filters))
         object.__setattr__(self, "details", as_tuple(self.details))
+        object.__setattr__(self, "get_fields", as_tuple(self.get_fields))
 
     def problems(self) -> Iterator[str]:
         """What cannot be meant as written, each as a sentence."""
@@ -98,6 +107,12 @@ class Source:
         elif self.drift is Drift.STOP and self.check_fields is False:
             yield "drift=Drift.STOP needs the description that check_fields asks for before each run; leave that on"
         yield from details_problems(self.details)
+        yield from get_fields_problems(self.get_fields, self.details)
+
+    @property
+    def most_records(self) -> int:
+        """How many records a segment holds: fewer where each costs a call, so that others need not wait for hours."""
+        return min(self.segment_records, GOT_A_SEGMENT) if self.get_fields else self.segment_records
 
 
 @names_its_words
@@ -165,16 +180,22 @@ class Pipeline:
 
     @functools.cached_property
     def asked(self) -> tuple[str, ...]:
-        """The fields of the source's object to ask for: all that are read but the lists of details."""
-        attached = {each.name for each in self.source.details}
+        """The fields of the source's object to query: all that are read but the lists of details, and what is got."""
+        attached = {*(each.name for each in self.source.details), *self.got}
         return tuple(name for name in self.mapping.projection if name not in attached)
 
     @functools.cached_property
+    def got(self) -> tuple[str, ...]:
+        """The fields that only `get` gives, and their companions, as far as they are read."""
+        wanted = set(self.source.get_fields)
+        return tuple(name for name in self.mapping.projection if name in wanted or base(name) in wanted)
+
+    @functools.cached_property
     def reads(self) -> tuple[str, ...]:
-        """All that is read of a record, those of its details dotted: a record that was read without one of these, under
-        an earlier declaration, cannot be mapped by this one."""
+        """All that is read of a record, those of its details dotted, and those that were got marked as such: a record
+        that was read without one of these, under an earlier declaration, cannot be mapped by this one."""
         of_details = (f"{each.name}.{name}" for each in self.source.details for name in self.asked_of(each))
-        return (*self.mapping.projection, *of_details)
+        return (*self.mapping.projection, *of_details, *map(by_get, self.got))
 
     def asked_of(self, details: Details) -> tuple[str, ...]:
         """The fields of a detail object to ask for: all that is read of a line, and what its declaration adds."""
@@ -235,6 +256,8 @@ class Pipeline:
         }
         if self.source.details:
             says["details"] = [each.said() for each in self.source.details]
+        if self.got:
+            says["get_fields"] = sorted(self.got)
         return sha256(msgspec.json.encode(says, order="sorted")).hexdigest()[:16]
 
     def describe_markdown(self) -> str:
@@ -250,6 +273,7 @@ class Pipeline:
                 f"- **Source** {source.object} ({'custom' if is_custom(source.object) else 'preset'} object, "
                 f"connection `{source.connection}`){_conditions(source.filters)}",
                 *(f"- **Details** (从对象) {each}" for each in source.details),
+                *([f"- **Gets** {', '.join(map(_code, source.get_fields))}, one call a record"] if self.got else []),
                 *([f"- **Keeps** {_kept(self.conditions)}"] if self.conditions else []),
                 *([f"- **Explodes** (拍扁) {self.explode}"] if self.explode else []),
                 f"- **Target** {self.target.describe()}; id `{self.mapping.key}`, id check `{self.id_check}`",
@@ -289,7 +313,7 @@ class Pipeline:
             yield f"source={self.source!r}: give Source(object=…)"
         yield from field_problems(self.fields, self.key, self.explode)
         yield from condition_problems(self.conditions, self.explode)
-        yield from self._details_problems()
+        yield from self._reading_problems()
         if isinstance(self.target, type) or not isinstance(self.target, Target):
             yield f"target={self.target!r} is no target; give one with its settings, as in HubTarget()"
         yield from number_problems(self.number)
@@ -299,10 +323,11 @@ class Pipeline:
         yield from self._time_problems()
         yield from self._word_problems()
 
-    def _details_problems(self) -> Iterator[str]:
-        """What of the details does not go with the mapping; what is wrong with either is said elsewhere."""
+    def _reading_problems(self) -> Iterator[str]:
+        """What of the details and of what is got does not go with the mapping; what is wrong with either is said
+        elsewhere."""
         source: Any = self.source
-        if not isinstance(source, Source) or not source.details or list(source.problems()):
+        if not isinstance(source, Source) or not (source.details or source.get_fields) or list(source.problems()):
             return
         if list(field_problems(self.fields, self.key, self.explode)) or list(
             condition_problems(self.conditions, self.explode)
@@ -313,6 +338,14 @@ class Pipeline:
                 yield f"details: into={name!r} is a field of the record itself; give the list another name"
             elif name not in self.mapping.projection:
                 yield f"details: nothing reads the list {name!r}: map it with Lines({name!r}, …) or explode it"
+        for name in source.get_fields:
+            if name in ENGINE_FIELDS:
+                yield f"source: get_fields: {name!r} is what reading goes by, and every query gives it; take it out"
+            elif not any(name in (each, base(each)) for each in self.got):
+                yield (
+                    f"source: get_fields: nothing reads {name!r}, and it would cost a call for each record; map it with "
+                    f"Field({name!r}, …), or take it out"
+                )
 
     def _delete_problems(self) -> Iterator[str]:
         policy, can = self.removes, removals_of(self.target)
@@ -349,6 +382,19 @@ class Pipeline:
                 yield f"{word}={getattr(self, word)!r}: give text"
         if not isinstance(self.tags, tuple) or not all(isinstance(tag, str) for tag in self.tags):
             yield f"tags={self.tags!r}: give a list of texts"
+
+
+def by_get(name: str) -> str:
+    """What a field is called among all that was read, where it was got: what a query gave may be empty or cut off.
+
+    >>> by_get("description__c")
+    'description__c (get)'
+    """
+    return f"{name} (get)"
+
+
+def _code(name: str) -> str:
+    return f"`{name}`"
 
 
 def _line(origin: Origin) -> str:

@@ -34,7 +34,9 @@ READ_CODES: Codes = {
 }
 """The codes of reading calls that are not plainly refused."""
 
-GET_CODES: Codes = {code: error for code, error in READ_CODES.items() if code != 50009}
+RIGHTS = 50009
+"""Of `get`: the acting user has no right to the record, or it took too long; the code does not say which."""
+GET_CODES: Codes = {code: error for code, error in READ_CODES.items() if code != RIGHTS}
 """The same for reading one record by id, where 50009 may be a matter of rights."""
 
 _WAY_OUT = {

@@ -45,7 +45,7 @@ def estimate(counts: Sequence[int], source: Source) -> Cost:
 
 
 def _most(source: Source) -> int:
-    return min(source.segment_records, slices.STEP)
+    return min(source.most_records, slices.STEP)
 
 
 def _planning(count: int, source: Source) -> int:
@@ -68,7 +68,7 @@ def _reading(count: int, source: Source) -> int:
 
 def _verifying(count: int, source: Source) -> int:
     """Each segment is swept where it is small, else counted in spans below the cap of a count."""
-    segments = max(1, ceil(count / source.segment_records))
+    segments = max(1, ceil(count / source.most_records))
     each = ceil(count / segments)
     if each <= SWEPT:
         return segments * (ceil(each / MAX_LIMIT) + CALLS_A_SWEEP)

@@ -286,7 +286,7 @@ def _proved_again(own: Window, certified: list[Window]) -> list[Window]:
 
 def _segments(run: Run, reading: list[Window], client: FenxiangClient, most: int) -> list[Segment]:
     """The pieces of each window, packed into segments; into larger ones where there would be more than `most`."""
-    size = run.pipeline.source.segment_records
+    size = run.pipeline.source.most_records
     if len(reading) > most // 2:  # more gaps than a run can map over: read what lies between them as well
         reading = [Window(reading[0].since_ms, reading[-1].until_ms)]
     cut = [_pieces(run, client, window, size, most) for window in reading]
