@@ -12,14 +12,14 @@ from fenxiang_sync.convert import is_null
 
 INJECTED = ("total_num", "searchAfterId")
 """What Fenxiang puts into the records of a page that are not the record's own (seen in real answers)."""
+COMPANIONS = ("__r", "__l", "__o", "__v", "__p", "__e", "__relation_ids")
+"""What Fenxiang adds to a field's name for its label, its list, its other text … (vendor documentation)."""
 
 Read = Callable[[Record[str, Any]], Any]
 
 _API_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _PLACE = re.compile(r"0|[1-9][0-9]{0,5}", re.ASCII)
 _SHOWN = 120
-COMPANIONS = ("__r", "__l", "__o", "__v", "__p", "__e", "__relation_ids")
-"""What Fenxiang adds to a field's name for its label, its list, its other text … (vendor documentation)."""
 
 
 def top(path: object) -> str:

@@ -65,8 +65,8 @@ class Source:
     `check_fields` asks before each run whether the object has the fields that are read; `drift` says what a run does
     where their description has changed. `details` are fetched for each record and attached to it.
 
-    `get_fields` are what a query leaves out and only ``data/get`` gives (long texts, images, what is worked out): one
-    call for each record that is new or changed, 100 in 20 s. A record that the hub keeps with the same stamp costs none.
+    `get_fields` are what a query leaves out and only ``data/get`` gives (long texts, images, what is worked out): a
+    call for each record that is new or changed, 100 in 20 s. One that the hub keeps with the same stamp costs none.
     """
 
     object: str
@@ -257,7 +257,7 @@ class Pipeline:
         if self.source.details:
             says["details"] = [each.said() for each in self.source.details]
         if self.got:
-            says["get_fields"] = sorted(self.got)
+            says["get_fields"] = ", ".join(sorted(self.got))
         return sha256(msgspec.json.encode(says, order="sorted")).hexdigest()[:16]
 
     def describe_markdown(self) -> str:
@@ -343,8 +343,8 @@ class Pipeline:
                 yield f"source: get_fields: {name!r} is what reading goes by, and every query gives it; take it out"
             elif not any(name in (each, base(each)) for each in self.got):
                 yield (
-                    f"source: get_fields: nothing reads {name!r}, and it would cost a call for each record; map it with "
-                    f"Field({name!r}, …), or take it out"
+                    f"source: get_fields: nothing reads {name!r}, and it would cost a call for each record; map it, as "
+                    f"in Field({name!r}), or take it out"
                 )
 
     def _delete_problems(self) -> Iterator[str]:

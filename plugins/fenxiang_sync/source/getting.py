@@ -1,4 +1,5 @@
-"""Getting: records one by one with ``data/get``, for what a query does not give; several calls at once, at its own quota.
+"""Getting: records one by one with ``data/get``, for what a query does not give: several calls at once, as its quota
+lets them.
 
 Between the query that lists a record and its `get` the record may be edited, voided, deleted, or hidden. Which of them,
 or whether the server refuses just this one, only another look of a query tells: what `get` answers for a record that is
@@ -40,6 +41,11 @@ class Got:
     edited: set[str] = field(default_factory=set)
     gone: set[str] = field(default_factory=set)
     refused: dict[str, RefusedError] = field(default_factory=dict)
+
+    @property
+    def numbers(self) -> dict[str, int]:
+        told = {"got": self.given, "edited": self.edited, "gone": self.gone, "refused": self.refused}
+        return {name: len(found) for name, found in told.items()}
 
 
 class Getting:
