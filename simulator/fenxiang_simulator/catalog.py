@@ -11,6 +11,7 @@ EMPLOYEE_TYPES = frozenset({"employee", "employee_many"})
 DEPARTMENT_TYPES = frozenset({"department", "department_many"})
 REFERENCE_TYPES = frozenset({"object_reference", "master_detail"})
 COMPUTED_TYPES = frozenset({"formula", "count", "quote"})
+LONG_TYPES = frozenset({"long_text", "html_rich_text", "image", "file_attachment", "signature"})
 LIST_TYPES = EMPLOYEE_TYPES | DEPARTMENT_TYPES | {"select_many", "tag", "array", "object_reference_many"}
 
 LIFE_STATUS = {
@@ -26,7 +27,7 @@ DRIFT_FIELD = "drift__c"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FieldDef:
     """One field. What is computed says from what: `quotes` names (reference field, field there), `sums` (detail object,
-    field there), `difference` two fields of the same record.
+    field there), `difference` two fields of the same record. `only_get`: queries leave it out.
     """
 
     name: str
@@ -40,6 +41,7 @@ class FieldDef:
     quotes: tuple[str, str] | None = None
     sums: tuple[str, str] | None = None
     difference: tuple[str, str] | None = None
+    only_get: bool = False
 
     def describe(self) -> dict[str, Any]:
         """The entry of this field in object/describe."""
@@ -182,6 +184,7 @@ def _from_entry(name: str, entry: Mapping[str, Any]) -> FieldDef:
         options={str(option["value"]): str(option["label"]) for option in entry.get("options") or ()},
         target=entry.get("target_api_name"),
         decimal_places=int(entry.get("decimal_places") or 0),
+        only_get=bool(entry.get("only_get")),
     )
 
 
@@ -269,6 +272,8 @@ def demo() -> dict[str, ObjectDef]:
             _field("product_spec", "规格"),
             _field("product_status", "上下架", "select_one", options={"1": "已上架", "2": "已下架"}),
             _field("is_saleable", "可独立销售", "true_or_false"),
+            _field("description__c", "产品介绍", "html_rich_text", only_get=True),
+            _field("image__c", "产品图片", "image", only_get=True),
             name_label="产品名称",
             shared=True,
         ),

@@ -6,6 +6,7 @@ pools that the DAG files need, ``fenxiang check`` names those that are missing.
 
 from __future__ import annotations
 
+from fenxiang_sync.pipeline import Source
 from fenxiang_sync.source import is_custom
 from fenxiang_sync.targets.protocol import Target
 
@@ -21,6 +22,19 @@ def pool_name(conn_id: str, object_name: str) -> str:
     ('fenxiang-fenxiang-preset', 'fenxiang-fenxiang-custom')
     """
     return f"{PREFIX}{conn_id}-{'custom' if is_custom(object_name) else 'preset'}"
+
+
+def reading_pool(source: Source) -> str:
+    """The pool of a task that reads this source's records.
+
+    Where each record costs a call of `get`, that interface's own: others may query meanwhile, for hours of a first
+    load. The few queries between those calls are kept within their quota by the allowance that all share.
+
+    >>> reading_pool(Source(object="ProductObj", get_fields=("image__c",)))
+    'fenxiang-fenxiang-preset-get'
+    """
+    pool = pool_name(source.connection, source.object)
+    return f"{pool}-get" if source.get_fields else pool
 
 
 def target_pool(target: Target) -> str:

@@ -28,10 +28,17 @@ class Cost:
     planning: int
     reading: int
     verifying: int
+    getting: int = 0
+    """One for each record, where the hub keeps none of them in its newest version."""
 
     @property
     def calls(self) -> int:
-        return self.planning + self.reading + self.verifying
+        return self.planning + self.reading + self.verifying + self.getting
+
+    @property
+    def paced(self) -> int:
+        """How many of them wait for one another: `get` has a quota of its own, beside that of queries."""
+        return self.planning + max(self.reading, self.getting) + self.verifying
 
 
 def estimate(counts: Sequence[int], source: Source) -> Cost:
@@ -41,7 +48,8 @@ def estimate(counts: Sequence[int], source: Source) -> Cost:
         planning += _planning(count, source)
         reading += _reading(count, source) + len(source.details) * ceil(count / MAX_LIMIT) * CALLS_A_HUNDRED
         verifying += _verifying(count, source)
-    return Cost(records=sum(counts), planning=planning, reading=reading, verifying=verifying)
+    getting = sum(counts) if source.get_fields else 0
+    return Cost(records=sum(counts), planning=planning, reading=reading, verifying=verifying, getting=getting)
 
 
 def _most(source: Source) -> int:

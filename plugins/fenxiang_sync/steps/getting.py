@@ -10,9 +10,10 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import timedelta
 from typing import Any
 
-from fenxiang_sync.errors import RefusedError
+from fenxiang_sync.errors import RecordError, RefusedError
 from fenxiang_sync.hub import Hub
 from fenxiang_sync.hub.content import loads
 from fenxiang_sync.pipeline import Pipeline, by_get
@@ -23,6 +24,9 @@ from fenxiang_sync.source.reader import ID, STAMP
 UNREAD = "data/get"
 """The key of a staged record under which it says why its fields could not be got: {fields, code, reason}. No API name
 has a stroke."""
+
+CALLS_A_SECOND = 5
+"""The documented quota of an interface; a connection may be given another."""
 
 Record = dict[str, Any]
 
@@ -85,10 +89,27 @@ class Getter:
         return {"fields": list(self._names), "code": error.code, "reason": str(error)}
 
 
-def unread(record: Record, names: Iterable[str]) -> Record | None:
-    """Why a record lacks what is got of it, {fields, code, reason}; None where it does not, or none of `names` is."""
+def cost_of_getting(pipeline: Pipeline, counts: Sequence[int | None]) -> str:
+    """What getting segments of so many records costs, for people; `counts` are the server's hints."""
+    known = [each for each in counts if each is not None]
+    calls = sum(known)
+    at_least = "at least " if len(known) < len(counts) else ""
+    return (
+        f"{', '.join(pipeline.got)}: a call of data/get for each record that is not kept in its newest version, "
+        f"{at_least}{calls:,} of them if none is: {timedelta(seconds=calls // CALLS_A_SECOND)} at 100 calls in 20 s"
+    )
+
+
+def check_got(record: Record, names: Iterable[str]) -> None:
+    """Raise `RecordError` for a record of which one of `names` could not be got."""
     why: Record | None = record.get(UNREAD)
-    return why if why and not set(why["fields"]).isdisjoint(names) else None
+    if why and not set(why["fields"]).isdisjoint(names):
+        raise RecordError(
+            f"{', '.join(why['fields'])} could not be got: {why['reason']}. When the CRM gives the record, read it "
+            "again (since, until of a run)",
+            field=why["fields"][0],
+            value=why["code"],
+        )
 
 
 def _version(record: Record) -> tuple[int, str]:

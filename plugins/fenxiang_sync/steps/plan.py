@@ -21,6 +21,7 @@ from fenxiang_sync.source import FenxiangClient, Slice, slices
 from fenxiang_sync.source.slices import Piece
 from fenxiang_sync.steps import drift
 from fenxiang_sync.steps.fields import check_fields, described
+from fenxiang_sync.steps.getting import cost_of_getting
 from fenxiang_sync.steps.run import Run
 from fenxiang_sync.window import Window, from_ms, gaps, merge, to_ms
 
@@ -173,6 +174,8 @@ def plan(
     run.folder.clear()
     hub.forget_readings(pipeline.name, run.id)
     run.folder.save("plan", made)
+    if pipeline.got:
+        log.info("%s", cost_of_getting(pipeline, [each.count for each in segments]))
     drift.told(pipeline, hub, news)
     return made
 

@@ -14,7 +14,7 @@ from fenxiang_sync.pipeline import Pipeline
 from fenxiang_sync.rows import DeletePolicy, Row, is_voided
 from fenxiang_sync.stage import Folder
 from fenxiang_sync.steps.extract import projection_of
-from fenxiang_sync.steps.getting import unread
+from fenxiang_sync.steps.getting import check_got
 from fenxiang_sync.steps.plan import Segment
 from fenxiang_sync.steps.run import Run
 
@@ -87,13 +87,7 @@ def mapped(run: Run, records: Sequence[dict[str, Any]], mapping: Mapping | None 
 def rows_of(pipeline: Pipeline, record: dict[str, Any], mapping: Mapping | None = None) -> list[Row]:
     """What a record becomes; empty where it is filtered. Raises `RecordError` where it does not fit, or could not be
     got."""
-    if why := unread(record, pipeline.got):
-        raise RecordError(
-            f"{', '.join(why['fields'])} could not be got: {why['reason']}. When the CRM gives the record, read it "
-            "again (since, until of a run)",
-            field=why["fields"][0],
-            value=why["code"],
-        )
+    check_got(record, pipeline.got)
     gone = pipeline.removes is DeletePolicy.DELETE and is_voided(record.get("life_status"), record.get("is_deleted"))
     return [] if gone else pipeline.rows(record, mapping)
 
