@@ -83,7 +83,7 @@ class Bench:
 
     def deliver(self, run: Run, made: Plan) -> None:
         for segment in made.segments:
-            extract(run, segment, client=self.client())
+            extract(run, segment, client=self.client(), hub=self.hub)
             transform(run, segment, hub=self.hub)
             watch = Watch.of(run, made, segment.window, self.hub)
             how: dict[str, Any] = {"dry_run": made.dry_run, "resend": made.resend, "watch": watch}
