@@ -462,6 +462,7 @@ MISTAKES: dict[str, Callable[[], object]] = {
     'no `Field("_id")` and no `key`': lambda: pipeline(fields=[Field("name")]),
     "`target=HubTarget`": lambda: pipeline(target=HubTarget),
     "`start=datetime(2026, 1, 1)`": lambda: pipeline(start=datetime(2026, 1, 1)),  # noqa: DTZ001
+    '`Source(get_fields="image__c")`': lambda: pipeline(source=Source(object="ProductObj", get_fields="image__c")),
     '`Source(drift="warn")`': lambda: pipeline(source=Source(object="AccountObj", drift="warn")),  # type: ignore[arg-type]
     "`id_check=True`": lambda: pipeline(id_check=True),
     '`instant("Asia/Shanghai", "%Y-%m-%d")`': lambda: instant("Asia/Shanghai", "%Y-%m-%d"),
