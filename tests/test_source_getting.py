@@ -185,6 +185,15 @@ class TestRefusals:
             getting(server).fetch(stamps)
         assert refused.value.code == BUSINESS
 
+    @pytest.mark.parametrize(("code", "told"), [(15003, "allow the app this interface"), (20015, "permanent_code")])
+    def test_what_is_of_the_app_or_the_connection_is_no_record_s_fault(
+        self, server: Simulator, code: int, told: str
+    ) -> None:
+        stamps = stamps_of(server, 3)
+        server.faults.refuse(list(stamps)[1], code)
+        with pytest.raises(RefusedError, match=told):
+            getting(server).fetch(stamps)
+
     def test_once_a_record_was_given_any_number_may_be_refused(self, server: Simulator) -> None:
         stamps = stamps_of(server)
         one = getting(server)

@@ -25,8 +25,9 @@ from fenxiang_sync.steps.fill import fill
 from fenxiang_sync.steps.getting import Getter
 from fenxiang_sync.steps.mend import Wanted, mend
 from fenxiang_sync.steps.preview import preview
+from fenxiang_sync.steps.reconcile.survey import Survey
 from fenxiang_sync.steps.retransform import apply, difference
-from tests.reconcile_fixtures import reconciled
+from tests.reconcile_fixtures import reconciled, surveyed
 from tests.steps_fixtures import Bench, bench, manual, quick, quiet
 
 NAME = "ProductObj"
@@ -361,6 +362,8 @@ class TestKept:
             crm.later()
             before = crm.held(order)[record["order_id"]]["sum"]
             assert crm.sync(order, manual(full=True)).delivered == 0
+            plain = Survey.of(surveyed(crm, order)).calls
+            assert Survey.of(surveyed(crm, order, deep=True)).calls == plain + 1 + 10, "it is told what that costs"
             assert reconciled(crm, order, deep=True).delivered == 1
             assert crm.held(order)[record["order_id"]]["sum"] != before
 

@@ -34,6 +34,8 @@ READ_CODES: Codes = {
 }
 """The codes of reading calls that are not plainly refused."""
 
+APP_CODES = frozenset((15003, 20014, 20020, 20021, 20022, 20023))
+"""Of what the app may do, whatever it asks for (vendor documentation)."""
 RIGHTS = 50009
 """Of `get`: the acting user has no right to the record, or it took too long; the code does not say which."""
 GET_CODES: Codes = {code: error for code, error in READ_CODES.items() if code != RIGHTS}

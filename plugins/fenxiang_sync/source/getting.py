@@ -18,7 +18,7 @@ from fenxiang_sync.errors import QuotaError, RefusedError, TransientError
 from fenxiang_sync.source import census
 from fenxiang_sync.source.auth import CREDENTIAL_CODES
 from fenxiang_sync.source.client import FenxiangClient
-from fenxiang_sync.source.codes import RIGHTS
+from fenxiang_sync.source.codes import APP_CODES, RIGHTS
 from fenxiang_sync.source.query import Filter
 from fenxiang_sync.source.reader import ID, STAMP
 
@@ -65,22 +65,12 @@ class Getting:
         Raises `RefusedError` where `get` gives nothing at all, and `TransientError` where it still gives an older
         version after several tries.
         """
-        got = Got()
         if not stamps:
-            return got
+            return Got()
         with self._line:
             answers = self._answers(stamps)
             self._gave = self._gave or any(isinstance(each, dict) for each in answers.values())
-            unclear: dict[str, RefusedError] = {}
-            for record_id, answer in answers.items():
-                if isinstance(answer, RefusedError):
-                    unclear[record_id] = answer
-                elif answer[STAMP] == stamps[record_id]:
-                    got.given[record_id] = answer
-                else:
-                    got.edited.add(record_id)
-            self._look_again(unclear, stamps, got)
-        return got
+            return self._told(answers, stamps)
 
     def _answers(self, stamps: Mapping[str, int]) -> dict[str, Record | RefusedError]:
         pool = ThreadPoolExecutor(max_workers=AT_ONCE)
@@ -92,6 +82,18 @@ class Getting:
     def _answer(self, record_id: str, modified_ms: int) -> Record | RefusedError:
         found = asked(self._client, self._object, record_id, since_ms=modified_ms)
         return RefusedError(f"get answers without the record {record_id}") if found is None else found
+
+    def _told(self, answers: Mapping[str, Record | RefusedError], stamps: Mapping[str, int]) -> Got:
+        got, unclear = Got(), dict[str, RefusedError]()
+        for record_id, answer in answers.items():
+            if isinstance(answer, RefusedError):
+                unclear[record_id] = answer
+            elif answer[STAMP] == stamps[record_id]:
+                got.given[record_id] = answer
+            else:
+                got.edited.add(record_id)
+        self._look_again(unclear, stamps, got)
+        return got
 
     def _look_again(self, unclear: Mapping[str, RefusedError], stamps: Mapping[str, int], got: Got) -> None:
         """Tell those that have left from those that the server refuses although it lists them as before."""
@@ -127,15 +129,15 @@ class Getting:
 def asked(
     client: FenxiangClient, object_name: str, record_id: str, *, since_ms: int = 0
 ) -> Record | RefusedError | None:
-    """The record, None for an empty answer, or the refusal of this record. A refusal that is about the connection or
-    the day's calls is raised. An answer that is older than `since_ms` is asked for again."""
+    """The record, None for an empty answer, or the refusal of this record. A refusal that is about the connection, the
+    app or the day's calls is raised. An answer that is older than `since_ms` is asked for again."""
     for attempt in range(1, TRIES + 1):
         try:
             return client.get(object_name, record_id, since_ms=since_ms)
         except QuotaError:
             raise
         except RefusedError as error:
-            if error.code in CREDENTIAL_CODES or error.code is None:
+            if error.code is None or error.code in CREDENTIAL_CODES or error.code in APP_CODES:
                 raise
             if error.code != RIGHTS or attempt == TRIES:
                 return error
