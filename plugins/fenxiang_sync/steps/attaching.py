@@ -14,6 +14,10 @@ from fenxiang_sync.steps.getting import Getter
 
 PAGES_A_FILE = 10
 """A killed task reads at most this many pages of each range again."""
+RANGES = 8
+"""How many ranges are read at once, to hide the latency of the calls."""
+RANGES_GOT = 3
+"""The same where each record costs a call: a page that waits for its turn grows old, and one is ready soon enough."""
 
 
 class Attaching:
@@ -31,6 +35,11 @@ class Attaching:
     def pages_a_file(self) -> int:
         """How many pages make up a file, the checkpoint: one where each of its records has cost a call."""
         return 1 if self._getter else PAGES_A_FILE
+
+    @property
+    def ranges(self) -> int:
+        """How many ranges are read at once."""
+        return RANGES_GOT if self._getter else RANGES
 
     @property
     def numbers(self) -> dict[str, int]:

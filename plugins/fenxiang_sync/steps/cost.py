@@ -10,7 +10,7 @@ from fenxiang_sync.pipeline import Source
 from fenxiang_sync.source import slices
 from fenxiang_sync.source.census import CAP, SWEPT
 from fenxiang_sync.source.query import MAX_LIMIT
-from fenxiang_sync.steps.extract import RANGES
+from fenxiang_sync.steps.attaching import RANGES
 from fenxiang_sync.steps.reconcile.survey import CALLS_A_SLICE, CALLS_A_SWEEP
 
 CALLS_A_RANGE = 5

@@ -18,7 +18,7 @@ from fenxiang_sync.hub import Reading as File
 from fenxiang_sync.rows import is_voided
 from fenxiang_sync.source import Bounds, FenxiangClient, Filter, Slice, census, pages
 from fenxiang_sync.stage import Folder
-from fenxiang_sync.steps.attaching import PAGES_A_FILE, Attaching
+from fenxiang_sync.steps.attaching import PAGES_A_FILE, RANGES, Attaching
 from fenxiang_sync.steps.getting import UNREAD
 from fenxiang_sync.steps.plan import Segment
 from fenxiang_sync.steps.run import Run
@@ -28,8 +28,6 @@ log = logging.getLogger(__name__)
 
 PROJECTION = "projection"
 """The document of a segment that says which fields its records were asked for, as `Pipeline.reads` names them."""
-RANGES = 8
-"""How many ranges are read at once, to hide the latency of the calls."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +49,7 @@ class Reading:
 
 
 def extract(
-    run: Run, segment: Segment, *, client: FenxiangClient, hub: Hub | None = None, at_once: int = RANGES
+    run: Run, segment: Segment, *, client: FenxiangClient, hub: Hub | None = None, at_once: int | None = None
 ) -> dict[str, int]:
     """Read every record of the segment into ``records-…`` files; returns {read, outside, calls}, and what became of
     those that were to be got. The hub keeps records that need not be got again; without it all of them are."""
@@ -67,6 +65,7 @@ def extract(
     ranges = segment.ranges or [Slice(segment.window)]
     folder = run.segment(segment.index)
     attaching = Attaching(run.pipeline, client, hub, source.filters)
+    at_once = at_once or attaching.ranges
     return read(reading, ranges, folder, client=client, attaching=attaching, expected=segment.count, at_once=at_once)
 
 
