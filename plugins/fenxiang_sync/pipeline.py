@@ -313,6 +313,13 @@ class Pipeline:
                 yield f"details: into={name!r} is a field of the record itself; give the list another name"
             elif name not in self.mapping.projection:
                 yield f"details: nothing reads the list {name!r}: map it with Lines({name!r}, …) or explode it"
+        for each in source.details:
+            whole = [e for e in self.fields if not isinstance(e, Lines) and each.name in e.sources]
+            if whole and set(self.asked_of(each)) <= {"_id", each.by, *ENGINE_FIELDS}:
+                yield (
+                    f"details: {whole[0].named()} reads the list {each.name!r} as a whole, and no field of its lines "
+                    f"is asked for; name them in Details({each.object!r}, …, fields=[…])"
+                )
 
     def _delete_problems(self) -> Iterator[str]:
         policy, can = self.removes, removals_of(self.target)

@@ -306,6 +306,15 @@ class Tenant:
                 record = {**before, "life_status": "invalid", "life_status_before_invalid": before["life_status"]}
                 self._change(name, record, user, bump=self.knobs.void_bumps_lmt, event="invalid")
 
+    def approve(self, name: str, record_ids: str | Sequence[str], *, user: str = directory.ADMIN) -> None:
+        """Let records pass their approval (审核通过), whatever the flow is: they are normal then."""
+        with self.lock:
+            found = [self._must(name, each) for each in _many(record_ids)]
+            if any(record["life_status"] not in ("under_review", "in_change", "ineffective") for record in found):
+                raise ApiError(50009, "只有审核中的数据才能被审核")
+            for before in found:
+                self._change(name, {**before, "life_status": "normal"}, user, bump=True, event="update")
+
     def recover(self, name: str, record_ids: str | Sequence[str], *, user: str = directory.ADMIN) -> None:
         """Bring voided records back (恢复)."""
         with self.lock:
