@@ -512,7 +512,8 @@ def run_block(source: str, name: str) -> dict[str, Any]:
 
 
 def python_blocks() -> Iterator[Any]:
-    for page in PAGES:
+    """Of the recipes none: they show parts of files, all of which tests/test_examples.py plays."""
+    for page in (each for each in PAGES if each.name != "recipes.md"):
         for number, source in enumerate(blocks(page, "python"), start=1):
             yield pytest.param(source, id=f"{page.relative_to(ROOT)}:{number}")
 
