@@ -24,6 +24,7 @@ from fenxiang_sync.steps import Asked, Kind, Plan, Run, extract, load, plan, tra
 from fenxiang_sync.steps.late import Watch
 from fenxiang_sync.steps.verify import Report
 from fenxiang_sync.targets.protocol import Database, Endpoint, Reach, no_database
+from tests.hub_fixtures import hub_file
 
 CREDENTIALS = Credentials(
     app_id="FSAID_demo001",
@@ -113,7 +114,7 @@ class Bench:
 def bench(folder: Path, knobs: Knobs | None = None, **records: int) -> Iterator[Bench]:
     with (
         Simulator(seed=7, knobs=knobs or quiet(), records=records) as simulator,
-        Hub.connect(f"sqlite:///{folder}/hub.db") as hub,
+        Hub.connect(f"sqlite:///{hub_file(folder)}") as hub,
     ):
         yield Bench(simulator, hub, Stage(folder / "stage"))
 

@@ -24,10 +24,13 @@ if TYPE_CHECKING:
         cut,
         joined,
         key_values,
+        limited,
         money,
+        prefixed,
         rounded,
         split,
         truncated,
+        unwrapped,
         value_map,
         wrapped,
     )
@@ -99,19 +102,22 @@ __all__ = [
     "joined",
     "key_values",
     "label",
+    "limited",
     "money",
+    "prefixed",
     "rounded",
     "split",
     "text",
     "truncated",
+    "unwrapped",
     "value_map",
     "wrapped",
 ]
 
 _CONVERTERS = ("as_is", "boolean", "choice", "day", "decimal", "first", "instant", "integer", "label", "text")
 _FORMATS = (
-    "Unmatched", "chain", "cut", "joined", "key_values", "money", "rounded", "split", "truncated", "value_map",
-    "wrapped",
+    "Unmatched", "chain", "cut", "joined", "key_values", "limited", "money", "prefixed", "rounded", "split",
+    "truncated", "unwrapped", "value_map", "wrapped",
 )  # fmt: skip
 _HOMES = {
     **dict.fromkeys(_FORMATS, "fenxiang_sync.formats"),

@@ -333,12 +333,25 @@ class Pipeline:
             condition_problems(self.conditions, self.explode)
         ):
             return
-        for name in (each.name for each in source.details):
+        yield from self._details_problems()
+        yield from self._get_fields_problems()
+
+    def _details_problems(self) -> Iterator[str]:
+        for name in (each.name for each in self.source.details):
             if name in (*ENGINE_FIELDS, self.number):
                 yield f"details: into={name!r} is a field of the record itself; give the list another name"
             elif name not in self.mapping.projection:
                 yield f"details: nothing reads the list {name!r}: map it with Lines({name!r}, …) or explode it"
-        for name in source.get_fields:
+        for each in self.source.details:
+            whole = [e for e in self.fields if not isinstance(e, Lines) and each.name in e.sources]
+            if whole and set(self.asked_of(each)) <= {"_id", each.by, *ENGINE_FIELDS}:
+                yield (
+                    f"details: {whole[0].named()} reads the list {each.name!r} as a whole, and no field of its lines "
+                    f"is asked for; name them in Details({each.object!r}, …, fields=[…])"
+                )
+
+    def _get_fields_problems(self) -> Iterator[str]:
+        for name in self.source.get_fields:
             if name in ENGINE_FIELDS:
                 yield f"source: get_fields: {name!r} is what reading goes by, and every query gives it; take it out"
             elif not any(name in (each, base(each)) for each in self.got):

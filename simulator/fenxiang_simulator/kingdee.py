@@ -26,6 +26,11 @@ _FORM = re.compile(r"/k3cloud/Kingdee\.BOS\.WebApi\.ServicesStub\.DynamicFormSer
 _IN = re.compile(r"(?P<field>\w+) in \((?P<values>(?:'(?:[^']|'')*',?)+)\)(?: and \((?P<where>.*)\))?$")
 _EQUAL = re.compile(r"(?P<field>[\w.]+)='(?P<value>(?:[^']|'')*)'$")
 
+ID_FIELDS = ("FID", "FCUSTID", "FMATERIALID")
+"""What the id of a document (单据内码) is called: FID of documents, a name of its own of each kind of base data."""
+NUMBER_FIELDS = ("FNumber", "FBillNo")
+"""What the number is called: of base data, of documents."""
+
 Errors = list[dict[str, Any]]
 
 
@@ -149,17 +154,19 @@ class Kingdee:
             if not present(content, path):
                 return path, f"字段“{path}”是必填项"
         bills = self._forms.setdefault(form, [])
-        if present(content, "FID"):
-            held = next((bill for bill in bills if str(bill.id) == str(content["FID"])), None)
+        told = next((name for name in ID_FIELDS if present(content, name)), None)
+        if told is not None:
+            held = next((bill for bill in bills if str(bill.id) == str(content[told])), None)
             if held is None:
-                return "FID", f"单据内码{content['FID']}不存在"
+                return told, f"单据内码{content[told]}不存在"
             if held.status in "BC":
                 return "FDocumentStatus", "单据已提交或已审核，不能修改"
             held.content, held.saves = held.content | content, held.saves + 1
             return held
-        number = str(content.get("FNumber") or f"AUTO{self._made}")
+        field = next((name for name in NUMBER_FIELDS if content.get(name)), "FNumber")
+        number = str(content.get(field) or f"AUTO{self._made}")
         if self._knobs.kingdee_unique and any(bill.number == number for bill in bills):
-            return "FNumber", f"编码“{number}”已存在"
+            return field, f"编码“{number}”已存在"
         self._made += 1
         bills.append(Bill(self._made, number, content))
         return bills[-1]
@@ -251,8 +258,12 @@ def _object(request: Request) -> dict[str, Any]:
 
 
 def _shown(bill: Bill, key: str) -> Any:
-    if key in ("FID", "FNumber", "FDocumentStatus"):
-        return {"FID": bill.id, "FNumber": bill.number, "FDocumentStatus": bill.status}[key]
+    if key in ID_FIELDS:
+        return bill.id
+    if key in NUMBER_FIELDS:
+        return bill.number
+    if key == "FDocumentStatus":
+        return bill.status
     value: Any = bill.content
     for name in key.split("."):
         value = value.get(name) if isinstance(value, dict) else None
