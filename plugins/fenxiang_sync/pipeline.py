@@ -44,6 +44,7 @@ from fenxiang_sync.reconcile import Reconcile
 from fenxiang_sync.rows import DeletePolicy, IdCheck, Row
 from fenxiang_sync.source import Bounds, Filter, is_custom
 from fenxiang_sync.source.query import MAX_LIMIT
+from fenxiang_sync.targets.crm import IntoCrm
 from fenxiang_sync.targets.protocol import Fitting, Target, removals_of
 
 _WIDEST_CELL = 160
@@ -292,6 +293,7 @@ class Pipeline:
         yield from self._details_problems()
         if isinstance(self.target, type) or not isinstance(self.target, Target):
             yield f"target={self.target!r} is no target; give one with its settings, as in HubTarget()"
+        yield from self._cycle_problems()
         yield from number_problems(self.number)
         if not isinstance(self.id_check, IdCheck):
             yield f"id_check={self.id_check!r}: give IdCheck.UPSERT_ON_CHANGE, or Qeasy's true as IdCheck.SKIP_EXISTING"
@@ -320,6 +322,19 @@ class Pipeline:
                     f"details: {whole[0].named()} reads the list {each.name!r} as a whole, and no field of its lines "
                     f"is asked for; name them in Details({each.object!r}, …, fields=[…])"
                 )
+
+    def _cycle_problems(self) -> Iterator[str]:
+        """New records of the object that is read would be read, and give the next. Updates end by themselves: what is
+        there already is not written, so that it gets no new stamp."""
+        source: Any = self.source
+        target = self.target
+        if not isinstance(target, IntoCrm) or not isinstance(source, Source) or not target.creates:
+            return
+        if (target.connection, target.object) == (source.connection, source.object):
+            yield (
+                f"target={target.describe()} creates records of the very object that is read, and each of them would "
+                "be read, too; say creates=False to update the records that are read"
+            )
 
     def _delete_problems(self) -> Iterator[str]:
         policy, can = self.removes, removals_of(self.target)
