@@ -7,18 +7,19 @@ then, and all ``rows`` of the targets.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import re
 import runpy
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from fenxiang_simulator import Simulator, kingdee
+from fenxiang_simulator import Simulator, catalog, kingdee
 from fenxiang_simulator.qeasy import APP_KEY, APP_SECRET
 from fenxiang_sync import HubTarget, KingdeeBatchSave, Pipeline, QeasyStore, SqlTable, WriteApi
 from fenxiang_sync.hub import Hub, Selection, StoredLetter
@@ -26,6 +27,7 @@ from fenxiang_sync.stage import Stage
 from fenxiang_sync.steps.mend import Wanted, mend
 from fenxiang_sync.targets.protocol import Database, Endpoint
 from fenxiang_sync.window import to_ms
+from tests.hub_fixtures import hub_file
 from tests.reconcile_fixtures import reconciled
 from tests.sql_fixtures import Place
 from tests.steps_fixtures import Bench, manual, quiet
@@ -57,7 +59,8 @@ def fixture(name: str) -> dict[str, Any]:
     return made
 
 
-def pipelines_of(path: Path) -> list[Pipeline]:
+@functools.cache
+def pipelines_of(path: Path) -> Sequence[Pipeline]:
     """The pipelines that a DAG file declares, in its order."""
     found: list[Pipeline] = []
     for value in runpy.run_path(str(path)).values():
@@ -233,12 +236,12 @@ def world(name: str, folder: Path, place: Place | None = None) -> Iterator[World
     """The world of a fixture, its records given."""
     told = fixture(name)
     with ExitStack() as stack:
-        empty = Simulator().tenant.objects
+        nothing = dict.fromkeys(catalog.demo(), 0)
         crms = {
-            conn_id: stack.enter_context(Simulator(knobs=quiet(), records=dict.fromkeys(empty, 0), real=NOON.timestamp))
+            conn_id: stack.enter_context(Simulator(knobs=quiet(), records=nothing, real=NOON.timestamp))
             for conn_id in told["given"]
         }
-        hub = stack.enter_context(Hub.connect(f"sqlite:///{folder}/hub.db"))
+        hub = stack.enter_context(Hub.connect(f"sqlite:///{hub_file(folder)}"))
         made = World(told, crms, hub, folder, place)
         made.prepare()
         made.give()
@@ -252,7 +255,7 @@ def _reason(pipeline: Pipeline, letter: StoredLetter) -> str:
 
 
 def needs_database(name: str) -> bool:
-    return any(isinstance(each.target, SqlTable) for path in files_of(fixture(name)) for each in pipelines_of(path))
+    return bool(fixture(name).get("database"))
 
 
 def plain(value: Any) -> Any:

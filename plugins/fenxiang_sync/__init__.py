@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from fenxiang_sync.reconcile import Reconcile
     from fenxiang_sync.rows import DeletePolicy, IdCheck
     from fenxiang_sync.source import Bounds, Filter, Operator
+    from fenxiang_sync.targets.fenxiang import FenxiangTarget
     from fenxiang_sync.targets.files import FilesTarget, Format
     from fenxiang_sync.targets.hub import HubTarget
     from fenxiang_sync.targets.kingdee import KingdeeBatchSave
@@ -63,6 +64,7 @@ __all__ = [
     "Details",
     "Drift",
     "Explode",
+    "FenxiangTarget",
     "Field",
     "FilesTarget",
     "Filter",
@@ -131,6 +133,7 @@ _HOMES = {
     "Details": "fenxiang_sync.details",
     "Drift": "fenxiang_sync.drift",
     "Explode": "fenxiang_sync.explode",
+    "FenxiangTarget": "fenxiang_sync.targets.fenxiang",
     "Field": "fenxiang_sync.field",
     "FilesTarget": "fenxiang_sync.targets.files",
     "Filter": "fenxiang_sync.source",

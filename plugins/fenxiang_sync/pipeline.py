@@ -46,6 +46,7 @@ from fenxiang_sync.reconcile import Reconcile
 from fenxiang_sync.rows import DeletePolicy, IdCheck, Row
 from fenxiang_sync.source import Bounds, Filter, is_custom
 from fenxiang_sync.source.query import MAX_LIMIT
+from fenxiang_sync.targets.crm import IntoCrm
 from fenxiang_sync.targets.protocol import Fitting, Target, removals_of
 
 _WIDEST_CELL = 160
@@ -316,6 +317,7 @@ class Pipeline:
         yield from self._reading_problems()
         if isinstance(self.target, type) or not isinstance(self.target, Target):
             yield f"target={self.target!r} is no target; give one with its settings, as in HubTarget()"
+        yield from self._cycle_problems()
         yield from number_problems(self.number)
         if not isinstance(self.id_check, IdCheck):
             yield f"id_check={self.id_check!r}: give IdCheck.UPSERT_ON_CHANGE, or Qeasy's true as IdCheck.SKIP_EXISTING"
@@ -359,6 +361,19 @@ class Pipeline:
                     f"source: get_fields: nothing reads {name!r}, and it would cost a call for each record; map it, as "
                     f"in Field({name!r}), or take it out"
                 )
+
+    def _cycle_problems(self) -> Iterator[str]:
+        """New records of the object that is read would be read, and give the next. Updates end by themselves: what is
+        there already is not written, so that it gets no new stamp."""
+        source: Any = self.source
+        target = self.target
+        if not isinstance(target, IntoCrm) or not isinstance(source, Source) or not target.creates:
+            return
+        if (target.connection, target.object) == (source.connection, source.object):
+            yield (
+                f"target={target.describe()} creates records of the very object that is read, and each of them would "
+                "be read, too; say creates=False to update the records that are read"
+            )
 
     def _delete_problems(self) -> Iterator[str]:
         policy, can = self.removes, removals_of(self.target)

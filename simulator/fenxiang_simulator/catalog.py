@@ -35,6 +35,7 @@ class FieldDef:
     type: str = "text"
     define_type: str = "package"
     required: bool = False
+    unique: bool = False
     options: Mapping[str, str] = field(default_factory=dict)
     target: str | None = None
     decimal_places: int = 2
@@ -52,7 +53,7 @@ class FieldDef:
             "is_required": self.required,
             "is_active": True,
             "is_index": self.type not in COMPUTED_TYPES,
-            "is_unique": self.type == "auto_number",
+            "is_unique": self.unique or self.type == "auto_number",
             "define_type": self.define_type,
             "status": "released",
             "help_text": "",
@@ -181,6 +182,7 @@ def _from_entry(name: str, entry: Mapping[str, Any]) -> FieldDef:
         type=entry.get("type", "text"),
         define_type=entry.get("define_type", "custom"),
         required=bool(entry.get("is_required")),
+        unique=bool(entry.get("is_unique")) and entry.get("type") != "auto_number",
         options={str(option["value"]): str(option["label"]) for option in entry.get("options") or ()},
         target=entry.get("target_api_name"),
         decimal_places=int(entry.get("decimal_places") or 0),
@@ -266,7 +268,7 @@ def demo() -> dict[str, ObjectDef]:
         object_def(
             "ProductObj",
             "产品",
-            _field("product_code", "产品编码"),
+            _field("product_code", "产品编码", unique=True),
             _field("category", "产品分类", "select_one", options=CATEGORIES),
             _field("unit", "单位", "select_one", options=UNITS),
             _field("price", "标准价格", "currency"),
@@ -282,7 +284,7 @@ def demo() -> dict[str, ObjectDef]:
         object_def(
             "WarehouseObj",
             "仓库",
-            _field("number", "仓库编号"),
+            _field("number", "仓库编号", unique=True),
             _field("is_default", "是否默认仓", "true_or_false"),
             _field("is_enable", "启用状态", "select_one", options={"1": "启用", "2": "停用"}),
             _field("city", "市"),

@@ -7,11 +7,18 @@ from typing import TYPE_CHECKING
 
 from requests.auth import AuthBase
 
-from fenxiang_sync.errors import FenxiangSyncError, RefusedError, ThrottledError, TokenError, TransientError
+from fenxiang_sync.errors import (
+    AnswerLostError,
+    FenxiangSyncError,
+    RefusedError,
+    ThrottledError,
+    TokenError,
+    TransientError,
+)
 from fenxiang_sync.targets.login import TokenAuth
 from fenxiang_sync.targets.meaning import Meaning
 from fenxiang_sync.targets.protocol import Reach
-from fenxiang_sync.targets.wire import AnswerLostError, Call, Reply, Wire
+from fenxiang_sync.targets.wire import Call, Reply, Wire
 
 if TYPE_CHECKING:
     from fenxiang_sync.targets.rest import RestTarget
