@@ -23,8 +23,9 @@ demo: $(RUN) ## Run the shipped pipelines once, in a real Airflow on this machin
 up: $(RUN) ## Start Airflow with its UI and the simulator, until Ctrl-C
 	@$(BIN)/python -m demo.up
 
+# The tests start Python hundreds of times: let it keep bytecode, whatever the environment says.
 test: $(DEV) ## Run every test
-	@$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 lint: $(DEV) ## Check style, types and which module imports which
 	@$(BIN)/ruff check .
