@@ -90,6 +90,16 @@ class TargetKnobs:
     kingdee_calls: int = 0
     """So many calls in `kingdee_per_seconds`, then HTTP 429; 0 = no limit."""
     kingdee_per_seconds: float = 60.0
+    kingdee_most_rows: int = 10_000
+    """How many rows a query gives at most, whatever its Limit."""
+    kingdee_fields: dict[str, list[str]] = field(default_factory=dict)
+    """Form id -> the field keys that it has (dotted); a query for another is refused. A form without takes any."""
+    kingdee_text_ids: list[str] = field(default_factory=lambda: ["STK_Inventory"])
+    """Forms whose documents have texts for ids."""
+    kingdee_stamp_fractions: bool = False
+    """Whether stamps (FModifyDate) have milliseconds; else whole seconds."""
+    kingdee_status_stamps: bool = True
+    """Whether Submit, Audit and Forbid change FModifyDate."""
     hang_s: float = 30.0
     """How long a hanging call takes to answer."""
     retry_after: str = "7"
