@@ -19,7 +19,7 @@ from fenxiang_sync.airflow.params import asked, lookback_asked
 from fenxiang_sync.errors import FenxiangSyncError, ParamError
 from fenxiang_sync.lookback import Lookback
 from fenxiang_sync.pipeline import Pipeline
-from fenxiang_sync.source import Filter, Slice, slices
+from fenxiang_sync.source import FenxiangObject, Filter, Slice, slices
 from fenxiang_sync.steps import Asked, Plan, Run, Segment, drift, extract, load, plan, transform, verify
 from fenxiang_sync.steps.extract import Reading, read
 from fenxiang_sync.steps.late import Watch
@@ -242,9 +242,10 @@ class FenxiangQueryOperator(BaseOperator):
         deployment.stage.sweep(task, older_than=deployment.stage_limit())
         folder = deployment.stage.run(task, context["dag_run"].run_id) / f"map-{ti.map_index}"
         projection = tuple(dict.fromkeys(("_id", "last_modified_time", *self.fields)))
-        reading = Reading(object_name=self.object_name, projection=projection, filters=self.filters)
         with closing(deployment):
             client = deployment.client(self.fenxiang_conn_id)
+            origin = FenxiangObject(client, self.object_name, self.filters)
+            reading = Reading(origin=origin, projection=projection)
             ranges = [piece.slice for piece in slices.cut(client, self.object_name, window, self.filters)]
             numbers = read(reading, ranges or [Slice(window)], folder, client=client)
         return {"path": str(folder), "records": numbers["read"], **window.to_json()}

@@ -18,7 +18,7 @@ from fenxiang_sync.hub import Reading as File
 from fenxiang_sync.hub import Seen
 from fenxiang_sync.pipeline import Pipeline
 from fenxiang_sync.rows import is_voided
-from fenxiang_sync.source import Bounds, FenxiangClient, Filter, Slice, census, pages
+from fenxiang_sync.source import Client, FenxiangClient, Origin, Slice
 from fenxiang_sync.source.details import fetch
 from fenxiang_sync.stage import Folder
 from fenxiang_sync.steps.plan import Segment
@@ -44,13 +44,11 @@ class Attached(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """What is asked of every record of a window: which object and fields, under which filters, with which details."""
+    """What is asked of every record of a window: of which origin, which fields, with which details."""
 
-    object_name: str
+    origin: Origin
     projection: Sequence[str]
-    filters: Sequence[Filter] = ()
     page_size: int = 100
-    bounds: Bounds = Bounds.AUTO
     details: Sequence[Attached] = ()
 
     @property
@@ -60,17 +58,16 @@ class Reading:
         return (*self.projection, *(details.name for details, _ in self.details), *of_details)
 
 
-def extract(run: Run, segment: Segment, *, client: FenxiangClient, at_once: int = RANGES) -> dict[str, int]:
+def extract(run: Run, segment: Segment, *, client: Client, at_once: int = RANGES) -> dict[str, int]:
     """Read every record of the segment into ``records-…`` files; returns {read, outside, calls}."""
     source = run.pipeline.source
     reading = Reading(
-        object_name=source.object,
+        origin=source.opened(client),
         projection=run.pipeline.asked,
-        filters=source.filters,
         page_size=source.page_size,
-        bounds=source.bounds,
         details=details_of(run.pipeline),
     )
+    at_once = min(at_once, source.at_once)
     ranges = segment.ranges or [Slice(segment.window)]
     folder = run.segment(segment.index)
     return read(reading, ranges, folder, client=client, expected=segment.count, at_once=at_once)
@@ -81,7 +78,7 @@ def read(
     ranges: Sequence[Slice],
     folder: Folder,
     *,
-    client: FenxiangClient,
+    client: Client,
     expected: int | None = None,
     at_once: int = RANGES,
 ) -> dict[str, int]:
@@ -110,15 +107,14 @@ def read(
     return numbers
 
 
-def read_ids(
-    run: Run, ids: Iterable[str], folder: Folder, *, client: FenxiangClient, filters: Sequence[Filter] = ()
-) -> dict[str, int]:
+def read_ids(run: Run, ids: Iterable[str], folder: Folder, *, client: Client, filtered: bool = False) -> dict[str, int]:
     """Read the records with these ids, as they are now, into ``records-…`` files of the folder; returns
-    {read, outside, calls}. One that is gone meanwhile, or does not pass the filters, is left out."""
+    {read, outside, calls}. One that is gone meanwhile, or does not pass the source's own filter where it is `filtered`,
+    is left out."""
     before = client.calls.total()
     folder.remove("records-", "extracted")
     folder.save(PROJECTION, run.pipeline.reads)
-    asked = census.fetch(client, run.pipeline.source.object, ids, run.pipeline.asked, filters)
+    asked = run.pipeline.source.opened(client).fetch(ids, run.pipeline.asked, filtered=filtered)
     details = details_of(run.pipeline)
     held = 0
     for number in count(1):
@@ -150,7 +146,7 @@ def _evenly(window: Window, parts: int) -> list[Slice]:
     return [Slice(Window(since, until)) for since, until in pairwise(bounds)]
 
 
-def _read_range(reading: Reading, folder: Folder, at: int, part: Slice, client: FenxiangClient) -> tuple[int, int]:
+def _read_range(reading: Reading, folder: Folder, at: int, part: Slice, client: Client) -> tuple[int, int]:
     """Read one range, file by file; returns the records that are held and those dropped as outside."""
     prefix = f"records-{at:02d}-"
     done = folder.names(prefix)
@@ -159,18 +155,7 @@ def _read_range(reading: Reading, folder: Folder, at: int, part: Slice, client: 
     after = folder.last_line(done[-1])["_id"] if done else None
     held = sum(1 for _ in folder.lines_as(prefix, bytes))
     outside = 0
-    asked = pages(
-        client,
-        object_name=reading.object_name,
-        window=part.window,
-        projection=reading.projection,
-        filters=reading.filters,
-        page_size=reading.page_size,
-        bounds=reading.bounds,
-        after=after,
-        above=part.above,
-        upto=part.upto,
-    )
+    asked = reading.origin.pages(part, reading.projection, after=after, page_size=reading.page_size)
     number = len(done)
     while group := list(islice(asked, PAGES_A_FILE)):
         records = [record for page in group for record in page.records]
@@ -189,11 +174,12 @@ def details_of(pipeline: Pipeline) -> list[Attached]:
     return [Attached(each, pipeline.asked_of(each)) for each in pipeline.source.details]
 
 
-def attach(client: FenxiangClient, attached: Iterable[Attached], records: Sequence[dict[str, Any]]) -> None:
+def attach(client: Client, attached: Iterable[Attached], records: Sequence[dict[str, Any]]) -> None:
     """Put the details into their records. Voided ones are no part of a record that is not voided."""
     for details, projection in attached:
         ids = [record["_id"] for record in records]
-        found = fetch(client, details.object, ids, by=details.by, projection=projection, filters=details.filters)
+        asked = FenxiangClient.of(client)
+        found = fetch(asked, details.object, ids, by=details.by, projection=projection, filters=details.filters)
         for record in records:
             lines = found[record["_id"]]
             record[details.name] = lines if _voided(record) else [line for line in lines if not _voided(line)]

@@ -23,7 +23,7 @@ from fenxiang_sync.mapping import Mapping
 from fenxiang_sync.paths import top
 from fenxiang_sync.pipeline import Pipeline
 from fenxiang_sync.rows import IdCheck, Outcome, Row
-from fenxiang_sync.source import FenxiangClient, census
+from fenxiang_sync.source import Client
 from fenxiang_sync.source.reader import ID, STAMP
 from fenxiang_sync.steps.courier import ROWS_A_CLAIM, Courier
 from fenxiang_sync.steps.finish import finish
@@ -73,7 +73,7 @@ def fill(
     run: Run,
     names: Sequence[str],
     *,
-    client: FenxiangClient,
+    client: Client,
     hub: Hub,
     reach: Reach,
     clock: Callable[[], datetime],
@@ -155,10 +155,10 @@ class _Filling:
             else:
                 yield row
 
-    def rows(self, client: FenxiangClient, held: Sequence[Row], made: Filled) -> Iterator[Row]:
+    def rows(self, client: Client, held: Sequence[Row], made: Filled) -> Iterator[Row]:
         """The rows with their fields, as the records are now; those that cannot be had are counted."""
         source = self._pipeline.source
-        asked = census.fetch(client, source.object, [row.source_id for row in held], self._mapping.projection)
+        asked = source.opened(client).fetch([row.source_id for row in held], source.asks(self._mapping), filtered=False)
         records = {record[ID]: record for page in asked for record in page.records}
         for row in held:
             record = records.get(row.source_id)
