@@ -81,7 +81,7 @@ class PlanOperator(PipelineOperator):
         made = plan(
             run,
             self._asked(context),
-            client=deployment.client(self.pipeline.source.connection),
+            client=deployment.reader(self.pipeline.source),
             hub=deployment.hub,
             sleep=deployment.sleep,
             most_segments=deployment.settings.most_segments,
@@ -133,7 +133,7 @@ class ExtractOperator(SegmentOperator):
     """Reads the segment into the stage."""
 
     def segment_step(self, run: Run, segment: Segment, deployment: Deployment) -> dict[str, int]:
-        return extract(run, segment, client=deployment.client(self.pipeline.source.connection))
+        return extract(run, segment, client=deployment.reader(self.pipeline.source))
 
 
 class TransformOperator(SegmentOperator):
@@ -166,7 +166,7 @@ class VerifyOperator(PipelineOperator):
     def step(self, run: Run, deployment: Deployment, context: Any) -> dict[str, Any]:
         report = verify(
             run,
-            client=deployment.client(self.pipeline.source.connection),
+            client=deployment.reader(self.pipeline.source),
             hub=deployment.hub,
             reach=deployment.reach,
             clock=deployment.now,

@@ -6,6 +6,8 @@ pools that the DAG files need, ``fenxiang check`` names those that are missing.
 
 from __future__ import annotations
 
+from fenxiang_sync.kingdee_source import KingdeeSource
+from fenxiang_sync.pipeline import Source
 from fenxiang_sync.source import is_custom
 from fenxiang_sync.targets.protocol import Target
 
@@ -21,6 +23,14 @@ def pool_name(conn_id: str, object_name: str) -> str:
     ('fenxiang-fenxiang-preset', 'fenxiang-fenxiang-custom')
     """
     return f"{PREFIX}{conn_id}-{'custom' if is_custom(object_name) else 'preset'}"
+
+
+def source_pool(source: Source | KingdeeSource) -> str:
+    """The pool of every task that reads this source. What is read from Kingdee shares one with what is written there:
+    a limit of its server holds for both."""
+    if isinstance(source, KingdeeSource):
+        return f"{PREFIX}target-{source.connection}"
+    return pool_name(source.connection, source.object)
 
 
 def target_pool(target: Target) -> str:

@@ -89,7 +89,7 @@ def _ask(run: Run, surveyed: Survey, numbers: Mapping[str, int], slices: Sequenc
     name, connection = run.pipeline.name, run.pipeline.source.connection
     more = " or more" if done < len(slices) else ""
     raise QuestionError(
-        f"{gone:,}{more} of the {surveyed.held:,} records that pipeline {name!r} holds are not in the CRM's answers "
+        f"{gone:,}{more} of the {surveyed.held:,} records that pipeline {name!r} holds are not in the source's answers "
         f"any more. No more than {surveyed.most:,} may vanish at once (most_vanished, most_share of Reconcile), so "
         f"nothing was marked or removed. Were so many deleted, or has the acting user of connection {connection!r} "
         "lost rights? A run with dry_run asks for some of them by id, and says. If they may go, say up to how many: "
