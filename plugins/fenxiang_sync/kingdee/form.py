@@ -208,10 +208,10 @@ class KingdeeForm:
     # Ids
 
     def _id_of(self, record_id: str | None) -> Id | None:
-        """An id as Kingdee has it: a number, where its ids are numbers."""
-        if record_id is None:
-            return None
-        return int(record_id) if self._numeric and record_id.isdecimal() else record_id
+        """An id as Kingdee has it; None where its ids are numbers and this is none."""
+        if record_id is None or not self._numeric:
+            return record_id
+        return int(record_id) if record_id.isdecimal() else None
 
     @property
     def _numeric(self) -> bool:
@@ -226,7 +226,10 @@ class KingdeeForm:
 
     def _those(self, ids: Sequence[str], projection: Sequence[str], filtered: bool) -> list[dict[str, Any]]:
         """Some of these documents, each once; asked for again where it is the answer to another question."""
-        where = (among(self.id, [self._id_of(each) or 0 for each in ids]), *(self._own() if filtered else ()))
+        named = [own for each in ids if (own := self._id_of(each)) is not None]
+        if not named:
+            return []
+        where = (among(self.id, named), *(self._own() if filtered else ()))
         for _ in range(TRIES):
             found = self._ask(where, projection, order=(self.id,), limit=self.page_size)
             came = [each.values[ID] for each in found]
