@@ -52,8 +52,9 @@ class Erp(Bench):
         return Endpoint(conn_id=conn_id, url=f"{self.simulator.url}/k3cloud", **CONNECTION)  # type: ignore[arg-type]
 
     def between_calls(self, work: Callable[[], None]) -> None:
-        """Somebody works at the ERP before each query is answered."""
-        self.simulator.server.apps.insert(0, _Between(work))
+        """Somebody works at the ERP before each query is answered; whoever did so before has gone home."""
+        apps = self.simulator.server.apps
+        apps[:] = [_Between(work), *(each for each in apps if not isinstance(each, _Between))]
 
     def truth(self, form: str = MATERIAL) -> dict[str, Bill]:
         """The documents that have a stamp, by id."""
@@ -85,7 +86,7 @@ def material(*, source: dict[str, Any] | None = None, **words: Any) -> Pipeline:
     """The materials, into the hub."""
     given: dict[str, Any] = {
         "name": "material",
-        "source": KingdeeSource(form=MATERIAL, id="FMATERIALID", **(source or {})),
+        "source": KingdeeSource(**({"form": MATERIAL, "id": "FMATERIALID"} | (source or {}))),
         "fields": [
             Field("_id"),
             Field("FNumber", "number"),
