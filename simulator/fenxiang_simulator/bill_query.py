@@ -47,6 +47,12 @@ class BillQuery:
                 raise QueryError(f"字段{key}不存在")
         return cls(seen=seen, keys=keys, said=said, holds=holds, orders=order, start=start, limit=limit)
 
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "form": self.seen.form, "keys": self.keys, "filter": self.said, "orders": self.orders, "start": self.start,
+            "limit": self.limit,
+        }  # fmt: skip
+
     def rows(self, bills: Iterable[Bill], *, most: int) -> list[list[Any]]:
         """The page. Raises `QueryError` where the filter compares what cannot be compared, or what is not there."""
         order = [key for key, _ in self.orders]

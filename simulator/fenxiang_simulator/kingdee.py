@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import threading
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http.cookies import SimpleCookie
 from typing import Any
 
@@ -68,6 +68,10 @@ class Kingdee:
                 Bill(self._new_id(form), number, content, "C", created_ms=stamp, modified_ms=stamp, approved_ms=stamp)
                 for number, content, stamp in made
             ]
+
+    def fill_all(self, counts: Mapping[str, int]) -> None:
+        for form, count in counts.items():
+            self.fill(form, count)
 
     def edit(self, form: str, number: str, content: dict[str, Any], *, modified_ms: int | None = None) -> Bill:
         """Somebody changes a document, whatever its status, or makes a new one of this number. It is stamped with the

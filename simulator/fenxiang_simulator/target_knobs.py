@@ -5,8 +5,10 @@ from __future__ import annotations
 import random
 import threading
 from collections import deque
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
+from typing import Any
 
 
 class Fault(StrEnum):
@@ -106,6 +108,17 @@ class TargetKnobs:
     """The Retry-After header of a 429 (seconds or an HTTP date)."""
     rates: dict[Fault, float] = field(default_factory=dict)
     """Fault -> share of the calls that get it."""
+
+    def set(self, changes: Mapping[str, Any]) -> None:
+        """Change some; raises `ValueError` for a name that is none, or a value of another type, and changes nothing."""
+        known = {each.name: type(getattr(self, each.name)) for each in fields(self)}
+        for name, value in changes.items():
+            if name not in known:
+                raise ValueError(f"there is no knob {name!r}; the knobs are: {', '.join(sorted(known))}")
+            if not isinstance(value, known[name]) and not (known[name] is float and isinstance(value, int)):
+                raise ValueError(f"knob {name} cannot be {value!r}; its values are of type {known[name].__name__}")
+        for name, value in changes.items():
+            setattr(self, name, value)
 
 
 class Faults:
