@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.hub_fixtures import hub_file
+
 if TYPE_CHECKING:
     from fenxiang_simulator import Simulator
 
@@ -72,7 +74,7 @@ def fenxiang(
     simulator: Simulator, connection: ConnectionSetter, airflow_home: Path, tmp_path: Path
 ) -> Mapping[str, Any]:
     """The fields of a good connection, set under the name `fenxiang`; the hub is this test's own."""
-    connection("fenxiang_hub", conn_type="sqlite", host=f"{tmp_path}/hub.db")
+    connection("fenxiang_hub", conn_type="sqlite", host=str(hub_file(tmp_path)))
     fields: dict[str, Any] = {
         "conn_type": "fenxiang",
         "host": simulator.url,

@@ -19,11 +19,13 @@ from fenxiang_sync import Field, HubTarget
 from fenxiang_sync.hub import Hub
 from fenxiang_sync.pipeline import Pipeline, Source
 from fenxiang_sync.source import Credentials, FenxiangClient, MemoryTokenStore, Pace, Paces, Style, Tokens
+from fenxiang_sync.source.writer import FenxiangWriter
 from fenxiang_sync.stage import Stage
 from fenxiang_sync.steps import Asked, Kind, Plan, Run, extract, load, plan, transform, verify
 from fenxiang_sync.steps.late import Watch
 from fenxiang_sync.steps.verify import Report
 from fenxiang_sync.targets.protocol import Database, Endpoint, Reach, no_database
+from tests.hub_fixtures import hub_file
 
 CREDENTIALS = Credentials(
     app_id="FSAID_demo001",
@@ -67,6 +69,7 @@ class Bench:
             now=time.time,
             storage=lambda url, conn_id: UPath(url),
             database=self.database,
+            crm=lambda conn_id: FenxiangWriter(self.client()),
         )
 
     def _endpoint(self, conn_id: str) -> Endpoint:
@@ -113,7 +116,7 @@ class Bench:
 def bench(folder: Path, knobs: Knobs | None = None, **records: int) -> Iterator[Bench]:
     with (
         Simulator(seed=7, knobs=knobs or quiet(), records=records) as simulator,
-        Hub.connect(f"sqlite:///{folder}/hub.db") as hub,
+        Hub.connect(f"sqlite:///{hub_file(folder)}") as hub,
     ):
         yield Bench(simulator, hub, Stage(folder / "stage"))
 

@@ -63,7 +63,7 @@ from fenxiang_sync.steps.reconcile import Reconciled
 from fenxiang_sync.steps.verify import Report
 from fenxiang_sync.targets.protocol import Delivery, Reach, Target
 from tests.airflow_fixtures import ROOT, ConnectionSetter
-from tests.hub_fixtures import empty_database
+from tests.hub_fixtures import hub_database, hub_file
 
 README, CHINESE = ROOT / "README.md", ROOT / "README.zh-CN.md"
 ADDING, OPERATIONS = (ROOT / "docs" / f"{name}.md" for name in ("adding-an-object", "operations"))
@@ -284,7 +284,7 @@ def test_the_params_and_numbers_of_a_replay_are_those_of_its_form_and_its_task(t
     numbers, params = tables(section(OPERATIONS, "Replay"))
     assert set(re.findall(r"`(\w+)`", " ".join(row[0] for row in params))) == set(replay_params())
     made = Run(pipeline=pipeline(), id="r", folder=Stage(tmp_path).run("p", "r"))
-    with Hub.connect(f"sqlite:///{tmp_path}/hub.db") as hub:
+    with Hub.connect(f"sqlite:///{hub_file(tmp_path)}") as hub:
         told = mend(made, Wanted(), hub=hub, reach=reach(), clock=lambda: datetime.now(UTC))
     assert set(re.findall(r"`(\w+)`", " ".join(row[0] for row in numbers))) == set(told)
 
@@ -348,7 +348,7 @@ def test_every_statement_runs_on_the_hub(hub: tuple[Hub, sqlite3.Connection]) ->
 
 @pytest.mark.postgres
 def test_every_statement_runs_on_postgresql_as_it_is_written(tmp_path: Path) -> None:
-    with empty_database("postgresql", tmp_path) as url:
+    with hub_database("postgresql", tmp_path) as url:
         Hub.connect(url).close()
         engine = create_engine(url)
         with engine.begin() as connection:
@@ -522,7 +522,8 @@ def run_block(source: str, name: str) -> dict[str, Any]:
 
 
 def python_blocks() -> Iterator[Any]:
-    for page in PAGES:
+    """Of the recipes none: they show parts of files, all of which tests/test_examples.py plays."""
+    for page in (each for each in PAGES if each.name != "recipes.md"):
         for number, source in enumerate(blocks(page, "python"), start=1):
             yield pytest.param(source, id=f"{page.relative_to(ROOT)}:{number}")
 

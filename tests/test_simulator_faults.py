@@ -162,6 +162,19 @@ def test_a_connection_breaks_although_the_request_was_carried_out(api: Api, simu
     assert codes(api, 1) == [0]
 
 
+def test_a_late_write_is_carried_out_after_its_connection_was_reset(api: Api, simulator: Simulator) -> None:
+    simulator.faults.next("late", path="/create")
+    before = len(simulator.tenant.records("AccountObj"))
+    with pytest.raises(requests.RequestException, match="reset by peer"):
+        api.send(f"{PRESET}/data/create", {"data": {"object_data": {"dataObjectApiName": "AccountObj", "name": "x"}}})
+
+    assert codes(api, 1) == [0]
+    assert len(simulator.tenant.records("AccountObj")) == before
+    simulator.clock.advance(5)
+    assert codes(api, 1) == [0]
+    assert len(simulator.tenant.records("AccountObj")) == before + 1
+
+
 def test_an_answer_that_hangs_runs_into_the_clients_timeout(api: Api, simulator: Simulator) -> None:
     api.token  # noqa: B018
     simulator.faults.next("hang")
@@ -201,7 +214,7 @@ def test_pages_are_repeated_emptied_shortened_or_lose_a_row(api: Api, simulator:
 
 
 def test_every_fault_is_tried_here() -> None:
-    tried = {*ANSWERS, "truncated_json", "cut", "reset", "hang", "slow", "slow_head", "huge"}
+    tried = {*ANSWERS, "truncated_json", "cut", "reset", "hang", "slow", "slow_head", "huge", "late"}
     tried |= {"repeated_page", "other_page", "empty_page", "short_page", "lost_row"}
 
     assert tried == set(FAULTS)

@@ -13,6 +13,7 @@ import requests
 from fenxiang_simulator import Simulator
 from fenxiang_simulator.server import Request, Response
 from fenxiang_sync.errors import (
+    AnswerLostError,
     IncompleteError,
     QuotaError,
     RefusedError,
@@ -82,9 +83,9 @@ def test_what_fails_for_the_moment_is_asked_again_in_place(server: Simulator, fa
     [
         ("busy", TransientError),
         ("throttled", ThrottledError),
-        ("html_200", TransientError),
-        ("http_502", TransientError),
-        ("reset", TransientError),
+        ("html_200", AnswerLostError),
+        ("http_502", AnswerLostError),
+        ("reset", AnswerLostError),
     ],
 )
 def test_what_keeps_failing_is_raised_for_the_task_after_a_bounded_number_of_calls(

@@ -25,10 +25,13 @@ if TYPE_CHECKING:
         cut,
         joined,
         key_values,
+        limited,
         money,
+        prefixed,
         rounded,
         split,
         truncated,
+        unwrapped,
         value_map,
         wrapped,
     )
@@ -42,6 +45,7 @@ if TYPE_CHECKING:
     from fenxiang_sync.reconcile import Reconcile
     from fenxiang_sync.rows import DeletePolicy, IdCheck
     from fenxiang_sync.source import Bounds, Filter, Operator
+    from fenxiang_sync.targets.fenxiang import FenxiangTarget
     from fenxiang_sync.targets.files import FilesTarget, Format
     from fenxiang_sync.targets.hub import HubTarget
     from fenxiang_sync.targets.kingdee import KingdeeBatchSave
@@ -62,6 +66,7 @@ __all__ = [
     "Details",
     "Drift",
     "Explode",
+    "FenxiangTarget",
     "Field",
     "FilesTarget",
     "Filter",
@@ -102,19 +107,22 @@ __all__ = [
     "joined",
     "key_values",
     "label",
+    "limited",
     "money",
+    "prefixed",
     "rounded",
     "split",
     "text",
     "truncated",
+    "unwrapped",
     "value_map",
     "wrapped",
 ]
 
 _CONVERTERS = ("as_is", "boolean", "choice", "day", "decimal", "first", "instant", "integer", "label", "text")
 _FORMATS = (
-    "Unmatched", "chain", "cut", "joined", "key_values", "money", "rounded", "split", "truncated", "value_map",
-    "wrapped",
+    "Unmatched", "chain", "cut", "joined", "key_values", "limited", "money", "prefixed", "rounded", "split",
+    "truncated", "unwrapped", "value_map", "wrapped",
 )  # fmt: skip
 _HOMES = {
     **dict.fromkeys(_FORMATS, "fenxiang_sync.formats"),
@@ -128,6 +136,7 @@ _HOMES = {
     "Details": "fenxiang_sync.details",
     "Drift": "fenxiang_sync.drift",
     "Explode": "fenxiang_sync.explode",
+    "FenxiangTarget": "fenxiang_sync.targets.fenxiang",
     "Field": "fenxiang_sync.field",
     "FilesTarget": "fenxiang_sync.targets.files",
     "Filter": "fenxiang_sync.source",

@@ -39,6 +39,7 @@ from fenxiang_sync.lookback import Lookback, lookback_problems
 from fenxiang_sync.mapping import ENGINE_FIELDS, Entry, Mapping
 from fenxiang_sync.reconcile import Reconcile
 from fenxiang_sync.rows import DeletePolicy, IdCheck, Row
+from fenxiang_sync.targets.crm import IntoCrm
 from fenxiang_sync.targets.protocol import Fitting, Target, removals_of
 
 __all__ = ["Pipeline", "Source"]
@@ -235,6 +236,7 @@ class Pipeline:
         yield from self._misfit_problems()
         if isinstance(self.target, type) or not isinstance(self.target, Target):
             yield f"target={self.target!r} is no target; give one with its settings, as in HubTarget()"
+        yield from self._cycle_problems()
         yield from number_problems(self.number)
         if not isinstance(self.id_check, IdCheck):
             yield f"id_check={self.id_check!r}: give IdCheck.UPSERT_ON_CHANGE, or Qeasy's true as IdCheck.SKIP_EXISTING"
@@ -251,8 +253,29 @@ class Pipeline:
             *condition_problems(self.conditions, self.explode),
             *number_problems(self.number),
         ]
-        if not wrong:
-            yield from source.misfits(self.mapping)
+        if wrong:
+            return
+        yield from source.misfits(self.mapping)
+        for each in source.details:
+            whole = [e for e in self.fields if not isinstance(e, Lines) and each.name in e.sources]
+            if whole and set(self.asked_of(each)) <= {"_id", each.by, *ENGINE_FIELDS}:
+                yield (
+                    f"details: {whole[0].named()} reads the list {each.name!r} as a whole, and no field of its lines "
+                    f"is asked for; name them in Details({each.object!r}, …, fields=[…])"
+                )
+
+    def _cycle_problems(self) -> Iterator[str]:
+        """New records of the object that is read would be read, and give the next. Updates end by themselves: what is
+        there already is not written, so that it gets no new stamp."""
+        source: Any = self.source
+        target = self.target
+        if not isinstance(target, IntoCrm) or not isinstance(source, Source) or not target.creates:
+            return
+        if (target.connection, target.object) == (source.connection, source.object):
+            yield (
+                f"target={target.describe()} creates records of the very object that is read, and each of them would "
+                "be read, too; say creates=False to update the records that are read"
+            )
 
     def _delete_problems(self) -> Iterator[str]:
         policy, can = self.removes, removals_of(self.target)

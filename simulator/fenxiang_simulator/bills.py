@@ -10,8 +10,10 @@ from typing import Any
 
 LOCAL = timezone(timedelta(hours=8))
 """Kingdee's stamps are local time of its server, without a zone."""
-ID_FIELDS = {"BD_MATERIAL": "FMATERIALID", "BD_Customer": "FCUSTID"}
-"""How a form names the id of its documents, beside FID."""
+ID_FIELDS = ("FID", "FCUSTID", "FMATERIALID")
+"""What the id of a document (单据内码) is called: FID of documents, a name of its own of each kind of base data."""
+NUMBER_FIELDS = ("FNumber", "FBillNo")
+"""What the number is called: of base data, of documents."""
 
 
 @dataclass(slots=True)
@@ -57,22 +59,21 @@ class Seen:
             )
 
     def _own_keys(self) -> tuple[str, ...]:
-        return (
-            "FID", "FNumber", "FDocumentStatus", "FForbidStatus", "FModifyDate", "FCreateDate", "FApproveDate",
-            ID_FIELDS.get(self.form, "FID"),
-        )  # fmt: skip
+        statuses, stamps = ("FDocumentStatus", "FForbidStatus"), ("FModifyDate", "FCreateDate", "FApproveDate")
+        return (*ID_FIELDS, *NUMBER_FIELDS, *statuses, *stamps)
 
     def _value(self, bill: Bill, key: str) -> Any:
         own: dict[str, Any] = {
-            "FNumber": bill.number,
             "FDocumentStatus": bill.status,
             "FForbidStatus": "B" if bill.forbidden else "A",
             "FModifyDate": self._moment(bill.modified_ms),
             "FCreateDate": self._moment(bill.created_ms),
             "FApproveDate": self._moment(bill.approved_ms),
         }
-        if key in ("FID", ID_FIELDS.get(self.form)):
+        if key in ID_FIELDS:
             return bill.id
+        if key in NUMBER_FIELDS:
+            return bill.number
         return own[key] if key in own else _in(bill.content, key)
 
     def _moment(self, ms: int | None) -> datetime | None:

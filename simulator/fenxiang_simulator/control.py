@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from fenxiang_simulator.simulator import Simulator
 
 PREFIX = "/_simulator"
-EDITS = ("create", "update", "invalid", "recover", "delete", "change_owner", "random")
+EDITS = ("create", "update", "approve", "invalid", "recover", "delete", "change_owner", "random")
 
 
 class Control:
@@ -128,10 +128,8 @@ class Control:
         elif action == "update":
             stamp = order.get("last_modified_time")
             tenant.update(name, record_id, order.get("data", {}), user=user, modified_ms=stamp)
-        elif action == "invalid":
-            tenant.invalid(name, record_id, user=user)
-        elif action == "recover":
-            tenant.recover(name, record_id, user=user)
+        elif action in ("approve", "invalid", "recover"):
+            getattr(tenant, action)(name, record_id, user=user)
         elif action == "delete":
             tenant.delete(name, record_id)
         else:

@@ -12,7 +12,7 @@ from typing import Any
 from fenxiang_simulator import directory, metadata
 from fenxiang_simulator.editor import Editor
 from fenxiang_simulator.envelope import ApiError, bad, good, trace_id
-from fenxiang_simulator.faults import AFTER, PAGES, Faults, replacement, spoil
+from fenxiang_simulator.faults import AFTER, LATE, LATE_S, PAGES, Faults, replacement, spoil
 from fenxiang_simulator.knobs import Knobs
 from fenxiang_simulator.limits import Limits
 from fenxiang_simulator.query import page, plan
@@ -90,6 +90,7 @@ class Crm:
         self._editor = editor
         self._wait = wait
         self._pages: deque[dict[str, Any]] = deque(maxlen=KEPT_PAGES)
+        self._late: deque[tuple[float, Request]] = deque()
         self._counting = threading.Lock()
         self.requests: Counter[str] = Counter()
         self.codes: Counter[str] = Counter()
@@ -132,16 +133,28 @@ class Crm:
         path = request.path
         if not path.startswith(("/cgi/", "/oauth2.0/")):
             return None
+        self._catch_up()
         with self._counting:
             self.requests[path] += 1
         fault = self._faults.draw(path)
         instead = replacement(fault) if fault else None
         if instead is not None:
             return instead
+        if fault == LATE:
+            self._late.append((self._tenant.clock.elapsed() + LATE_S, request))
+            return Response(reset=True)
         response = self._respond(request, fault if fault in PAGES else None)
         if response is not None and fault in AFTER:
             spoil(fault, response)
         return response
+
+    def _catch_up(self) -> None:
+        """Carry out the writes whose connection was reset before, and whose time has come."""
+        with self._counting:
+            now = self._tenant.clock.elapsed()
+            due = [self._late.popleft() for _ in range(len(self._late)) if self._late[0][0] <= now]
+        for _, request in due:
+            self._respond(request, None)
 
     def _respond(self, request: Request, page_fault: str | None) -> Response | None:
         path = request.path

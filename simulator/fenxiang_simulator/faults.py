@@ -30,6 +30,7 @@ FAULTS = {
     "throttled": "errorCode 30004 秒频次超限",
     "over_limit": "errorCode 14001 接口调用超过限制",
     "token_expired": "errorCode 20016, although the token is good",
+    "late": "a write is carried out 5 s after its connection was reset",
     "repeated_page": "a query is answered with the page before it",
     "other_page": "a query is answered with a page that was the answer to another one",
     "empty_page": "a query is answered with no rows",
@@ -45,6 +46,9 @@ CODES = {
     "token_expired": (20016, "the cropId,cropAccessToken or authorization is error"),
 }
 PAGES = ("repeated_page", "other_page", "empty_page", "short_page", "lost_row")
+LATE = "late"
+LATE_S = 5.0
+WRITES = ("/create", "/update", "/invalid", "/recover", "/delete")
 AFTER = ("truncated_json", "cut", "reset", "hang", "slow", "slow_head", "huge")
 """These spoil an answer whose request was carried out; the others come in its place."""
 _HOUR = 3600.0
@@ -94,6 +98,8 @@ class Faults:
         with self._lock:
             fault = self._ordered(path) or self._by_rate(path)
             if fault in PAGES and not path.endswith(("/query", "/findSimple")):
+                return None
+            if fault == LATE and not path.endswith(WRITES):
                 return None
             if fault is not None:
                 self.injected[fault] += 1

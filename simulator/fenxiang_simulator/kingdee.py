@@ -11,7 +11,7 @@ from typing import Any
 
 from fenxiang_simulator import kingdee_seed
 from fenxiang_simulator.bill_query import BillQuery, QueryError
-from fenxiang_simulator.bills import ID_FIELDS, Bill, Seen, text_id
+from fenxiang_simulator.bills import ID_FIELDS, NUMBER_FIELDS, Bill, Seen, text_id
 from fenxiang_simulator.clock import Clock
 from fenxiang_simulator.server import Request, Response
 from fenxiang_simulator.target_faults import body_of, misbehave, present, spoil
@@ -179,18 +179,19 @@ class Kingdee:
                 return path, f"字段“{path}”是必填项"
         bills = self._forms.setdefault(form, [])
         now = self._clock.now_ms()
-        id_field = next((name for name in ("FID", ID_FIELDS.get(form, "FID")) if present(content, name)), None)
-        if id_field is not None:
-            held = next((bill for bill in bills if str(bill.id) == str(content[id_field])), None)
+        told = next((name for name in ID_FIELDS if present(content, name)), None)
+        if told is not None:
+            held = next((bill for bill in bills if str(bill.id) == str(content[told])), None)
             if held is None:
-                return id_field, f"单据内码{content[id_field]}不存在"
+                return told, f"单据内码{content[told]}不存在"
             if held.status in "BC":
                 return "FDocumentStatus", "单据已提交或已审核，不能修改"
             held.content, held.saves, held.modified_ms = held.content | content, held.saves + 1, now
             return held
-        number = str(content.get("FNumber") or f"AUTO{self._made}")
+        field = next((name for name in NUMBER_FIELDS if content.get(name)), "FNumber")
+        number = str(content.get(field) or f"AUTO{self._made}")
         if self._knobs.kingdee_unique and self._bill(form, number) is not None:
-            return "FNumber", f"编码“{number}”已存在"
+            return field, f"编码“{number}”已存在"
         bills.append(Bill(self._new_id(form), number, content, created_ms=now, modified_ms=now))
         return bills[-1]
 

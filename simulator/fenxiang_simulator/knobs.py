@@ -78,6 +78,18 @@ class Knobs:
     unstamped_change: str = _one_of("none", "formula", "quote", "labels")
     """Which computed values change without a new stamp: formulas and roll-ups, quotes, or `__r` labels."""
 
+    # Writes
+    unknown_write_field: str = _one_of("error", "ignore")
+    """What a write with a field does that the object does not have."""
+    unknown_option: str = _one_of("error", "accept")
+    """What a write does with a value that is none of the options of a field."""
+    not_unique_code: int = _one_of(50009, 201112099)
+    """The answer to a value that another record has in a field that is unique (唯一性)."""
+    unique_among: str = _one_of("all", "live")
+    """Whether voided records keep their unique values."""
+    created_id: str = _one_of("dataId", "data.dataId", "data._id", "none")
+    """Where the answer to the create of a custom object has the new id."""
+
     # Stamps and time
     void_bumps_lmt: bool = _one_of(True, False)
     recover_bumps_lmt: bool = _one_of(True, False)

@@ -1,4 +1,4 @@
-"""FenxiangClient: reading calls of the Fenxiang Open API, each answered, or an error that says what to do."""
+"""FenxiangClient: calls of the Fenxiang Open API, each answered, or an error that says what to do."""
 
 from __future__ import annotations
 
@@ -15,14 +15,22 @@ from typing import Any, Self, TypeVar
 
 import requests
 
-from fenxiang_sync.errors import FenxiangSyncError, RefusedError, SetupError, ThrottledError, TokenError, TransientError
+from fenxiang_sync.errors import (
+    AnswerLostError,
+    FenxiangSyncError,
+    RefusedError,
+    SetupError,
+    ThrottledError,
+    TokenError,
+    TransientError,
+)
 from fenxiang_sync.source.auth import Credentials, Style, Token, Tokens, acting_user_by_mobile, explained
-from fenxiang_sync.source.codes import GET_CODES, READ_CODES, Codes, error_for
+from fenxiang_sync.source.codes import READ_CODES, Codes, codes_of, error_for
 from fenxiang_sync.source.metering import Meter
 from fenxiang_sync.source.pacing import Pace, Paces
 from fenxiang_sync.source.protocol import Client, Page
 from fenxiang_sync.source.query import SearchQuery, data_path
-from fenxiang_sync.source.retries import READ_RETRIES, Retries
+from fenxiang_sync.source.retries import READ_RETRIES, WRITE_RETRIES, Retries
 from fenxiang_sync.source.wire import Sealed, Wire
 
 log = logging.getLogger(__name__)
@@ -70,6 +78,7 @@ class FenxiangClient:
         pace: Callable[[str], Pace] | None = None,
         timeout: tuple[float, float] = (10, 60),
         retries: Retries = READ_RETRIES,
+        write_retries: Retries = WRITE_RETRIES,
         meter: Meter | None = None,
         codes: Codes = READ_CODES,
         now: Callable[[], float] = time.time,
@@ -82,6 +91,7 @@ class FenxiangClient:
         self._credentials = credentials
         self._pace = pace if pace is not None else Paces()
         self._retries = retries
+        self._write_retries = write_retries
         self._meter = meter
         self._codes = codes
         self._now = now
@@ -112,6 +122,20 @@ class FenxiangClient:
     def call(self, path: str, body: Json) -> Json:
         """The answer of a reading call whose errorCode is 0. `body` is without credentials."""
         return self._asked(path, body, _as_it_is)
+
+    def write(self, path: str, body: Json, *, twice: bool) -> Json:
+        """The answer of a writing call whose errorCode is 0. `twice`: made a second time it leaves the same state.
+
+        Raises `RecordError` where this record is refused, `AnswerLostError` where it may be written: one that must not
+        be made twice is not made again in place once it has gone out.
+        """
+        try:
+            return self._asked(path, body, _as_it_is, retries=self._write_retries, twice=twice)
+        except RefusedError as error:
+            if error.code is not None:
+                raise
+            lost = AnswerLostError(str(error), over=True)  # an answer that could not be read to its end
+        raise lost
 
     def query(self, query: SearchQuery) -> Page:
         """The page. One of another object is no answer and is asked for again: each record is asked whose it is."""
@@ -165,10 +189,19 @@ class FenxiangClient:
     def _call_as_nobody(self, path: str, body: Json) -> Json:
         return self._asked(path, body, _as_it_is, acting=False)
 
-    def _asked(self, path: str, body: Json, read: Callable[[str, Json], T], *, acting: bool = True) -> T:
+    def _asked(
+        self,
+        path: str,
+        body: Json,
+        read: Callable[[str, Json], T],
+        *,
+        acting: bool = True,
+        retries: Retries | None = None,
+        twice: bool = True,
+    ) -> T:
         """Ask, and again in place where that may help; every attempt waits for its turn."""
         user = self.acting_user() if acting else ""
-        for attempt in self._retries.attempts(self._sleep, _tell):
+        for attempt in (retries or self._retries).attempts(self._sleep, _tell, twice=twice):
             with attempt, self._slowing_down(path, attempt.retry_state.attempt_number):
                 return read(path, self._with_token(path, body, user))
         raise AssertionError("unreachable: the last attempt returns or raises")
@@ -199,7 +232,7 @@ class FenxiangClient:
             received = self._wire.post(self._sealed(path, body, user, token))
         if received.date is not None:
             self._seen = received.date, self._now()
-        codes = GET_CODES if path.endswith("/data/get") else self._codes
+        codes = codes_of(path, self._codes)
         error = error_for(path, received.payload, codes, secrets=(token.value, *self._credentials.secrets))
         if error is not None:
             raise explained(error, self._credentials)

@@ -8,11 +8,18 @@ from typing import Protocol
 
 from requests.auth import AuthBase
 
-from fenxiang_sync.errors import FenxiangSyncError, RefusedError, ThrottledError, TokenError, TransientError
+from fenxiang_sync.errors import (
+    AnswerLostError,
+    FenxiangSyncError,
+    RefusedError,
+    ThrottledError,
+    TokenError,
+    TransientError,
+)
 from fenxiang_sync.targets.login import TokenAuth
 from fenxiang_sync.targets.meaning import Meaning
 from fenxiang_sync.targets.protocol import Reach
-from fenxiang_sync.targets.wire import AnswerLostError, Call, Reply, Wire
+from fenxiang_sync.targets.wire import Call, Reply, Wire
 
 _GATEWAY_GAVE_UP = frozenset({408, 502, 504, 520, 521, 522, 523, 524})
 """Statuses by which a gateway answers for a server that may still be at work."""

@@ -15,7 +15,7 @@ import requests
 import urllib3
 from requests.auth import AuthBase
 
-from fenxiang_sync.errors import FenxiangSyncError, SetupError, TransientError
+from fenxiang_sync.errors import AnswerLostError, FenxiangSyncError, SetupError, TransientError
 from fenxiang_sync.targets.pace import Pace
 from fenxiang_sync.targets.protocol import Endpoint
 
@@ -32,16 +32,6 @@ _BLOTTED_LENGTH = 300
 MAX_BYTES = 64 * 1024 * 1024
 """A larger answer is none: what targets say of a batch takes a few thousand bytes."""
 _PIECE = 64 * 1024
-
-
-class AnswerLostError(TransientError):
-    """The call went out and its result is not known. `over`: the other side has ended its work on it for certain."""
-
-    def __init__(
-        self, message: str, *, over: bool, code: int | str | None = None, retry_after: float | None = None
-    ) -> None:
-        super().__init__(message, code=code, retry_after=retry_after)
-        self.over = over
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
