@@ -1,9 +1,9 @@
 """Rows a second into an object of the CRM through FenxiangTarget, beside bare creates one after the other.
 
-Run: ``python -m benchmarks crm [ROWS]``. A call takes 50 ms at the simulator, whose quota is off: rows are created, found
-with equal values, and changed. Bare requests: one session, one create after the other with no look-up, no pace, nothing
-read of the answers but their code. Rates depend on the machine, so the ratio counts; with the quota of 100 calls in 20 s
-five creates a second are the most, whatever the latency.
+Run: ``python -m benchmarks crm [ROWS]``. A call takes 50 ms at the simulator, whose quota is off: rows are created,
+found with equal values, and changed. Bare requests: one session, one create after the other, with no look-up and no
+pace. Rates depend on the machine, so the ratio counts; with the quota of 100 calls in 20 s five creates a second are
+the most, whatever the latency.
 """
 
 from __future__ import annotations
