@@ -10,6 +10,7 @@
     ordering   how a server sorts ids             paging    every record of a window
     census     what the server holds, compared with what is held here
     slices     a window cut where its records lie            details   the detail records of headers
+    writer     records looked up by a field, and written
 """
 
 from fenxiang_sync.source import census, slices
