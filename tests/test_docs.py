@@ -74,7 +74,7 @@ PAGES = [
     ROOT / "simulator" / "README.md",
     *sorted((ROOT / "docs").glob("*.md")),
 ]
-EXAMPLES = {"dags/account_table.py", "dags/contact.py", "dags/stock_service.py"}
+EXAMPLES = {"dags/account_table.py", "dags/archive.py", "dags/contact.py", "dags/stock_service.py"}
 """Files that a reader is told to make."""
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -11,6 +11,7 @@
     census     what the server holds, compared with what is held here
     slices     a window cut where its records lie            details   the detail records of headers
     protocol   what the steps ask of any source              object    how an object of the CRM answers that
+    writer     records looked up by a field, and written
 """
 
 from fenxiang_sync.source import census, slices
