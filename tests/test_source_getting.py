@@ -216,7 +216,7 @@ class TestRefusals:
         server.faults.next(fault, 3, path="/data/get")
         stamps = stamps_of(server)
         got = getting(server).fetch(stamps)
-        assert {each: made["last_modified_time"] for each, made in got.given.items()} == stamps
+        assert {made["_id"]: made["last_modified_time"] for made in got.given.values()} == stamps
 
     def test_a_copy_that_stays_behind_fails_the_task_and_no_record_is_made_of_two_versions(
         self, server: Simulator
