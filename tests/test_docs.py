@@ -35,6 +35,7 @@ from fenxiang_sync import (
     Filter,
     HubTarget,
     IdCheck,
+    KingdeeSource,
     Logic,
     Operator,
     Pipeline,
@@ -378,7 +379,13 @@ def test_every_word_of_a_declaration_is_explained() -> None:
 
 @pytest.mark.parametrize(
     ("declared", "name"),
-    [(Pipeline, "Pipeline"), (Source, "Source"), (Reconcile, "Reconcile"), (DeadLetters, "DeadLetters")],
+    [
+        (Pipeline, "Pipeline"),
+        (Source, "Source"),
+        (KingdeeSource, "KingdeeSource"),
+        (Reconcile, "Reconcile"),
+        (DeadLetters, "DeadLetters"),
+    ],
 )
 def test_the_words_are_those_of_the_class(declared: type, name: str) -> None:
     (rows,) = tables(section(ADDING, name))
@@ -393,6 +400,9 @@ def test_defaults_that_the_page_names_are_the_defaults() -> None:
     assert (Source(object="AccountObj").page_size, Source(object="AccountObj").segment_records) == (100, 40_000)
     assert str(Source(object="AccountObj").lookback) == "0:10:00"
     assert str(Source(object="AccountObj").settle) == "0:00:05"
+    of_kingdee = KingdeeSource(form="BD_MATERIAL")
+    assert (of_kingdee.page_size, of_kingdee.segment_records) == (2_000, 40_000)
+    assert (str(of_kingdee.lookback), str(of_kingdee.settle)) == ("0:10:00", "0:00:05")
     assert pipeline().reach_back.days == 31
     assert (pipeline().schedule, pipeline().timezone) == ("0 * * * *", "Asia/Shanghai")
     for target in (QeasyStore(scheme="demo"), WriteApi()):

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from fenxiang_sync.details import Details
     from fenxiang_sync.drift import Drift
     from fenxiang_sync.explode import Explode
+    from fenxiang_sync.fenxiang_source import Source
     from fenxiang_sync.field import Constant, Field
     from fenxiang_sync.formats import (
         Unmatched,
@@ -35,11 +36,12 @@ if TYPE_CHECKING:
         wrapped,
     )
     from fenxiang_sync.group import Group, Take
+    from fenxiang_sync.kingdee_source import KingdeeSource
     from fenxiang_sync.letters import QEASY_LADDER, DeadLetters
     from fenxiang_sync.lines import Lines
     from fenxiang_sync.lookback import Lookback
     from fenxiang_sync.lookup import Lookup
-    from fenxiang_sync.pipeline import Pipeline, Source
+    from fenxiang_sync.pipeline import Pipeline
     from fenxiang_sync.reconcile import Reconcile
     from fenxiang_sync.rows import DeletePolicy, IdCheck
     from fenxiang_sync.source import Bounds, Filter, Operator
@@ -74,6 +76,7 @@ __all__ = [
     "IdCheck",
     "Kind",
     "KingdeeBatchSave",
+    "KingdeeSource",
     "Lines",
     "Logic",
     "Lookback",
@@ -142,6 +145,7 @@ _HOMES = {
     "HubTarget": "fenxiang_sync.targets.hub",
     "IdCheck": "fenxiang_sync.rows",
     "KingdeeBatchSave": "fenxiang_sync.targets.kingdee",
+    "KingdeeSource": "fenxiang_sync.kingdee_source",
     "Kind": "fenxiang_sync.columns",
     "Lines": "fenxiang_sync.lines",
     "Logic": "fenxiang_sync.condition",
@@ -155,7 +159,7 @@ _HOMES = {
     "Rate": "fenxiang_sync.targets.pace",
     "Reconcile": "fenxiang_sync.reconcile",
     "RestTarget": "fenxiang_sync.targets.rest",
-    "Source": "fenxiang_sync.pipeline",
+    "Source": "fenxiang_sync.fenxiang_source",
     "SqlTable": "fenxiang_sync.targets.sql",
     "Take": "fenxiang_sync.group",
     "Varchar": "fenxiang_sync.targets.sql",

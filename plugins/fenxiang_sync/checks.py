@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import functools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -51,7 +51,9 @@ PRESET_OBJECTS = (
 
 
 def names_its_words(cls: type[T]) -> type[T]:
-    """Make an unknown argument of a declaration an error that names the nearest right one."""
+    """Make an unknown argument of a declaration an error that names the nearest right one, or says what its class has
+    instead (`elsewhere`)."""
+    elsewhere: Mapping[str, str] = getattr(cls, "elsewhere", {})
     plain = cls.__init__
     words = [f.name for f in fields(cls)]  # type: ignore[arg-type]
 
@@ -60,6 +62,8 @@ def names_its_words(cls: type[T]) -> type[T]:
         if args:
             raise DeclarationError(f"{cls.__name__}({args[0]!r}, …): name each argument: {cls.__name__}({words[0]}=…)")
         for word in given:
+            if word in elsewhere:
+                raise DeclarationError(f"{cls.__name__} has no {word!r}: {elsewhere[word]}")
             if word not in words:
                 raise DeclarationError(f"{cls.__name__} has no {word!r}; {nearest(word, words)}")
         plain(self, **given)

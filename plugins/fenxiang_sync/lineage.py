@@ -58,15 +58,11 @@ class Lineage:
     @classmethod
     def of(cls, pipeline: Pipeline) -> Lineage:
         conditions = [(each.field, str(each)) for group in pipeline.conditions for each in group]
-        filters = [
-            (each.field, f"{each.field} {each.operator} {', '.join(each.wire()['field_values'])}".rstrip())
-            for each in pipeline.source.filters
-        ]
         return cls(
             pipeline=pipeline,
             origins=tuple(origins(pipeline.fields)),
             conditions=tuple(dict.fromkeys(conditions)),
-            filters=tuple(dict.fromkeys(filters)),
+            filters=tuple(dict.fromkeys(pipeline.source.selects())),
         )
 
     def about(self, origin: Origin) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from fenxiang_simulator import directory
@@ -38,6 +39,11 @@ class Control:
             "/edit": (
                 'POST {"action": "update", "object": …, "id": …, "data": {…}}, or {"action": "random", "times": 5}',
                 self._edit,
+            ),
+            "/kingdee": (
+                'GET: documents (?form=BD_MATERIAL), queries; POST {"action": "edit" or "erase", "form": …, '
+                '"number": …, "data": {…}}, {"action": "end_sessions"}, or {"knobs": {"kingdee_most_rows": 50}}',
+                self._kingdee,
             ),
             "/clock": ('GET; POST {"advance": seconds}', self._clock),
             "/push": (
@@ -133,6 +139,29 @@ class Control:
         else:
             tenant.change_owner(name, record_id, str(order.get("owner")), user=user)
         return {"id": record_id}
+
+    def _kingdee(self, request: Request) -> Any:
+        kingdee, knobs = self._simulator.targets.kingdee, self._simulator.targets.knobs
+        if request.method == "POST":
+            order = _object(request)
+            form, number, action = str(order.get("form")), str(order.get("number")), order.get("action")
+            if "knobs" in order:
+                knobs.set(order["knobs"])
+            elif action == "edit":
+                stamp = order.get("last_modified_time")
+                return {"id": kingdee.edit(form, number, order.get("data", {}), modified_ms=stamp).id}
+            elif action == "erase":
+                kingdee.erase(form, number)
+            elif action == "end_sessions":
+                kingdee.end_sessions()
+            else:
+                raise ValueError(f"no action {action!r}; the actions are: edit, erase, end_sessions")
+        wanted = request.query.get("form")
+        return {
+            "forms": kingdee.report()["forms"],
+            "documents": [asdict(bill) for bill in kingdee.bills(wanted)] if wanted else [],
+            "queries": [each.as_dict() for each in kingdee.queries if wanted in (None, each.seen.form)],
+        }
 
     def _clock(self, request: Request) -> Any:
         clock = self._simulator.clock

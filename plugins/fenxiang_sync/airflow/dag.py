@@ -28,7 +28,7 @@ from fenxiang_sync.airflow.operators import (
     outlet,
 )
 from fenxiang_sync.airflow.params import lookback_params, run_params
-from fenxiang_sync.airflow.pools import pool_name, reading_pool, target_pool
+from fenxiang_sync.airflow.pools import reading_pool, source_pool, target_pool
 from fenxiang_sync.airflow.priority import LOOKBACK_WEIGHT, RunPriority
 from fenxiang_sync.airflow.reconcile import reconcile_dag
 from fenxiang_sync.airflow.replay import replay_dag
@@ -123,7 +123,7 @@ def _default_args(pipeline: Pipeline) -> dict[str, Any]:
 
 
 def _tasks(pipeline: Pipeline, lookback: Lookback | None = None) -> None:
-    pool = pool_name(pipeline.source.connection, pipeline.source.object)
+    pool = source_pool(pipeline.source)
 
     @task_group(group_id="segment")
     def per_segment(segment: Any) -> None:

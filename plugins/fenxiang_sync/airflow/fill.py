@@ -64,7 +64,7 @@ def _filled(
         made = fill(
             run,
             fields,
-            client=deployment.client(pipeline.source.connection),
+            client=deployment.reader(pipeline.source),
             hub=hub,
             reach=deployment.reach,
             clock=deployment.now,

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import requests
 
@@ -28,6 +28,7 @@ from fenxiang_sync.source.auth import Credentials, Style, Token, Tokens, acting_
 from fenxiang_sync.source.codes import READ_CODES, Codes, codes_of, error_for
 from fenxiang_sync.source.metering import Meter
 from fenxiang_sync.source.pacing import Pace, Paces
+from fenxiang_sync.source.protocol import Client, Page
 from fenxiang_sync.source.query import SearchQuery, data_path
 from fenxiang_sync.source.retries import READ_RETRIES, WRITE_RETRIES, Retries
 from fenxiang_sync.source.wire import Sealed, Wire
@@ -46,20 +47,6 @@ RENEWALS = 3
 FIRST_BACK_OFF_S = 2.5
 LONGEST_BACK_OFF_S = 20.0
 """As long as the quota's window: after it, nothing that was called before counts."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Page:
-    """One answer of a query. `total` is a hint, None where the server gave none; `limit` and `offset` as echoed.
-
-    `outside` counts records that came although they are not in the window that was asked for.
-    """
-
-    records: list[Json]
-    total: int | None = None
-    limit: int | None = None
-    offset: int | None = None
-    outside: int = 0
 
 
 @dataclass(slots=True)
@@ -113,6 +100,13 @@ class FenxiangClient:
         self._seen: tuple[datetime, float] | None = None
         self._counting = threading.Lock()
         self._looking_up = threading.Lock()
+
+    @classmethod
+    def of(cls, client: Client) -> Self:
+        """The client, where only one of Fenxiang will do; raises `TypeError` for another source's."""
+        if not isinstance(client, cls):
+            raise TypeError(f"{type(client).__name__} is no client of Fenxiang, which this source is read by")
+        return client
 
     def close(self) -> None:
         """Nothing more is asked for now: what the meter has counted is stored, turns that were booked ahead go back.

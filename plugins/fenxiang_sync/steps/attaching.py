@@ -8,7 +8,7 @@ from typing import Any
 from fenxiang_sync.hub import Hub
 from fenxiang_sync.pipeline import Pipeline
 from fenxiang_sync.rows import is_voided
-from fenxiang_sync.source import FenxiangClient, Filter
+from fenxiang_sync.source import Client, FenxiangClient, Filter
 from fenxiang_sync.source.details import fetch
 from fenxiang_sync.steps.getting import Getter
 
@@ -24,12 +24,10 @@ class Attaching:
     """Completes the records of one pipeline, for all threads of a task. `filters` are those of the query; the hub keeps
     records that need not be got again, without it all of them are."""
 
-    def __init__(
-        self, pipeline: Pipeline, client: FenxiangClient, hub: Hub | None, filters: Sequence[Filter] = ()
-    ) -> None:
+    def __init__(self, pipeline: Pipeline, client: Client, hub: Hub | None, filters: Sequence[Filter] = ()) -> None:
         self._client = client
         self._details = [(each, pipeline.asked_of(each)) for each in pipeline.source.details]
-        self._getter = Getter(pipeline, client, hub, filters) if pipeline.got else None
+        self._getter = Getter(pipeline, FenxiangClient.of(client), hub, filters) if pipeline.got else None
 
     @property
     def pages_a_file(self) -> int:
@@ -50,10 +48,8 @@ class Attaching:
         """The records, complete; without those that were edited meanwhile or are gone."""
         stay = self._getter.attach(records) if self._getter else list(records)
         for details, projection in self._details:
-            ids = [record["_id"] for record in stay]
-            found = fetch(
-                self._client, details.object, ids, by=details.by, projection=projection, filters=details.filters
-            )
+            ids, asked = [record["_id"] for record in stay], FenxiangClient.of(self._client)
+            found = fetch(asked, details.object, ids, by=details.by, projection=projection, filters=details.filters)
             for record in stay:
                 lines = found[record["_id"]]  # voided ones are no part of a record that is not voided
                 record[details.name] = lines if _voided(record) else [line for line in lines if not _voided(line)]

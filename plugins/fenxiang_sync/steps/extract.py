@@ -16,7 +16,7 @@ from fenxiang_sync.convert import integer, is_null
 from fenxiang_sync.hub import Hub, Seen
 from fenxiang_sync.hub import Reading as File
 from fenxiang_sync.rows import is_voided
-from fenxiang_sync.source import Bounds, FenxiangClient, Filter, Slice, census, pages
+from fenxiang_sync.source import Client, Origin, Slice
 from fenxiang_sync.stage import Folder
 from fenxiang_sync.steps.attaching import PAGES_A_FILE, RANGES, Attaching
 from fenxiang_sync.steps.getting import UNREAD
@@ -32,14 +32,12 @@ PROJECTION = "projection"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """What is asked of every record of a window: which object and fields, under which filters; `also` is what is
-    attached to it then, as `Pipeline.reads` names it."""
+    """What is asked of every record of a window: of which origin, which fields; `also` is what is attached to it then,
+    as `Pipeline.reads` names it."""
 
-    object_name: str
+    origin: Origin
     projection: Sequence[str]
-    filters: Sequence[Filter] = ()
     page_size: int = 100
-    bounds: Bounds = Bounds.AUTO
     also: Sequence[str] = ()
 
     @property
@@ -49,23 +47,21 @@ class Reading:
 
 
 def extract(
-    run: Run, segment: Segment, *, client: FenxiangClient, hub: Hub | None = None, at_once: int | None = None
+    run: Run, segment: Segment, *, client: Client, hub: Hub | None = None, at_once: int | None = None
 ) -> dict[str, int]:
     """Read every record of the segment into ``records-…`` files; returns {read, outside, calls}, and what became of
     those that were to be got. The hub keeps records that need not be got again; without it all of them are."""
     source = run.pipeline.source
     reading = Reading(
-        object_name=source.object,
+        origin=source.opened(client),
         projection=run.pipeline.asked,
-        filters=source.filters,
         page_size=source.page_size,
-        bounds=source.bounds,
         also=[name for name in run.pipeline.reads if name not in run.pipeline.asked],
     )
     ranges = segment.ranges or [Slice(segment.window)]
     folder = run.segment(segment.index)
     attaching = Attaching(run.pipeline, client, hub, source.filters)
-    at_once = at_once or attaching.ranges
+    at_once = min(at_once or attaching.ranges, source.at_once)
     return read(reading, ranges, folder, client=client, attaching=attaching, expected=segment.count, at_once=at_once)
 
 
@@ -74,7 +70,7 @@ def read(
     ranges: Sequence[Slice],
     folder: Folder,
     *,
-    client: FenxiangClient,
+    client: Client,
     attaching: Attaching | None = None,
     expected: int | None = None,
     at_once: int = RANGES,
@@ -94,9 +90,7 @@ def read(
     ranges = _ranges(ranges, 1 if few else at_once, folder)
     before = client.calls.total()
     with ThreadPoolExecutor(max_workers=at_once) as pool:
-        counted = list(
-            pool.map(lambda at: _read_range(reading, folder, at, ranges[at], client, attaching), range(len(ranges)))
-        )
+        counted = list(pool.map(lambda at: _read_range(reading, folder, at, ranges[at], attaching), range(len(ranges))))
     numbers = {
         "read": sum(held for held, _ in counted),
         "outside": sum(outside for _, outside in counted),
@@ -112,17 +106,17 @@ def read_ids(
     ids: Iterable[str],
     folder: Folder,
     *,
-    client: FenxiangClient,
+    client: Client,
     hub: Hub | None = None,
-    filters: Sequence[Filter] = (),
+    filtered: bool = False,
 ) -> dict[str, int]:
     """Read the records with these ids, as they are now, into ``records-…`` files of the folder; returns what `extract`
-    does. One that is gone meanwhile, or does not pass the filters, is left out."""
+    does. One that is gone meanwhile, or does not pass the source's own filter where it is `filtered`, is left out."""
     before = client.calls.total()
-    attaching = Attaching(run.pipeline, client, hub, filters)
+    attaching = Attaching(run.pipeline, client, hub, run.pipeline.source.filters if filtered else ())
     folder.remove("records-", "extracted")
     folder.save(PROJECTION, run.pipeline.reads)
-    asked = census.fetch(client, run.pipeline.source.object, ids, run.pipeline.asked, filters)
+    asked = run.pipeline.source.opened(client).fetch(ids, run.pipeline.asked, filtered=filtered)
     held = 0
     for number in count(1):
         found = [record for page in islice(asked, PAGES_A_FILE) for record in page.records]
@@ -153,9 +147,7 @@ def _evenly(window: Window, parts: int) -> list[Slice]:
     return [Slice(Window(since, until)) for since, until in pairwise(bounds)]
 
 
-def _read_range(
-    reading: Reading, folder: Folder, at: int, part: Slice, client: FenxiangClient, attaching: Attaching | None
-) -> tuple[int, int]:
+def _read_range(reading: Reading, folder: Folder, at: int, part: Slice, attaching: Attaching | None) -> tuple[int, int]:
     """Read one range, file by file; returns the records that are held and those dropped as outside."""
     prefix = f"records-{at:02d}-"
     done = folder.names(prefix)
@@ -164,18 +156,7 @@ def _read_range(
     after = folder.last_line(done[-1])["_id"] if done else None
     held = sum(1 for _ in folder.lines_as(prefix, bytes))
     outside = 0
-    asked = pages(
-        client,
-        object_name=reading.object_name,
-        window=part.window,
-        projection=reading.projection,
-        filters=reading.filters,
-        page_size=reading.page_size,
-        bounds=reading.bounds,
-        after=after,
-        above=part.above,
-        upto=part.upto,
-    )
+    asked = reading.origin.pages(part, reading.projection, after=after, page_size=reading.page_size)
     number = len(done)
     while group := list(islice(asked, attaching.pages_a_file if attaching else PAGES_A_FILE)):
         outside += sum(page.outside for page in group)

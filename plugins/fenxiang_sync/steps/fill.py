@@ -23,7 +23,7 @@ from fenxiang_sync.mapping import Mapping
 from fenxiang_sync.paths import top
 from fenxiang_sync.pipeline import Pipeline
 from fenxiang_sync.rows import IdCheck, Outcome, Row
-from fenxiang_sync.source import FenxiangClient, census
+from fenxiang_sync.source import Client, FenxiangClient
 from fenxiang_sync.source.reader import ID, STAMP
 from fenxiang_sync.steps.courier import ROWS_A_CLAIM, Courier
 from fenxiang_sync.steps.finish import finish
@@ -74,7 +74,7 @@ def fill(
     run: Run,
     names: Sequence[str],
     *,
-    client: FenxiangClient,
+    client: Client,
     hub: Hub,
     reach: Reach,
     clock: Callable[[], datetime],
@@ -156,10 +156,10 @@ class _Filling:
             else:
                 yield row
 
-    def rows(self, client: FenxiangClient, hub: Hub, held: Sequence[Row], made: Filled) -> Iterator[Row]:
+    def rows(self, client: Client, hub: Hub, held: Sequence[Row], made: Filled) -> Iterator[Row]:
         """The rows with their fields, as the records are now; those that cannot be had are counted."""
-        queried = [name for name in self._mapping.projection if name not in self._pipeline.got]
-        asked = census.fetch(client, self._pipeline.source.object, [row.source_id for row in held], queried)
+        source = self._pipeline.source
+        asked = source.opened(client).fetch([row.source_id for row in held], source.asks(self._mapping), filtered=False)
         records = {record[ID]: record for page in asked for record in page.records}
         current: list[tuple[Row, dict[str, Any]]] = []
         for row in held:
@@ -175,13 +175,11 @@ class _Filling:
             if record[ID] in stay:
                 yield from self._row(row, record, made)
 
-    def _got(
-        self, client: FenxiangClient, hub: Hub, records: list[dict[str, Any]], made: Filled
-    ) -> list[dict[str, Any]]:
+    def _got(self, client: Client, hub: Hub, records: list[dict[str, Any]], made: Filled) -> list[dict[str, Any]]:
         """The records with what only `get` gives, where that is brought; the others are counted."""
         if set(self._pipeline.got).isdisjoint(self._mapping.projection):
             return records
-        getter = Getter(self._pipeline, client, hub)
+        getter = Getter(self._pipeline, FenxiangClient.of(client), hub)
         stay = getter.attach(records)
         made.newer += getter.numbers.get("edited", 0)
         made.gone += getter.numbers.get("gone", 0)

@@ -8,7 +8,7 @@ from itertools import islice
 import msgspec
 
 from fenxiang_sync.hub import Hub
-from fenxiang_sync.source import FenxiangClient
+from fenxiang_sync.source import Client
 from fenxiang_sync.steps.extract import extract, read_ids
 from fenxiang_sync.steps.plan import Segment
 from fenxiang_sync.steps.reconcile.compare import FETCHED, differences
@@ -44,7 +44,7 @@ def segment(run: Run, index: int) -> Segment:
     return next(each for each in found if each.index == index)
 
 
-def fetch(run: Run, segment: Segment, *, client: FenxiangClient) -> dict[str, int]:
+def fetch(run: Run, segment: Segment, *, client: Client) -> dict[str, int]:
     """Read one segment into the stage, as `extract` does; returns {read, outside, calls}."""
     folder = run.segment(segment.index)
     if f"{WANTED}.ndjson.gz" in folder.names():
