@@ -43,8 +43,8 @@ chaos: $(DEV) ## Let everything go wrong for five minutes, and compare (SEED=7 M
 crash: $(DEV) ## Kill a run at every call and every commit, and compare (half an hour; TARGET="write, appends" one target)
 	@$(BIN)/python -m tests.crash --minutes $(or $(MINUTES),60) $(if $(TARGET),--target "$(TARGET)")
 
-bench-pace: $(DEV) ## Measure how much of the quota two first loads use in a real Airflow (a quarter of an hour)
-	@$(BIN)/python -m benchmarks pace
+bench-pace: $(DEV) ## Measure how much of the quotas first loads use, two of them in a real Airflow (20 minutes)
+	@$(BIN)/python -m benchmarks pace getting
 
 bench-loss: $(DEV) ## Measure what is lost while others edit, beside dlt, Airbyte's CDK and the Singer SDK (some minutes)
 	@$(BIN)/python -m benchmarks loss

@@ -19,6 +19,7 @@ from fenxiang_sync import Field, HubTarget
 from fenxiang_sync.hub import Hub
 from fenxiang_sync.pipeline import Pipeline, Source
 from fenxiang_sync.source import Credentials, FenxiangClient, MemoryTokenStore, Pace, Paces, Style, Tokens
+from fenxiang_sync.source.writer import FenxiangWriter
 from fenxiang_sync.stage import Stage
 from fenxiang_sync.steps import Asked, Kind, Plan, Run, extract, load, plan, transform, verify
 from fenxiang_sync.steps.late import Watch
@@ -68,6 +69,7 @@ class Bench:
             now=time.time,
             storage=lambda url, conn_id: UPath(url),
             database=self.database,
+            crm=lambda conn_id: FenxiangWriter(self.client()),
         )
 
     def _endpoint(self, conn_id: str) -> Endpoint:
@@ -84,7 +86,7 @@ class Bench:
 
     def deliver(self, run: Run, made: Plan) -> None:
         for segment in made.segments:
-            extract(run, segment, client=self.client())
+            extract(run, segment, client=self.client(), hub=self.hub)
             transform(run, segment, hub=self.hub)
             watch = Watch.of(run, made, segment.window, self.hub)
             how: dict[str, Any] = {"dry_run": made.dry_run, "resend": made.resend, "watch": watch}

@@ -35,6 +35,7 @@ from fenxiang_sync import (
     Filter,
     HubTarget,
     IdCheck,
+    KingdeeSource,
     Logic,
     Operator,
     Pipeline,
@@ -378,7 +379,13 @@ def test_every_word_of_a_declaration_is_explained() -> None:
 
 @pytest.mark.parametrize(
     ("declared", "name"),
-    [(Pipeline, "Pipeline"), (Source, "Source"), (Reconcile, "Reconcile"), (DeadLetters, "DeadLetters")],
+    [
+        (Pipeline, "Pipeline"),
+        (Source, "Source"),
+        (KingdeeSource, "KingdeeSource"),
+        (Reconcile, "Reconcile"),
+        (DeadLetters, "DeadLetters"),
+    ],
 )
 def test_the_words_are_those_of_the_class(declared: type, name: str) -> None:
     (rows,) = tables(section(ADDING, name))
@@ -393,6 +400,9 @@ def test_defaults_that_the_page_names_are_the_defaults() -> None:
     assert (Source(object="AccountObj").page_size, Source(object="AccountObj").segment_records) == (100, 40_000)
     assert str(Source(object="AccountObj").lookback) == "0:10:00"
     assert str(Source(object="AccountObj").settle) == "0:00:05"
+    of_kingdee = KingdeeSource(form="BD_MATERIAL")
+    assert (of_kingdee.page_size, of_kingdee.segment_records) == (2_000, 40_000)
+    assert (str(of_kingdee.lookback), str(of_kingdee.settle)) == ("0:10:00", "0:00:05")
     assert pipeline().reach_back.days == 31
     assert (pipeline().schedule, pipeline().timezone) == ("0 * * * *", "Asia/Shanghai")
     for target in (QeasyStore(scheme="demo"), WriteApi()):
@@ -462,6 +472,7 @@ MISTAKES: dict[str, Callable[[], object]] = {
     'no `Field("_id")` and no `key`': lambda: pipeline(fields=[Field("name")]),
     "`target=HubTarget`": lambda: pipeline(target=HubTarget),
     "`start=datetime(2026, 1, 1)`": lambda: pipeline(start=datetime(2026, 1, 1)),  # noqa: DTZ001
+    '`Source(get_fields="image__c")`': lambda: pipeline(source=Source(object="ProductObj", get_fields="image__c")),
     '`Source(drift="warn")`': lambda: pipeline(source=Source(object="AccountObj", drift="warn")),  # type: ignore[arg-type]
     "`id_check=True`": lambda: pipeline(id_check=True),
     '`instant("Asia/Shanghai", "%Y-%m-%d")`': lambda: instant("Asia/Shanghai", "%Y-%m-%d"),
@@ -512,7 +523,8 @@ def run_block(source: str, name: str) -> dict[str, Any]:
 
 
 def python_blocks() -> Iterator[Any]:
-    for page in PAGES:
+    """Of the recipes none: they show parts of files, all of which tests/test_examples.py plays."""
+    for page in (each for each in PAGES if each.name != "recipes.md"):
         for number, source in enumerate(blocks(page, "python"), start=1):
             yield pytest.param(source, id=f"{page.relative_to(ROOT)}:{number}")
 

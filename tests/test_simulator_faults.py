@@ -162,6 +162,19 @@ def test_a_connection_breaks_although_the_request_was_carried_out(api: Api, simu
     assert codes(api, 1) == [0]
 
 
+def test_a_late_write_is_carried_out_after_its_connection_was_reset(api: Api, simulator: Simulator) -> None:
+    simulator.faults.next("late", path="/create")
+    before = len(simulator.tenant.records("AccountObj"))
+    with pytest.raises(requests.RequestException, match="reset by peer"):
+        api.send(f"{PRESET}/data/create", {"data": {"object_data": {"dataObjectApiName": "AccountObj", "name": "x"}}})
+
+    assert codes(api, 1) == [0]
+    assert len(simulator.tenant.records("AccountObj")) == before
+    simulator.clock.advance(5)
+    assert codes(api, 1) == [0]
+    assert len(simulator.tenant.records("AccountObj")) == before + 1
+
+
 def test_an_answer_that_hangs_runs_into_the_clients_timeout(api: Api, simulator: Simulator) -> None:
     api.token  # noqa: B018
     simulator.faults.next("hang")
@@ -200,9 +213,29 @@ def test_pages_are_repeated_emptied_shortened_or_lose_a_row(api: Api, simulator:
     assert ids(0) == first[:50] + first[51:]
 
 
+def test_single_records_are_spoiled_or_refused_by_get_alone(simulator: Simulator) -> None:
+    api = Api(simulator)
+    record_id = next(iter(simulator.tenant.records("AccountObj")))
+    stamp = simulator.tenant.records("AccountObj")[record_id]["last_modified_time"]
+
+    def got() -> dict[str, Any]:
+        return api.call(f"{PRESET}/data/get", {"data": {"dataObjectApiName": "AccountObj", "objectDataId": record_id}})
+
+    simulator.faults.next("stale_record", path="/data/get")
+    assert got()["data"]["last_modified_time"] == stamp - 1
+    simulator.faults.next("other_record", path="/data/get")
+    assert got()["data"]["_id"] != record_id
+    assert (got()["data"]["_id"], got()["data"]["last_modified_time"]) == (record_id, stamp)
+    simulator.faults.refuse(record_id, 201112011)
+    assert got()["errorCode"] == 201112011
+    assert [row["_id"] for row in api.rows("AccountObj", ("_id", "EQ", [record_id]))] == [record_id]
+    simulator.faults.clear()
+    assert got()["errorCode"] == 0
+
+
 def test_every_fault_is_tried_here() -> None:
-    tried = {*ANSWERS, "truncated_json", "cut", "reset", "hang", "slow", "slow_head", "huge"}
-    tried |= {"repeated_page", "other_page", "empty_page", "short_page", "lost_row"}
+    tried = {*ANSWERS, "truncated_json", "cut", "reset", "hang", "slow", "slow_head", "huge", "late"}
+    tried |= {"repeated_page", "other_page", "empty_page", "short_page", "lost_row", "stale_record", "other_record"}
 
     assert tried == set(FAULTS)
 

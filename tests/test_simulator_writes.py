@@ -112,6 +112,55 @@ def test_a_record_that_does_not_fit_is_refused(api: Api, data: dict[str, Any], c
     assert api.call(f"{DATA}/create", new)["errorCode"] == code
 
 
+def product(**values: Any) -> dict[str, Any]:
+    return {"data": {"object_data": {"dataObjectApiName": "ProductObj", "name": "x", **values}}}
+
+
+@pytest.mark.parametrize(("code", "among", "voided"), [(50009, "all", 50009), (201112099, "live", 0)])
+def test_a_unique_value_is_taken_once(api: Api, simulator: Simulator, code: int, among: str, voided: int) -> None:
+    simulator.knobs.set({"not_unique_code": code, "unique_among": among})
+    first = api.call(f"{DATA}/create", product(product_code="X-1"))["dataId"]
+    other = api.call(f"{DATA}/create", product(product_code="X-2"))["dataId"]
+    change = {"data": {"object_data": {"dataObjectApiName": "ProductObj", "_id": other, "product_code": "X-1"}}}
+
+    assert api.call(f"{DATA}/create", product(product_code="X-1"))["errorMessage"] == "产品编码不能重复: X-1"
+    assert api.call(f"{DATA}/update", change)["errorCode"] == code
+    simulator.tenant.invalid("ProductObj", first)
+    assert api.call(f"{DATA}/create", product(product_code="X-1"))["errorCode"] == voided
+
+
+def test_a_record_whose_unique_value_was_given_away_stays_voided(api: Api, simulator: Simulator) -> None:
+    simulator.knobs.unique_among = "live"
+    first = api.call(f"{DATA}/create", product(product_code="X-1"))["dataId"]
+    simulator.tenant.invalid("ProductObj", first)
+    api.call(f"{DATA}/create", product(product_code="X-1"))
+
+    assert api.call(f"{DATA}/recover", {"data": {"dataObjectApiName": "ProductObj", "idList": [first]}})["errorCode"]
+
+
+def test_unknown_fields_and_options_are_refused_or_not(api: Api, simulator: Simulator) -> None:
+    assert api.call(f"{DATA}/create", product(nothing__c=1))["errorCode"] == 32000
+    assert api.call(f"{DATA}/create", product(unit="ton"))["errorMessage"] == "单位的选项不存在: ton"
+    simulator.knobs.set({"unknown_write_field": "ignore", "unknown_option": "accept"})
+
+    record_id = api.call(f"{DATA}/create", product(nothing__c=1, unit="ton"))["dataId"]
+    record = simulator.tenant.records("ProductObj")[record_id]
+    assert (record["unit"], "nothing__c" in record) == ("ton", False)
+
+
+@pytest.mark.parametrize("place", ["dataId", "data.dataId", "data._id", "none"])
+def test_the_id_of_a_new_custom_record_is_where_the_knob_says(api: Api, simulator: Simulator, place: str) -> None:
+    simulator.knobs.created_id = place
+    new = {"data": {"object_data": {"dataObjectApiName": "object_warehouse__c", "warehouseId": "WH999"}}}
+    answer = api.call("/cgi/crm/custom/v2/data/create", new)
+
+    (record_id,) = [each["_id"] for each in api.rows("object_warehouse__c", ("warehouseId", "EQ", ["WH999"]))]
+    for name in [] if place == "none" else place.split("."):
+        answer = answer[name]
+    assert answer == record_id or place == "none"
+    assert api.call(f"{DATA}/create", product(product_code="X-1"))["dataId"]
+
+
 def test_a_create_may_give_its_time_and_an_old_stamp_where_the_knob_says_so(api: Api, simulator: Simulator) -> None:
     values = {"name": "x", "create_time": NOVEMBER - 5, "last_modified_time": NOVEMBER}
     new = {"hasSpecifyTime": True, "data": {"object_data": {"dataObjectApiName": "AccountObj", **values}}}

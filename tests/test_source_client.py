@@ -8,11 +8,11 @@ from threading import Thread
 from typing import Any
 
 import pytest
-import requests
 
 from fenxiang_simulator import Simulator
 from fenxiang_simulator.server import Request, Response
 from fenxiang_sync.errors import (
+    AnswerLostError,
     IncompleteError,
     QuotaError,
     RefusedError,
@@ -21,8 +21,8 @@ from fenxiang_sync.errors import (
     TokenError,
     TransientError,
 )
-from fenxiang_sync.source import FenxiangClient, Filter, Operator, Pace, Paces, SearchQuery, Style, Tokens, pages
-from tests.source_fixtures import ALL_TIME, client_of, credentials, serving, simulator, tokens_of
+from fenxiang_sync.source import Filter, Operator, Pace, Paces, SearchQuery, Style, pages
+from tests.source_fixtures import ALL_TIME, client_of, credentials, scripted_client, serving, simulator, tokens_of
 
 QUERY = "/cgi/crm/v2/data/query"
 FIRST_PAGE = SearchQuery(object_name="AccountObj", projection=["_id", "name"], orders=[("_id", True)], limit=10)
@@ -82,9 +82,9 @@ def test_what_fails_for_the_moment_is_asked_again_in_place(server: Simulator, fa
     [
         ("busy", TransientError),
         ("throttled", ThrottledError),
-        ("html_200", TransientError),
-        ("http_502", TransientError),
-        ("reset", TransientError),
+        ("html_200", AnswerLostError),
+        ("http_502", AnswerLostError),
+        ("reset", AnswerLostError),
     ],
 )
 def test_what_keeps_failing_is_raised_for_the_task_after_a_bounded_number_of_calls(
@@ -183,15 +183,6 @@ def test_a_fresh_token_that_is_refused_too_is_left_to_the_next_try_of_the_task(s
 def answering(payload: Any) -> Callable[[Request], Response]:
     token = {"errorCode": 0, "corpAccessToken": "CAT", "corpId": "FSCID", "expiresIn": 7200}
     return lambda request: Response.json(token if request.path.endswith("V2") else payload)
-
-
-def scripted_client(url: str) -> FenxiangClient:
-    session, who = requests.Session(), credentials()
-    tokens = Tokens(session=session, base_url=url, credentials=who)
-    paces = Paces(lambda: Pace(1_000_000, 1))
-    return FenxiangClient(
-        session=session, base_url=url, tokens=tokens, credentials=who, pace=paces, sleep=lambda seconds: None
-    )
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from fenxiang_sync.errors import QuotaError, RefusedError, ThrottledError, TokenError, TransientError
+from fenxiang_sync.errors import AnswerLostError, QuotaError, RefusedError, ThrottledError, TokenError, TransientError
 from fenxiang_sync.source.codes import READ_CODES, error_for
 
 
@@ -35,7 +35,7 @@ def test_zero_is_a_success_also_as_text(code: Any) -> None:
         (False, RefusedError),
         (0.0, RefusedError),
         ([], RefusedError),
-        (None, TransientError),
+        (None, AnswerLostError),
     ],
 )
 def test_each_code_means_one_class_and_an_unknown_one_is_refused(code: Any, kind: type[Exception]) -> None:

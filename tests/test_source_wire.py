@@ -15,7 +15,7 @@ import pytest
 import requests
 
 from fenxiang_simulator.server import Request, Response
-from fenxiang_sync.errors import RefusedError, SetupError, ThrottledError, TransientError
+from fenxiang_sync.errors import AnswerLostError, RefusedError, SetupError, ThrottledError, TransientError
 from fenxiang_sync.source.deadline import Deadline
 from fenxiang_sync.source.wire import Sealed, Wire
 from tests.source_fixtures import serving
@@ -51,15 +51,15 @@ def test_the_date_of_the_answer_is_kept() -> None:
     ("response", "error", "named"),
     [
         (Response(429), ThrottledError, "429"),
-        (Response(502), TransientError, "502"),
-        (Response.html("<html><TITLE> 请登录 </TITLE></html>"), TransientError, "text/html.*'请登录'"),
-        (Response(body=b'{"errorCode":0,"da'), TransientError, "instead of a JSON object"),
-        (Response(body=b"[1]"), TransientError, "instead of a JSON object"),
-        (Response(body=b""), TransientError, "instead of a JSON object"),
-        (Response(body=b'{"errorCode":0,"a":"\xff"}'), TransientError, "instead of a JSON object"),
-        (Response(body=b"[" * 100_000), TransientError, "instead of a JSON object"),
-        (Response(body=GOOD * 100, truncate_at=20), TransientError, "whole answer|before the end"),
-        (Response(body=GOOD, reset=True), TransientError, "ConnectionResetError|ProtocolError"),
+        (Response(502), AnswerLostError, "502"),
+        (Response.html("<html><TITLE> 请登录 </TITLE></html>"), AnswerLostError, "text/html.*'请登录'"),
+        (Response(body=b'{"errorCode":0,"da'), AnswerLostError, "instead of a JSON object"),
+        (Response(body=b"[1]"), AnswerLostError, "instead of a JSON object"),
+        (Response(body=b""), AnswerLostError, "instead of a JSON object"),
+        (Response(body=b'{"errorCode":0,"a":"\xff"}'), AnswerLostError, "instead of a JSON object"),
+        (Response(body=b"[" * 100_000), AnswerLostError, "instead of a JSON object"),
+        (Response(body=GOOD * 100, truncate_at=20), AnswerLostError, "whole answer|before the end"),
+        (Response(body=GOOD, reset=True), AnswerLostError, "ConnectionResetError|ProtocolError"),
     ],
 )
 def test_what_is_no_answer_is_an_error_that_names_what_was_met(

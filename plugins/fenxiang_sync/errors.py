@@ -12,7 +12,8 @@
     │   └── QuotaError       day quota spent, or no pack   fail now; more tries only spend more
     ├── TransientError       it may work later             try again, after `retry_after` if it says so
     │   ├── ThrottledError   too many calls                slow everybody down, then try again
-    │   └── TokenError       the token was refused twice   try again: the next try gets its own
+    │   ├── TokenError       the token was refused twice   try again: the next try gets its own
+    │   └── AnswerLostError  a call went out, no answer    try again only what may be done twice; else ask first
     ├── RecordError          one record does not fit       a dead letter; never fails the run
     │   └── ParentMissingError  what it looks up is not there yet   a dead letter that is tried again by itself
     └── IncompleteError      read and held differ          fail with the numbers; never a success
@@ -77,13 +78,26 @@ class TokenError(TransientError):
     """A fresh token was refused as well, or none could be had now."""
 
 
-class RecordError(FenxiangSyncError):
-    """One record does not fit: `field` and `value` say where, the text says why."""
+class AnswerLostError(TransientError):
+    """The call went out and its result is not known. `over`: the other side has ended its work on it for certain."""
 
-    def __init__(self, message: str, *, field: str | None = None, value: object = None) -> None:
+    def __init__(
+        self, message: str, *, over: bool = False, code: int | str | None = None, retry_after: float | None = None
+    ) -> None:
+        super().__init__(message, code=code, retry_after=retry_after)
+        self.over = over
+
+
+class RecordError(FenxiangSyncError):
+    """One record does not fit: `field` and `value` say where, the text says why; `code` is the other side's, if any."""
+
+    def __init__(
+        self, message: str, *, field: str | None = None, value: object = None, code: int | str | None = None
+    ) -> None:
         super().__init__(message)
         self.field = field
         self.value = value
+        self.code = code
 
 
 class ParentMissingError(RecordError):

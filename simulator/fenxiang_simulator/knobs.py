@@ -69,6 +69,9 @@ class Knobs:
     """Whether a voided row says `is_deleted: true`."""
     companions_with_projection: str = _one_of("omitted", "included", "never")
     """Companions (`owner__r`) under a projection: those it names, those of all fields it names, or none at all."""
+    only_get: str = _one_of("marked", "none", "long", "computed")
+    """Which fields queries leave out and only `get` gives: those that the catalogue marks (`only_get`); none; those and
+    all long texts and files; those and all that are worked out."""
     token_style_ids: str = _one_of("by_auth_style", "always_fsuid")
     """User ids in data: FSUID in the body style and employee ids in the header style, or FSUID always."""
     missing_record: str = _one_of("error", "empty")
@@ -77,6 +80,18 @@ class Knobs:
     """One record in ten appears or vanishes for everybody, without a new stamp, once the third page was answered."""
     unstamped_change: str = _one_of("none", "formula", "quote", "labels")
     """Which computed values change without a new stamp: formulas and roll-ups, quotes, or `__r` labels."""
+
+    # Writes
+    unknown_write_field: str = _one_of("error", "ignore")
+    """What a write with a field does that the object does not have."""
+    unknown_option: str = _one_of("error", "accept")
+    """What a write does with a value that is none of the options of a field."""
+    not_unique_code: int = _one_of(50009, 201112099)
+    """The answer to a value that another record has in a field that is unique (唯一性)."""
+    unique_among: str = _one_of("all", "live")
+    """Whether voided records keep their unique values."""
+    created_id: str = _one_of("dataId", "data.dataId", "data._id", "none")
+    """Where the answer to the create of a custom object has the new id."""
 
     # Stamps and time
     void_bumps_lmt: bool = _one_of(True, False)

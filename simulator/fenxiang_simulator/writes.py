@@ -38,10 +38,20 @@ class Writes:
         with self._tenant.lock:
             record_id = self._one(name, values, body, user)
             made = {there: self._details(name, record_id, there, rows, body, user) for there, rows in details.items()}
-        answer: dict[str, Any] = {"dataId": record_id}
+        answer = self._answered(name, record_id)
         if body.get("includeDetailIds") is True:
             answer["detailIds"] = made
         return answer
+
+    def _answered(self, name: str, record_id: str) -> dict[str, Any]:
+        """The answer of a create: preset objects have the id at the top; where custom ones have it is a knob."""
+        places: dict[str, dict[str, Any]] = {
+            "dataId": {"dataId": record_id},
+            "data.dataId": {"data": {"dataId": record_id}},
+            "data._id": {"data": {"_id": record_id}},
+            "none": {},
+        }
+        return places[self._tenant.knobs.created_id if self._tenant.definition(name).custom else "dataId"]
 
     def update(self, body: Mapping[str, Any], user: str) -> dict[str, Any]:
         values = _object_data(body)

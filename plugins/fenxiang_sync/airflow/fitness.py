@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fenxiang_sync.errors import FenxiangSyncError, RefusedError
+from fenxiang_sync.kingdee_source import KingdeeSource
 from fenxiang_sync.source.description import ObjectDescription
+from fenxiang_sync.targets.crm import IntoCrm
 
 if TYPE_CHECKING:
     from fenxiang_sync.pipeline import Pipeline
@@ -26,11 +28,18 @@ class Fitness:
         self.notes: list[str] = []
         self._folder = (place if place.is_dir() else place.parent) / FOLDER
         self._told: dict[tuple[str, str], ObjectDescription] = {}
+        self._asked = False
 
     def ask(self, pipelines: Iterable[Pipeline]) -> None:
-        """Ask the CRM for the descriptions, one call for each object."""
+        """Ask the CRM for the descriptions, one call for each object, and other sources for the fields. What targets
+        write to they ask for themselves."""
+        self._asked = True
         from fenxiang_sync.airflow.hook import FenxiangHook
 
+        pipelines = list(pipelines)
+        for pipeline in pipelines:
+            if isinstance(pipeline.source, KingdeeSource):
+                self._ask_form(pipeline.source, pipeline)
         sources = [pipeline.source for pipeline in pipelines if pipeline.source.check_fields]
         objects = [
             (each.connection, name) for each in sources for name in (each.object, *(d.object for d in each.details))
@@ -44,6 +53,16 @@ class Fitness:
                 except FenxiangSyncError as error:
                     self.problems.append(f"object {name} is not described (connection {connection}): {error}")
 
+    def _ask_form(self, source: KingdeeSource, pipeline: Pipeline) -> None:
+        from fenxiang_sync.airflow.reach import make_reach
+        from fenxiang_sync.airflow.readers import reader
+
+        try:
+            with closing(reader(source, make_reach)) as client:
+                source.opened(client).check(pipeline.asked)
+        except FenxiangSyncError as error:
+            self.problems.append(f"pipeline {pipeline.name}: {error}")
+
     def hold(self, pipeline: Pipeline) -> None:
         """Hold a declaration against the description of its object, where there is one."""
         from fenxiang_sync.schema import Finding, findings, unknown_names
@@ -56,6 +75,14 @@ class Fitness:
                 found += unknown_names(pipeline.asked_of(details), described, of=details.object)
         for each in found:
             (self.problems if each.serious else self.notes).append(f"pipeline {pipeline.name}: {each}")
+        self._hold_target(pipeline)
+
+    def _hold_target(self, pipeline: Pipeline) -> None:
+        target = pipeline.target
+        if not self._asked and isinstance(target, IntoCrm) and (described := self._kept(target.object)):
+            for each in target.unfit(described):
+                said = f"pipeline {pipeline.name}: target {target.object}: {each}"
+                (self.problems if each.serious else self.notes).append(said)
 
     def relate(self, pipeline: Pipeline, known: Mapping[str, Pipeline]) -> None:
         """Hold what a declaration looks up against the pipelines that it names."""

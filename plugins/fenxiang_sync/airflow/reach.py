@@ -13,6 +13,8 @@ from requests.adapters import HTTPAdapter
 from fenxiang_sync.airflow.connections import base_url, need, positive
 from fenxiang_sync.airflow.databases import make_database
 from fenxiang_sync.errors import SetupError
+from fenxiang_sync.source.writer import FenxiangWriter
+from fenxiang_sync.targets.crm import Crm
 from fenxiang_sync.targets.protocol import Endpoint, Reach
 
 CONNECT_TIMEOUT_S = 10.0
@@ -46,6 +48,7 @@ def make_reach() -> Reach:
         now=time.time,
         storage=_storage,
         database=make_database,
+        crm=_crm,
     )
 
 
@@ -119,6 +122,13 @@ def _storage(url: str, conn_id: str | None) -> Any:
             "apache-airflow-providers-amazon[s3fs] for s3://"
         ) from error
     return folder
+
+
+def _crm(conn_id: str) -> Crm:
+    # The http provider behind it costs 0.4 s to import, and the hook imports this module.
+    from fenxiang_sync.airflow.hook import FenxiangHook
+
+    return FenxiangWriter(FenxiangHook(conn_id).client())
 
 
 def _endpoint(connection: Connection) -> Endpoint:

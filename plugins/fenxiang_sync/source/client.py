@@ -1,4 +1,4 @@
-"""FenxiangClient: reading calls of the Fenxiang Open API, each answered, or an error that says what to do."""
+"""FenxiangClient: calls of the Fenxiang Open API, each answered, or an error that says what to do."""
 
 from __future__ import annotations
 
@@ -11,17 +11,26 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import requests
 
-from fenxiang_sync.errors import FenxiangSyncError, RefusedError, SetupError, ThrottledError, TokenError, TransientError
+from fenxiang_sync.errors import (
+    AnswerLostError,
+    FenxiangSyncError,
+    RefusedError,
+    SetupError,
+    ThrottledError,
+    TokenError,
+    TransientError,
+)
 from fenxiang_sync.source.auth import Credentials, Style, Token, Tokens, acting_user_by_mobile, explained
-from fenxiang_sync.source.codes import GET_CODES, READ_CODES, Codes, error_for
+from fenxiang_sync.source.codes import READ_CODES, Codes, codes_of, error_for
 from fenxiang_sync.source.metering import Meter
 from fenxiang_sync.source.pacing import Pace, Paces
+from fenxiang_sync.source.protocol import Client, Page
 from fenxiang_sync.source.query import SearchQuery, data_path
-from fenxiang_sync.source.retries import READ_RETRIES, Retries
+from fenxiang_sync.source.retries import READ_RETRIES, WRITE_RETRIES, Retries
 from fenxiang_sync.source.wire import Sealed, Wire
 
 log = logging.getLogger(__name__)
@@ -38,20 +47,6 @@ RENEWALS = 3
 FIRST_BACK_OFF_S = 2.5
 LONGEST_BACK_OFF_S = 20.0
 """As long as the quota's window: after it, nothing that was called before counts."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Page:
-    """One answer of a query. `total` is a hint, None where the server gave none; `limit` and `offset` as echoed.
-
-    `outside` counts records that came although they are not in the window that was asked for.
-    """
-
-    records: list[Json]
-    total: int | None = None
-    limit: int | None = None
-    offset: int | None = None
-    outside: int = 0
 
 
 @dataclass(slots=True)
@@ -83,6 +78,7 @@ class FenxiangClient:
         pace: Callable[[str], Pace] | None = None,
         timeout: tuple[float, float] = (10, 60),
         retries: Retries = READ_RETRIES,
+        write_retries: Retries = WRITE_RETRIES,
         meter: Meter | None = None,
         codes: Codes = READ_CODES,
         now: Callable[[], float] = time.time,
@@ -95,6 +91,7 @@ class FenxiangClient:
         self._credentials = credentials
         self._pace = pace if pace is not None else Paces()
         self._retries = retries
+        self._write_retries = write_retries
         self._meter = meter
         self._codes = codes
         self._now = now
@@ -103,6 +100,13 @@ class FenxiangClient:
         self._seen: tuple[datetime, float] | None = None
         self._counting = threading.Lock()
         self._looking_up = threading.Lock()
+
+    @classmethod
+    def of(cls, client: Client) -> Self:
+        """The client, where only one of Fenxiang will do; raises `TypeError` for another source's."""
+        if not isinstance(client, cls):
+            raise TypeError(f"{type(client).__name__} is no client of Fenxiang, which this source is read by")
+        return client
 
     def close(self) -> None:
         """Nothing more is asked for now: what the meter has counted is stored, turns that were booked ahead go back.
@@ -119,6 +123,20 @@ class FenxiangClient:
         """The answer of a reading call whose errorCode is 0. `body` is without credentials."""
         return self._asked(path, body, _as_it_is)
 
+    def write(self, path: str, body: Json, *, twice: bool) -> Json:
+        """The answer of a writing call whose errorCode is 0. `twice`: made a second time it leaves the same state.
+
+        Raises `RecordError` where this record is refused, `AnswerLostError` where it may be written: one that must not
+        be made twice is not made again in place once it has gone out.
+        """
+        try:
+            return self._asked(path, body, _as_it_is, retries=self._write_retries, twice=twice)
+        except RefusedError as error:
+            if error.code is not None:
+                raise
+            lost = AnswerLostError(str(error), over=True)  # an answer that could not be read to its end
+        raise lost
+
     def query(self, query: SearchQuery) -> Page:
         """The page. One of another object is no answer and is asked for again: each record is asked whose it is."""
         if OBJECT in query.projection or not query.projection:
@@ -129,12 +147,13 @@ class FenxiangClient:
             record.pop(OBJECT, None)
         return page
 
-    def get(self, object_name: str, record_id: str) -> Json | None:
-        """The record, or None where the server answers without one. A refusal of the id is a `RefusedError`, also
-        with code 50009: it stands for a time-out and for a record that the acting user has no right to."""
+    def get(self, object_name: str, record_id: str, *, since_ms: int = 0) -> Json | None:
+        """The whole record, or None where the server answers without one. A refusal of the id is a `RefusedError`, also
+        with code 50009: it stands for a time-out and for a record that the acting user has no right to.
+
+        One of another id or object, or older than `since_ms`, is no answer and is asked for again."""
         body = {"data": {"dataObjectApiName": object_name, "objectDataId": record_id}}
-        record = self._asked(data_path(object_name, "get"), body, _as_it_is).get("data")
-        return record if isinstance(record, dict) and record else None
+        return self._asked(data_path(object_name, "get"), body, partial(_record, object_name, record_id, since_ms))
 
     def objects(self) -> list[Json]:
         """The objects that the app may use (``describeApiName``, ``describeDisplayName``, ``isActive`` …)."""
@@ -171,10 +190,19 @@ class FenxiangClient:
     def _call_as_nobody(self, path: str, body: Json) -> Json:
         return self._asked(path, body, _as_it_is, acting=False)
 
-    def _asked(self, path: str, body: Json, read: Callable[[str, Json], T], *, acting: bool = True) -> T:
+    def _asked(
+        self,
+        path: str,
+        body: Json,
+        read: Callable[[str, Json], T],
+        *,
+        acting: bool = True,
+        retries: Retries | None = None,
+        twice: bool = True,
+    ) -> T:
         """Ask, and again in place where that may help; every attempt waits for its turn."""
         user = self.acting_user() if acting else ""
-        for attempt in self._retries.attempts(self._sleep, _tell):
+        for attempt in (retries or self._retries).attempts(self._sleep, _tell, twice=twice):
             with attempt, self._slowing_down(path, attempt.retry_state.attempt_number):
                 return read(path, self._with_token(path, body, user))
         raise AssertionError("unreachable: the last attempt returns or raises")
@@ -205,7 +233,7 @@ class FenxiangClient:
             received = self._wire.post(self._sealed(path, body, user, token))
         if received.date is not None:
             self._seen = received.date, self._now()
-        codes = GET_CODES if path.endswith("/data/get") else self._codes
+        codes = codes_of(path, self._codes)
         error = error_for(path, received.payload, codes, secrets=(token.value, *self._credentials.secrets))
         if error is not None:
             raise explained(error, self._credentials)
@@ -256,6 +284,22 @@ def _page(object_name: str, path: str, payload: Json) -> Page:
         limit=_whole(data.get("limit")),
         offset=_whole(data.get("offset")),
     )
+
+
+def _record(object_name: str, record_id: str, since_ms: int, path: str, payload: Json) -> Json | None:
+    """The record of an answer, None where it has none."""
+    record = payload.get("data")
+    if not isinstance(record, dict) or not record:
+        return None
+    came = record.get("_id"), record.get(OBJECT, object_name)
+    if came != (record_id, object_name):
+        raise TransientError(f"{path} answered with {came[1]} {came[0]} where {object_name} {record_id} was asked for")
+    stamp = record.get("last_modified_time")
+    if since_ms and (type(stamp) is not int or stamp < since_ms):
+        raise TransientError(
+            f"{path} answered with {object_name} {record_id} as of {stamp!r}, older than the query that listed it"
+        )
+    return record
 
 
 def _objects(path: str, payload: Json) -> list[Json]:

@@ -7,19 +7,23 @@ cut-off pull into a success.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from fenxiang_sync.errors import (
+    AnswerLostError,
     FenxiangSyncError,
     QuotaError,
+    RecordError,
     RefusedError,
     ThrottledError,
     TokenError,
     TransientError,
 )
 
-Codes = Mapping[int, type[RefusedError] | type[TransientError]]
+Codes = Mapping[int | None, Callable[..., FenxiangSyncError]]
+"""What each code means; None: every other one, a `RefusedError` where nothing is said."""
 
 READ_CODES: Codes = {
     -1: TransientError,  # 系统繁忙
@@ -34,8 +38,45 @@ READ_CODES: Codes = {
 }
 """The codes of reading calls that are not plainly refused."""
 
-GET_CODES: Codes = {code: error for code, error in READ_CODES.items() if code != 50009}
+APP_CODES = frozenset((15003, 20014, 20020, 20021, 20022, 20023))
+"""Of what the app may do, whatever it asks for (vendor documentation)."""
+RIGHTS = 50009
+"""Of `get`: the acting user has no right to the record, or it took too long; the code does not say which."""
+GET_CODES: Codes = {code: error for code, error in READ_CODES.items() if code != RIGHTS}
 """The same for reading one record by id, where 50009 may be a matter of rights."""
+
+_BUSY = partial(AnswerLostError, over=True)
+_OF_THE_CALL = (
+    *(code for code in (*range(10001, 10016), *range(11001, 11019)) if code not in (11008, 11009)),
+    *(12002, 15003, 20006, 20010, 20015, 20017, 20020, 20021, 20022, 20023),
+)
+"""Credentials and what the app may do: the next record would be refused as well. Not people and departments that are
+not known (11008, 11009, 20012, 30007, 30027): they may be values of the record."""
+
+WRITE_CODES: Codes = {
+    **READ_CODES,
+    **dict.fromkeys(_OF_THE_CALL, RefusedError),
+    -1: _BUSY,
+    -2: _BUSY,
+    50009: RecordError,  # a business refusal, or a time-out after all: who writes looks
+    None: RecordError,
+}
+"""The codes of writing calls: what is not about the call is about the record, business codes of 9 digits too. Whether a
+server that says it is busy has written is not documented."""
+
+WRITES = frozenset(("create", "update", "invalid", "delete", "recover"))
+"""The actions that write, the last word of their paths."""
+
+
+def codes_of(path: str, reading: Codes = READ_CODES) -> Codes:
+    """What codes mean in an answer of `path`.
+
+    >>> codes_of("/cgi/crm/v2/data/create") is WRITE_CODES, codes_of("/cgi/crm/v2/data/query") is READ_CODES
+    (True, True)
+    """
+    action = path.rpartition("/")[2]
+    return GET_CODES if path.endswith("/data/get") else WRITE_CODES if action in WRITES else reading
+
 
 _WAY_OUT = {
     10013: "an offset over 10,000, or no token in the body",
@@ -73,13 +114,14 @@ def error_for(
     if code == 0:
         return None
     if code is None:
-        return TransientError(f"{path} answered JSON without an errorCode; is this host Fenxiang's?")
+        return AnswerLostError(f"{path} answered JSON without an errorCode; is this host Fenxiang's?")
     told = f"{path} answered errorCode {_quoted(code, secrets)}: {_quoted(_message(payload), secrets)}"
     told += f" (traceId {_quoted(payload.get('traceId') or 'none', secrets)})"
+    otherwise = codes.get(None, RefusedError)
     if not isinstance(code, int):
-        return RefusedError(told, code=_quoted(code, secrets))
+        return otherwise(told, code=_quoted(code, secrets))
     hint = f". Way out: {_WAY_OUT[code]}" if code in _WAY_OUT else ""
-    return codes.get(code, RefusedError)(told + hint, code=code)
+    return codes.get(code, otherwise)(told + hint, code=code)
 
 
 def _message(payload: Mapping[str, Any]) -> str:

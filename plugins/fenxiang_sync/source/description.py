@@ -24,6 +24,7 @@ class FieldDescription:
     label: str
     type: str
     required: bool = False
+    unique: bool = False
     active: bool = True
     single: bool = True
     options: Mapping[str, str]
@@ -65,6 +66,7 @@ def _fields(entries: Mapping[str, Any]) -> Iterator[FieldDescription]:
                 label=_text(entry.get("label")) or name,
                 type=_text(entry.get("type")),
                 required=entry.get("is_required") is True,
+                unique=entry.get("is_unique") is True,
                 active=entry.get("is_active") is not False,
                 single=entry.get("is_single") is not False,
                 options=_options(entry.get("options")),

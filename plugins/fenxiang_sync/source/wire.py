@@ -23,7 +23,14 @@ import msgspec
 import requests
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 
-from fenxiang_sync.errors import FenxiangSyncError, RefusedError, SetupError, ThrottledError, TransientError
+from fenxiang_sync.errors import (
+    AnswerLostError,
+    FenxiangSyncError,
+    RefusedError,
+    SetupError,
+    ThrottledError,
+    TransientError,
+)
 from fenxiang_sync.source.deadline import Deadline, DeadlineAdapter
 
 MAX_BYTES = 64 * 1024 * 1024
@@ -100,7 +107,8 @@ class Wire:
             session.mount(f"{self._base_url}/", DeadlineAdapter())
 
     def post(self, sealed: Sealed) -> Received:
-        """Send it once. `TransientError`: no answer, or none in JSON; `RefusedError`: wrong host or path."""
+        """Send it once. `AnswerLostError`: no answer, or none in JSON; `TransientError`: it was not carried out;
+        `RefusedError`: wrong host or path, or an answer that is too long (no code)."""
         outcome = self._exchange(sealed)
         if isinstance(outcome, FenxiangSyncError):
             # Raised here and not where it happened: the frames and the chain of a failed request hold its body.
@@ -111,7 +119,7 @@ class Wire:
         with Deadline(self._longest) as deadline:
             outcome = self._asked(sealed)
         if deadline.passed:
-            return TransientError(
+            return AnswerLostError(
                 f"{self.host}{sealed.path} was still sending after {self._longest:g} s; "
                 f"if it is always that slow, raise extra timeout of {self._connection}"
             )
@@ -144,12 +152,12 @@ class Wire:
             return SetupError(f"{self.host} shows a TLS certificate that is not trusted here; check host and CA bundle")
         if isinstance(error, _SILENT):
             told = f"{self.host}{path} was silent for {self._timeout[1]:g} s ({what})"
-            return TransientError(f"{told}; extra timeout of {self._connection} is how long to wait")
+            return AnswerLostError(f"{told}; extra timeout of {self._connection} is how long to wait")
         if any(each in what for each in _UNREACHED):
             return TransientError(
                 f"{self.host} cannot be reached ({what}); check network, proxy, and the host of {self._connection}"
             )
-        return TransientError(f"{self.host}{path} gave no whole answer: {what} ({self._connection})")
+        return AnswerLostError(f"{self.host}{path} gave no whole answer: {what} ({self._connection})")
 
     def _refusal(self, path: str, response: requests.Response) -> FenxiangSyncError | None:
         status, where = response.status_code, f"{self.host}{path}"
@@ -158,7 +166,7 @@ class Wire:
         if status == 429:
             return ThrottledError(f"{where} answered HTTP 429: too many calls", code=429)
         if status >= 500 or status == 408:
-            return TransientError(f"{where} answered HTTP {status}", code=status)
+            return AnswerLostError(f"{where} answered HTTP {status}", code=status)
         target = urlsplit(response.headers.get("Location", "")).hostname
         told = (
             f"{where} answered HTTP {status}" + (f", a redirect to {target}" if target else "") + ". Fenxiang itself "
@@ -177,7 +185,7 @@ class Wire:
                 return RefusedError(f"{self.host}{path} sent over {self._max_bytes:,} bytes; use a smaller page_size")
         missing = response.raw.length_remaining
         if missing:
-            return TransientError(f"{self.host}{path} stopped {missing} bytes before the end of its answer")
+            return AnswerLostError(f"{self.host}{path} stopped {missing} bytes before the end of its answer")
         return self._parsed(path, body, response)
 
     def _parsed(self, path: str, body: bytearray, response: requests.Response) -> Received | FenxiangSyncError:
@@ -186,7 +194,7 @@ class Wire:
             self._answered.add(path)
             return Received(payload, _date(response.headers.get("Date")))
         kind = response.headers.get("Content-Type", "no content type").split(";")[0]
-        return TransientError(f"{self.host}{path} answered {kind} instead of a JSON object{_title(body)}")
+        return AnswerLostError(f"{self.host}{path} answered {kind} instead of a JSON object{_title(body)}")
 
 
 def _payload(body: bytearray) -> Any:

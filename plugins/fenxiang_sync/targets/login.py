@@ -11,12 +11,12 @@ from urllib.parse import urlencode
 import requests
 from requests.auth import AuthBase
 
-from fenxiang_sync.errors import DeclarationError, RefusedError, ThrottledError, TransientError
+from fenxiang_sync.errors import AnswerLostError, DeclarationError, RefusedError, ThrottledError, TransientError
 from fenxiang_sync.targets.auth import BEARER, Place, need
 from fenxiang_sync.targets.meaning import Meaning, Verdict
 from fenxiang_sync.targets.protocol import Endpoint
 from fenxiang_sync.targets.results import look
-from fenxiang_sync.targets.wire import AnswerLostError, Call, Reply, Wire, encode
+from fenxiang_sync.targets.wire import Call, Reply, Wire, encode
 
 
 def client_credentials(endpoint: Endpoint) -> Mapping[str, Any]:

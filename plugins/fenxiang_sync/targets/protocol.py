@@ -14,6 +14,7 @@ import requests
 from fenxiang_sync.columns import Column
 from fenxiang_sync.errors import SetupError
 from fenxiang_sync.rows import DeletePolicy, Row
+from fenxiang_sync.targets.crm import Crm, no_crm
 from fenxiang_sync.window import Window
 
 if TYPE_CHECKING:
@@ -87,7 +88,8 @@ def no_database(conn_id: str) -> Database:
 class Reach:
     """What a target may reach when it opens. The caller gives it; the target takes nothing else from outside.
 
-    `endpoint(conn_id)` and `database(conn_id)` raise `SetupError` for a connection that is not there. `session()` is a
+    `endpoint(conn_id)`, `database(conn_id)` and `crm(conn_id)` raise `SetupError` for a connection that is not there;
+    who asks for a CRM closes it. `session()` is a
     new session with the deployment's TLS, proxies and time-outs. `sleep(seconds)` waits; `now()` is epoch seconds.
     `storage(url, conn_id)` is a folder that looks like a ``pathlib.Path``; it raises `SetupError` where there is no
     driver for it.
@@ -101,6 +103,7 @@ class Reach:
     storage: Callable[[str, str | None], Any] = _no_storage
     errand: Errand | None = None
     database: Callable[[str], Database] = no_database
+    crm: Callable[[str], Crm] = no_crm
 
 
 class Sender(Protocol):

@@ -22,12 +22,12 @@ from typing import TYPE_CHECKING, Any
 
 from requests.auth import AuthBase
 
-from fenxiang_sync.errors import FenxiangSyncError, RefusedError, SetupError, TransientError
+from fenxiang_sync.errors import AnswerLostError, FenxiangSyncError, RefusedError, SetupError, TransientError
 from fenxiang_sync.rows import DeletePolicy, Row
 from fenxiang_sync.targets.exchange import Bad, Exchange
 from fenxiang_sync.targets.protocol import Answer, Delivery, Reach, Removal
 from fenxiang_sync.targets.results import DELIVERED, Counted, Told
-from fenxiang_sync.targets.wire import AnswerLostError, Call, Reply, Wire, encode
+from fenxiang_sync.targets.wire import Call, Reply, Wire, encode
 
 if TYPE_CHECKING:
     from fenxiang_sync.targets.rest import RestTarget
@@ -50,6 +50,8 @@ class Parcel:
 
 class RestSender(Exchange):
     """An open REST target. For one thread."""
+
+    _target: RestTarget
 
     def __init__(self, target: RestTarget, wire: Wire, auth: AuthBase | None, reach: Reach) -> None:
         super().__init__(target, wire, auth, reach)

@@ -15,7 +15,7 @@ import requests
 import urllib3
 from requests.auth import AuthBase
 
-from fenxiang_sync.errors import FenxiangSyncError, SetupError, TransientError
+from fenxiang_sync.errors import AnswerLostError, FenxiangSyncError, SetupError, TransientError
 from fenxiang_sync.targets.pace import Pace
 from fenxiang_sync.targets.protocol import Endpoint
 
@@ -32,16 +32,6 @@ _BLOTTED_LENGTH = 300
 MAX_BYTES = 64 * 1024 * 1024
 """A larger answer is none: what targets say of a batch takes a few thousand bytes."""
 _PIECE = 64 * 1024
-
-
-class AnswerLostError(TransientError):
-    """The call went out and its result is not known. `over`: the other side has ended its work on it for certain."""
-
-    def __init__(
-        self, message: str, *, over: bool, code: int | str | None = None, retry_after: float | None = None
-    ) -> None:
-        super().__init__(message, code=code, retry_after=retry_after)
-        self.over = over
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +84,8 @@ class Wire:
         self.now = now
         self.skew = 0.0
         """How far the target's clock is ahead of ours, in seconds, by its last answer (to 1 s)."""
+        self.dated = False
+        """Whether an answer has told it."""
         self._session = session
         self._base = endpoint.url.rstrip("/")
         self._packed = packed
@@ -154,7 +146,7 @@ class Wire:
 
     def _reply(self, response: requests.Response, body: bytes) -> Reply:
         if date := _moment(response.headers.get("Date")):
-            self.skew = date.timestamp() - self.now()
+            self.skew, self.dated = date.timestamp() - self.now(), True
         try:
             payload = decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError):

@@ -1,0 +1,386 @@
+"""FenxiangSender: how rows become records, and how each comes to its answer.
+
+- Fenxiang has no idempotency: a create that is made twice is two records. So records are looked up by the match field
+  before anything is written. What is there with the same values costs no call; else only what differs is updated.
+- A create is never made again once it went out. Where its answer is lost the record is looked for; what is not found is
+  in doubt, and the next row of that value is not sent before that is settled.
+- A refused write is looked up once more: the value may have been taken by somebody else meanwhile, the record may be
+  gone, and code 50009 stands for a refusal as well as for a time-out.
+- Rows of one match value are written in their order; those of different ones, several at once.
+- A CRM that loses one answer after the other is left alone: each create leaves a row in doubt.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from fenxiang_sync.errors import (
+    AnswerLostError,
+    FenxiangSyncError,
+    RecordError,
+    RefusedError,
+    SetupError,
+    TransientError,
+)
+from fenxiang_sync.rows import DeletePolicy, Row
+from fenxiang_sync.targets.crm import Crm, Record
+from fenxiang_sync.targets.fenxiang.details import Details
+from fenxiang_sync.targets.fenxiang.known import ID, STAMP, Held, Lookup, Recent, stamp_of, value_of
+from fenxiang_sync.targets.fenxiang.values import differences, empty, wire
+from fenxiang_sync.targets.protocol import Answer, Delivery, Reach, Removal
+from fenxiang_sync.targets.results import DELIVERED
+from fenxiang_sync.targets.sending import LOOKS, stopped
+
+if TYPE_CHECKING:
+    from fenxiang_sync.targets.fenxiang.target import FenxiangTarget
+
+CREATE_ONLY = frozenset(("owner", "create_time", "created_by", STAMP))
+"""What is said of a new record alone: no update changes it."""
+MOST_LOST = 3
+"""Lost creates in a row after which nothing more is created."""
+LONGEST_S = 240.0
+"""No row is begun so long after its batch: a claim lasts 15 minutes, and one row may take some of them."""
+_ENDS = (TransientError, RefusedError, SetupError)
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """A row on its way: its place in the batch, its match value, and its values in the CRM's terms."""
+
+    place: int
+    row: Row
+    value: str
+    content: Mapping[str, Any]
+    lines: Mapping[str, Sequence[Record]]
+
+
+Lost = tuple[Parcel, AnswerLostError]
+P = TypeVar("P", bound="Parcel | _Named")
+
+
+class FenxiangSender:
+    """Open records of one object. Also a `Finder`, a `Holder` and, where records are created, a `Remover`."""
+
+    def __init__(self, target: FenxiangTarget, crm: Crm, reach: Reach) -> None:
+        self._target = target
+        self._crm = crm
+        self._reach = reach
+        self._lookup = Lookup(crm, target.object, target.match, target.fields)
+        self._details = Details(crm, target.object)
+        self._recent = Recent()
+        self._doubtful: set[str] = set()
+        """Match values of creates whose answer was lost: such a record may still come to be."""
+        self._lost_in_a_row = 0
+
+    def send(self, rows: Sequence[Row]) -> Sequence[Answer]:
+        """See `Sender.send`; the module says how each row comes to its answer."""
+        answers: list[Answer | None] = [None] * len(rows)
+        delivery = _Delivery(self._delivered, self._reach.now, self._doubtful)
+        try:
+            self._each(self._parcels(rows, answers), delivery, answers)
+            self._look_for(delivery.lost, answers)
+            self._after(delivery, answers)
+        except _ENDS as error:
+            self._look_for(delivery.lost, answers)
+            delivery.share(answers)
+            return stopped(answers, error)
+        return [answer for answer in answers if answer]
+
+    def find(self, rows: Sequence[Row], *, since: float) -> Sequence[bool | None]:  # noqa: ARG002 - it has no history
+        """See `Finder.find`: whether there is one record of the row's match value with the row's values."""
+        parcels = self._parcels(rows, [None] * len(rows))
+        known = self._lookup.ask([each.value for each in parcels], voided=False)
+        found: list[bool | None] = [None] * len(rows)
+        for parcel in parcels:
+            live = known[parcel.value].live
+            if len(live) < 2:
+                found[parcel.place] = bool(live) and not self._differences(parcel, live[0])
+        return found
+
+    @property
+    def sample(self) -> int:
+        """See `Holder.sample`."""
+        return self._target.sample
+
+    def holds(self, rows: Sequence[Row], *, since: float) -> Sequence[bool | None]:
+        """See `Holder.holds`."""
+        held: Sequence[bool | None] = []
+        for pause in LOOKS:
+            if pause:
+                self._reach.sleep(pause)
+            held = self.find(rows, since=since)
+            if all(held) or None in held:
+                break
+        return held
+
+    def remove(self, removals: Sequence[Removal], *, policy: DeletePolicy) -> Sequence[Answer]:
+        """See `Remover.remove`: void the records, and delete them besides where that is the policy."""
+        match = self._target.match
+        named = [_Named(place, value_of(each.content.get(match))) for place, each in enumerate(removals)]
+        answers = [None if each.value else refused(f"the row that was sent had no {match}") for each in named]
+        try:
+            known = [each for each in named if each.value]
+            self._each(known, lambda each, held: self._removed(each.value, held, policy), answers)
+        except _ENDS as error:
+            return stopped(answers, error)
+        return [answer for answer in answers if answer]
+
+    # What all of a batch goes through
+
+    def _parcels(self, rows: Sequence[Row], answers: list[Answer | None]) -> list[Parcel]:
+        """The rows that can be sent; those that cannot have their answer."""
+        parcels = []
+        for place, row in enumerate(rows):
+            try:
+                content, lines = self._target.content(row)
+            except ValueError as error:
+                answers[place] = refused(str(error))
+                continue
+            value = value_of(row.content.get(self._target.match))
+            if value:
+                parcels.append(Parcel(place, row, value, content, lines))
+            else:
+                answers[place] = refused(f"the row has no {self._target.match}, by which its record is looked up")
+        return parcels
+
+    def _each(
+        self, parcels: Iterable[P], act: Callable[[P, Held], Answer | None], answers: list[Answer | None]
+    ) -> None:
+        """Look up what the CRM holds, and act: on parcels of one value in their order, on several values at once."""
+        by_value: dict[str, list[P]] = {}
+        for parcel in parcels:
+            by_value.setdefault(parcel.value, []).append(parcel)
+        known = self._lookup.ask(list(by_value), voided=self._target.recovers)
+        stop = threading.Event()
+
+        def run(value: str) -> None:
+            for parcel in by_value[value]:
+                if stop.is_set():
+                    return
+                try:
+                    answers[parcel.place] = act(parcel, self._recent.over(value, known[value]))
+                except BaseException:
+                    stop.set()
+                    raise
+
+        with ThreadPoolExecutor(max_workers=self._target.at_once, thread_name_prefix="fenxiang") as pool:
+            running = [pool.submit(run, value) for value in by_value]
+        for error in filter(None, (each.exception() for each in running)):
+            raise error
+
+    def _fresh(self, value: str) -> Held:
+        """What queries show of a value now, whatever was written."""
+        self._recent.forget(value)
+        return self._lookup.ask([value], voided=self._target.recovers)[value]
+
+    # One row
+
+    def _delivered(self, parcel: Parcel, held: Held) -> Answer:
+        """The row's answer; where the CRM refuses it, by what is there afterwards. Raises `AnswerLostError`."""
+        try:
+            return self._written(parcel, held)
+        except RecordError as refusal:
+            said = refused(str(refusal), refusal.code)
+        now = self._fresh(parcel.value)
+        try:
+            if now.shape != held.shape:
+                return self._written(parcel, now)
+            return DELIVERED if len(now.live) == 1 and not self._differences(parcel, now.live[0]) else said
+        except RecordError as refusal:
+            return refused(str(refusal), refusal.code)
+
+    def _written(self, parcel: Parcel, held: Held) -> Answer:
+        """Create, update, or leave as it is. Raises `RecordError` where the CRM refuses, `AnswerLostError`."""
+        if several := self._several(held.live or held.voided, parcel.value):
+            return several
+        if held.live:
+            return self._update(parcel, held.live[0])
+        if parcel.row.flagged:  # its record is voided, and stays so
+            return DELIVERED
+        if held.voided:
+            return self._update(parcel, self._recovered(parcel, held.voided[0]))
+        if not self._target.creates:
+            said = "no record of the CRM has it, and this target only updates (creates=False)"
+            return refused(f"{self._named(parcel.value)}: {said}")
+        return self._create(parcel)
+
+    def _recovered(self, parcel: Parcel, record: Record) -> Record:
+        self._crm.recover(self._target.object, str(record[ID]))
+        back = {**record, "life_status": "normal"}
+        self._recent.note(parcel.value, back, stamp_of(record))
+        return back
+
+    def _create(self, parcel: Parcel) -> Answer:
+        if parcel.value in self._doubtful:
+            said = "a record of it may be under way: the answer to its create was lost"
+            return Answer(delivery=Delivery.UNKNOWN, reason=f"{self._named(parcel.value)}: {said}")
+        if self._lost_in_a_row >= MOST_LOST:
+            raise TransientError(
+                f"{self._target.describe()}: {self._lost_in_a_row} answers in a row were lost; nothing more is created "
+                "now, since each call leaves its row in doubt"
+            )
+        owner = list(self._target.owner) or [self._crm.user()]
+        values = {"owner": owner, **{name: value for name, value in parcel.content.items() if not empty(value)}}
+        self._doubtful.add(parcel.value)
+        try:
+            record_id = self._crm.create(
+                self._target.object,
+                wire(values),
+                details=wire({name: list(lines) for name, lines in parcel.lines.items() if lines}),
+                specify_time=self._target.specify_time,
+                specify_created_by=self._target.specify_created_by,
+                **self._triggers,
+            )
+        except AnswerLostError:
+            self._lost_in_a_row += 1
+            raise
+        except FenxiangSyncError:
+            self._doubtful.discard(parcel.value)
+            raise
+        self._doubtful.discard(parcel.value)
+        self._lost_in_a_row = 0
+        self._recent.note(parcel.value, {**values, ID: record_id}, 0)
+        return DELIVERED
+
+    def _update(self, parcel: Parcel, record: Record) -> Answer:
+        self._doubtful.discard(parcel.value)
+        if parcel.lines and (said := self._details.objection(parcel.lines, record)):
+            return refused(f"{self._named(parcel.value)}: {said}")
+        changes = self._differences(parcel, record)
+        if not changes:
+            return DELIVERED
+        if record[ID] is None:
+            said = "its record was just created, its id is not told, and queries do not show it yet"
+            return Answer(delivery=Delivery.AGAIN, reason=f"{self._named(parcel.value)}: {said}")
+        self._crm.update(self._target.object, str(record[ID]), wire(changes), **self._triggers)
+        self._recent.note(parcel.value, {**record, **changes}, stamp_of(record))
+        return DELIVERED
+
+    def _differences(self, parcel: Parcel, record: Record) -> dict[str, Any]:
+        return differences(record, {n: v for n, v in parcel.content.items() if n not in CREATE_ONLY})
+
+    def _look_for(self, lost: Mapping[str, Lost], answers: list[Answer | None]) -> None:
+        """Answer the creates whose answer was lost by a few looks, since a record shows late."""
+        missing = dict(lost)
+        for pause in LOOKS if lost else ():
+            if pause:
+                self._reach.sleep(pause)
+            try:
+                known = self._lookup.ask(list(missing), voided=False)
+                for parcel, _ in lost.values():
+                    if parcel.value in missing and known[parcel.value].live:
+                        answers[parcel.place] = self._delivered(parcel, known[parcel.value])
+                        del missing[parcel.value]
+            except FenxiangSyncError:
+                break  # they are in doubt then: the lost answer matters, not the failed question
+            if not missing:
+                break
+        for value, (parcel, error) in missing.items():
+            if error.over:
+                self._doubtful.discard(value)
+            delivery = Delivery.AGAIN if error.over else Delivery.UNKNOWN
+            reason = f"{error}; no record of it was found afterwards"
+            answers[parcel.place] = Answer(delivery=delivery, reason=reason, code=error.code)
+
+    def _after(self, delivery: _Delivery, answers: list[Answer | None]) -> None:
+        """The rows that waited behind a lost create of their value: written where that is settled."""
+        ready = [each for each in delivery.waiting if answers[delivery.lost[each.value][0].place] == DELIVERED]
+        if ready:
+            again = _Delivery(self._delivered, self._reach.now, self._doubtful)
+            self._each(ready, again, answers)
+            self._look_for(again.lost, answers)
+            again.share(answers)
+        delivery.share(answers)
+
+    # Removal
+
+    def _removed(self, value: str, held: Held, policy: DeletePolicy) -> Answer:
+        """Void the one record, and delete it; the answer of the step that does not succeed."""
+        if several := self._several(held.live or (held.voided if policy is DeletePolicy.DELETE else ()), value):
+            return several
+        ids = [str(record[ID]) for record in (held.live or held.voided)]
+        if held.live and (left := self._step(self._crm.invalid, ids[0], value, lambda now: not now.live)):
+            return left
+        if policy is DeletePolicy.DELETE and ids:
+            return self._step(self._crm.delete, ids[0], value, lambda now: not now.ids & set(ids)) or DELIVERED
+        return DELIVERED
+
+    def _step(
+        self, act: Callable[[str, str], None], record_id: str, value: str, done: Callable[[Held], bool]
+    ) -> Answer | None:
+        """Do it; None where it is done, also where only a look shows that it is."""
+        try:
+            act(self._target.object, record_id)
+        except RecordError as refusal:
+            left = refused(str(refusal), refusal.code)
+        except AnswerLostError as lost:
+            left = Answer(delivery=Delivery.AGAIN, reason=str(lost), code=lost.code)
+        else:
+            self._recent.forget(value)
+            return None
+        return None if done(self._fresh(value)) else left
+
+    # Words
+
+    @property
+    def _triggers(self) -> dict[str, bool]:
+        return {"trigger_workflow": self._target.trigger_workflow, "trigger_approval": self._target.trigger_approval}
+
+    def _several(self, records: Sequence[Record], value: str) -> Answer | None:
+        if len(records) < 2:
+            return None
+        ids = ", ".join(sorted(str(record[ID]) for record in records))
+        return refused(f"{self._named(value)}: {len(records)} records in the CRM have it ({ids}); leave one of them")
+
+    def _named(self, value: str) -> str:
+        return f"{self._target.object}, {self._target.match} {value!r}"
+
+
+@dataclass(slots=True)
+class _Delivery:
+    """Delivers the parcels of one batch. `lost` are creates whose answer was lost, by match value; `waiting` are later
+    rows of such a value, which share what becomes of it."""
+
+    act: Callable[[Parcel, Held], Answer]
+    now: Callable[[], float]
+    doubtful: set[str]
+    lost: dict[str, Lost] = field(default_factory=dict)
+    waiting: list[Parcel] = field(default_factory=list)
+    began: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.began = self.now()
+
+    def __call__(self, parcel: Parcel, held: Held) -> Answer | None:
+        if self.now() - self.began > LONGEST_S:
+            raise TransientError(f"a batch took over {LONGEST_S:g} s; the rest of it goes with the next try")
+        if parcel.value in self.lost:
+            self.waiting.append(parcel)
+            return None
+        try:
+            return self.act(parcel, held)
+        except AnswerLostError as error:
+            if parcel.value not in self.doubtful:
+                raise  # of an update, which may be made twice
+            self.lost[parcel.value] = parcel, error
+            return None
+
+    def share(self, answers: list[Answer | None]) -> None:
+        """Give the rows that waited, and were not sent, the answer that their value got."""
+        for parcel in self.waiting:
+            if answers[parcel.place] is None:
+                answers[parcel.place] = answers[self.lost[parcel.value][0].place]
+
+
+@dataclass(frozen=True, slots=True)
+class _Named:
+    place: int
+    value: str
+
+
+def refused(reason: str, code: int | str | None = None) -> Answer:
+    return Answer(delivery=Delivery.REFUSED, reason=reason, code=code)
