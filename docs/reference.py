@@ -24,7 +24,7 @@ PAGE = Path(__file__).with_name("reference.md")
 COMMAND = "python -m docs.reference"
 GROUPS: dict[str, tuple[str, ...]] = {
     "The pipeline": ("pipeline",),
-    "The source": ("source", "drift", "details"),
+    "The source": ("fenxiang_source", "kingdee_source", "source", "drift", "details"),
     "Mapping": ("field", "computed", "lookup", "lines", "group", "explode", "condition", "columns"),
     "Converters": ("convert",),
     "Formats": ("formats",),
@@ -34,7 +34,6 @@ GROUPS: dict[str, tuple[str, ...]] = {
 }
 """The sections, by the modules that the words are of; what is of none of them comes last."""
 OTHERS = "Other words"
-_GROUP_OF = {"Source": "The source"}
 _WIDEST = 110
 
 
@@ -53,7 +52,7 @@ def grouped() -> dict[str, list[str]]:
 
 def _group(word: str) -> str:
     home = fenxiang_sync._HOMES[word].removeprefix("fenxiang_sync.").split(".")[0]
-    return _GROUP_OF.get(word) or next((title for title, homes in GROUPS.items() if home in homes), OTHERS)
+    return next((title for title, homes in GROUPS.items() if home in homes), OTHERS)
 
 
 def _lines() -> Iterator[str]:

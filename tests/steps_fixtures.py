@@ -25,6 +25,7 @@ from fenxiang_sync.steps import Asked, Kind, Plan, Run, extract, load, plan, tra
 from fenxiang_sync.steps.late import Watch
 from fenxiang_sync.steps.verify import Report
 from fenxiang_sync.targets.protocol import Database, Endpoint, Reach, no_database
+from tests.hub_fixtures import hub_file
 from tests.targets_fixtures import kingdee_connection
 
 CREDENTIALS = Credentials(
@@ -88,7 +89,7 @@ class Bench:
 
     def deliver(self, run: Run, made: Plan) -> None:
         for segment in made.segments:
-            extract(run, segment, client=self.client())
+            extract(run, segment, client=self.client(), hub=self.hub)
             transform(run, segment, hub=self.hub)
             watch = Watch.of(run, made, segment.window, self.hub)
             how: dict[str, Any] = {"dry_run": made.dry_run, "resend": made.resend, "watch": watch}
@@ -118,7 +119,7 @@ class Bench:
 def bench(folder: Path, knobs: Knobs | None = None, **records: int) -> Iterator[Bench]:
     with (
         Simulator(seed=7, knobs=knobs or quiet(), records=records) as simulator,
-        Hub.connect(f"sqlite:///{folder}/hub.db") as hub,
+        Hub.connect(f"sqlite:///{hub_file(folder)}") as hub,
     ):
         yield Bench(simulator, hub, Stage(folder / "stage"))
 

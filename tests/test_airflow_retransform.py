@@ -20,6 +20,7 @@ from fenxiang_sync.steps.retransform import KIND
 from fenxiang_sync.steps.verify import clean
 from tests.airflow_fixtures import ConnectionSetter
 from tests.cli_fixtures import fenxiang
+from tests.hub_fixtures import hub_file
 from tests.source_fixtures import FEW
 from tests.steps_fixtures import Bench, bench, manual, pipeline
 
@@ -38,7 +39,7 @@ account = sync_dag(Pipeline(
 def crm(
     tmp_path: Path, connection: ConnectionSetter, monkeypatch: pytest.MonkeyPatch, airflow_home: Path
 ) -> Iterator[Bench]:
-    connection("fenxiang_hub", conn_type="sqlite", host=f"{tmp_path}/hub.db")
+    connection("fenxiang_hub", conn_type="sqlite", host=str(hub_file(tmp_path)))
     monkeypatch.setenv("AIRFLOW__FENXIANG__STAGE_URL", f"file://{tmp_path}/stage")
     with bench(tmp_path, **FEW | {NAME: 30}) as made:
         account = pipeline()

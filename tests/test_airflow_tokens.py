@@ -17,6 +17,7 @@ import pytest
 from fenxiang_sync.airflow.tokens import SharedTokenStore
 from fenxiang_sync.source.auth import Credentials, Style, Token
 from tests.airflow_fixtures import ROOT
+from tests.hub_fixtures import hub_file
 
 CANARY = "CAT0canary7f3a9b"
 CREDENTIALS = Credentials(
@@ -27,7 +28,7 @@ TOKEN = Token(CANARY, "FSCID_demo", issued_at=1_000.0, expires_in=7200.0, asked_
 
 @pytest.fixture
 def hub_url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path}/hub.db"
+    return f"sqlite:///{hub_file(tmp_path)}"
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ from fenxiang_sync.hub import Hub
 from fenxiang_sync.source.description import ObjectDescription
 from fenxiang_sync.window import to_ms
 from tests.airflow_fixtures import ConnectionSetter
+from tests.hub_fixtures import hub_file
 from tests.ui_fixtures import ACCOUNT, CONTACT, NOW, SECRET, account, fill, served, token_of
 
 __all__ = ["served"]
@@ -33,9 +34,9 @@ Get = Callable[..., httpx.Response]
 
 @pytest.fixture
 def hub(connection: ConnectionSetter, tmp_path: Path, airflow_home: Path) -> Iterator[Hub]:
-    connection("fenxiang_hub", conn_type="sqlite", host=f"{tmp_path}/hub.db")
+    connection("fenxiang_hub", conn_type="sqlite", host=str(hub_file(tmp_path)))
     connection("fenxiang", conn_type="fenxiang", extra={"day_quota": 10_000})
-    with Hub.connect(f"sqlite:///{tmp_path}/hub.db") as hub:
+    with Hub.connect(f"sqlite:///{hub_file(tmp_path)}") as hub:
         yield hub
 
 

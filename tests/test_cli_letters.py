@@ -13,6 +13,7 @@ from fenxiang_sync import Field, Pipeline, WriteApi
 from fenxiang_sync.hub import DeadLetter
 from tests.airflow_fixtures import ConnectionSetter
 from tests.cli_fixtures import Said, fenxiang, quiet_settings  # noqa: F401 - a fixture
+from tests.hub_fixtures import hub_file
 from tests.steps_fixtures import Bench, bench, pipeline
 
 pytestmark = pytest.mark.usefixtures("quiet_settings")
@@ -46,7 +47,7 @@ def crm(
     connection: ConnectionSetter, airflow_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Bench]:
     with bench(tmp_path, **{NAME: RECORDS}) as crm:
-        connection("fenxiang_hub", conn_type="sqlite", host=f"{tmp_path}/hub.db")
+        connection("fenxiang_hub", conn_type="sqlite", host=str(hub_file(tmp_path)))
         connection("write_api", conn_type="http", host=crm.simulator.url)
         monkeypatch.setenv("AIRFLOW__FENXIANG__STAGE_URL", f"file://{tmp_path}/stage")
         yield crm

@@ -24,7 +24,7 @@ from fenxiang_sync.steps.cost import estimate
 from tests.airflow_fixtures import ConnectionSetter
 from tests.cli_fixtures import fenxiang as command
 from tests.cli_fixtures import quiet_settings  # noqa: F401 - a fixture
-from tests.hub_fixtures import NOW, row
+from tests.hub_fixtures import NOW, hub_file, row
 from tests.steps_fixtures import bench, manual, pipeline
 
 pytestmark = pytest.mark.usefixtures("quiet_settings")
@@ -155,7 +155,7 @@ class TestNothingIsWritten:
         held = rows_of(tmp_path / "hub.db")
         kept = {"fenxiang_calls", "fenxiang_lease", "fenxiang_note", "fenxiang_hub_version", "fenxiang_alembic_version"}
         assert {name for name, rows in held.items() if rows} <= kept
-        with create_engine(f"sqlite:///{tmp_path}/hub.db").connect() as connection:
+        with create_engine(f"sqlite:///{hub_file(tmp_path)}").connect() as connection:
             notes = connection.execute(text("SELECT name FROM fenxiang_note")).scalars().all()
         assert all(name.startswith("calls ") for name in notes), "the pace's own"
         assert not (tmp_path / "stage").exists()
@@ -164,7 +164,7 @@ class TestNothingIsWritten:
         document = json.loads(command("preview", "account", "--dags", dags, "--rows", 20, "--json").stdout)
         (one, two, three) = [each for record in document["records"] for each in record["rows"]][:3]
         assert {each["decision"] for each in (one, two, three)} == {"new"}
-        with Hub.connect(f"sqlite:///{tmp_path}/hub.db") as hub:
+        with Hub.connect(f"sqlite:///{hub_file(tmp_path)}") as hub:
             held = [
                 replace(row(one["id"]), hash=content_hash(one["content"])),
                 row(two["id"]),
@@ -229,6 +229,16 @@ class TestCost:
         assert document["calls"] < 15
         quota = FenxiangHook("slow").quota()
         assert (quota.limit, quota.seconds) == (50, 2000)
+
+    def test_what_is_got_is_told_apart_since_its_quota_is_its_own(self, dags: Path) -> None:
+        got = f"{HEAD}sync_dag(Pipeline(name='product', source=Source(object='ProductObj', get_fields=['image__c']), "
+        (dags / "product.py").write_text(
+            got + "fields=[Field('_id'), Field('image__c')], target=HubTarget()))\n", encoding="utf-8"
+        )
+        told = command("preview", "product", "--dags", dags, "--rows", 1).stdout
+        assert "150 to get each record, " in told
+        cost = json.loads(command("preview", "product", "--dags", dags, "--rows", 1, "--json").stdout)["cost"]
+        assert cost["calls"] == cost["planning"] + cost["reading"] + cost["getting"] + cost["verifying"]
 
     @pytest.mark.parametrize("records", [0, 5, 250, 700, 1500, 4900, 12_000])
     def test_the_estimate_is_about_what_a_run_takes(self, tmp_path: Path, records: int) -> None:

@@ -21,6 +21,7 @@ from fenxiang_sync.source.metering import _SHANGHAI
 from fenxiang_sync.window import Window, to_ms
 from tests.airflow_fixtures import ConnectionSetter
 from tests.cli_fixtures import fenxiang, quiet_settings  # noqa: F401 - a fixture
+from tests.hub_fixtures import hub_file
 from tests.steps_fixtures import Bench, at, bench, pipeline, scheduled
 
 pytestmark = pytest.mark.usefixtures("quiet_settings")
@@ -48,8 +49,8 @@ def dags(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def hub(connection: ConnectionSetter, tmp_path: Path, airflow_home: Path) -> Iterator[Hub]:
-    connection("fenxiang_hub", conn_type="sqlite", host=f"{tmp_path}/hub.db")
-    with Hub.connect(f"sqlite:///{tmp_path}/hub.db") as hub:
+    connection("fenxiang_hub", conn_type="sqlite", host=str(hub_file(tmp_path)))
+    with Hub.connect(f"sqlite:///{hub_file(tmp_path)}") as hub:
         yield hub
 
 

@@ -12,7 +12,7 @@ from fenxiang_sync.hub import Hub, Settled
 from fenxiang_sync.rows import IdCheck, Outcome
 from fenxiang_sync.window import to_ms
 from tests.airflow_fixtures import ConnectionSetter
-from tests.hub_fixtures import row
+from tests.hub_fixtures import hub_file, row
 from tests.targets_fixtures import Stand, stand
 from tests.test_cli_reports import fenxiang
 
@@ -48,8 +48,8 @@ def hub(
     monkeypatch.setenv("AIRFLOW__LOGGING__LOGGING_LEVEL", "INFO")
     monkeypatch.setenv("AIRFLOW__CORE__DAGBAG_IMPORT_ERROR_TRACEBACK_DEPTH", "2")
     monkeypatch.setenv("AIRFLOW__FENXIANG__STAGE_URL", f"file://{tmp_path}/stage")
-    connection("fenxiang_hub", conn_type="sqlite", host=f"{tmp_path}/hub.db")
-    with Hub.connect(f"sqlite:///{tmp_path}/hub.db") as made:
+    connection("fenxiang_hub", conn_type="sqlite", host=str(hub_file(tmp_path)))
+    with Hub.connect(f"sqlite:///{hub_file(tmp_path)}") as made:
         for name in ("account", "inserts"):
             rows = [row(f"r{day}", to_ms(OCTOBER.replace(day=day)), id=f"r{day}", needed="x") for day in (1, 2, 3)]
             made.claim(name, rows, run="run", id_check=IdCheck.UPSERT_ON_CHANGE, lease_s=60, now=OCTOBER)

@@ -192,6 +192,22 @@ class TestInstant:
         with pytest.raises(DeclarationError, match="format="):
             instant("UTC", format)
 
+    def test_a_clock_of_the_zone_is_read_as_such_only_where_that_is_said(self) -> None:
+        erp = instant("Asia/Shanghai", local=True)
+        assert erp("2023-10-01T20:00:00.123") == "2023-10-01T20:00:00.123000+08:00"
+        assert erp("2023-10-01T12:00:00Z") == erp(NOON) == "2023-10-01T20:00:00+08:00"
+        assert erp.written == 'instant("Asia/Shanghai", local=True)'
+        assert erp != instant("Asia/Shanghai")
+        with pytest.raises(ValueError, match="a time without zone"):
+            instant("Asia/Shanghai")("2023-10-01T20:00:00")
+        with pytest.raises(DeclarationError, match="local='yes'"):
+            instant(local="yes")  # type: ignore[arg-type]
+
+    @pytest.mark.parametrize("clock", ["2026-10-25T02:30:00", "2026-03-29T02:30:00"])
+    def test_a_clock_that_summer_time_shows_twice_or_never_is_rejected(self, clock: str) -> None:
+        with pytest.raises(ValueError, match="twice or never"):
+            instant("Europe/Berlin", local=True)(clock)
+
 
 class TestDay:
     @pytest.mark.parametrize(

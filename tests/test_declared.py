@@ -17,7 +17,7 @@ from fenxiang_sync.declared import Declared
 from fenxiang_sync.hub import Hub
 from fenxiang_sync.steps import Asked, Kind
 from fenxiang_sync.window import Window
-from tests.hub_fixtures import DATABASES, empty_database
+from tests.hub_fixtures import DATABASES, hub_database, hub_file
 from tests.steps_fixtures import Bench, at, bench, pipeline
 
 
@@ -31,7 +31,7 @@ def crm(tmp_path: Path) -> Iterator[Bench]:
 def test_it_comes_back_as_it_was(kind: str, tmp_path: Path) -> None:
     account = Declared.of(pipeline(title="客户", start=at(1), schedule=None), "account")
     other = Declared.of(pipeline(name="b_100", source={"lookback": timedelta(hours=2)}), "dag_of_another_name")
-    with empty_database(kind, tmp_path) as url, Hub.connect(url) as hub:
+    with hub_database(kind, tmp_path) as url, Hub.connect(url) as hub:
         hub.revise("pipelines that are none", lambda *_: {"number": 1})
         account.note(hub)
         Declared.of(pipeline(name="b_100"), "dag_of_another_name").note(hub)
@@ -43,7 +43,7 @@ def test_it_comes_back_as_it_was(kind: str, tmp_path: Path) -> None:
 def test_a_start_that_pendulum_made_is_remembered_too(tmp_path: Path) -> None:
     start = pendulum.datetime(2026, 1, 1, tz="Asia/Shanghai")
     account = Declared.of(pipeline(start=start), "account")
-    with Hub.connect(f"sqlite:///{tmp_path}/hub.db") as hub:
+    with Hub.connect(f"sqlite:///{hub_file(tmp_path)}") as hub:
         account.note(hub)
         assert Declared.all(hub)["account"].start == start
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from fenxiang_sync import (
+    Computed,
     Details,
     Explode,
     Field,
@@ -189,6 +190,20 @@ class TestARun:
 def test_what_cannot_be_meant_is_refused(details: Any, says: str) -> None:
     with pytest.raises(DeclarationError, match=says):
         Pipeline(name="o", source=Source(object="SalesOrderObj", details=[details]), fields=FIELDS, target=HubTarget())
+
+
+def count(lines: Any) -> int:
+    return len(lines or [])
+
+
+@pytest.mark.parametrize("reader", [Field(LINES, "lines"), Computed(count, "lines", reads=[LINES])])
+def test_a_list_that_is_read_as_a_whole_is_refused_unless_its_fields_are_named(reader: Any) -> None:
+    with pytest.raises(DeclarationError, match=f"reads the list '{LINES}' as a whole, and no field of its lines"):
+        orders(fields=[Field("_id"), reader])
+    named = Details(LINES, by="order_id", fields=["remark"])
+    assert "remark" in orders(named, fields=[Field("_id"), reader]).asked_of(named)
+    lines = Lines(LINES, "own", fields=[Field("quantity", "n")])
+    assert orders(fields=[Field("_id"), reader, lines]), "something asks for a field of the lines"
 
 
 def test_two_lists_of_one_name_are_refused_and_the_page_tells_of_details() -> None:

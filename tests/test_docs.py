@@ -36,6 +36,7 @@ from fenxiang_sync import (
     HubTarget,
     IdCheck,
     KingdeeBatchSave,
+    KingdeeSource,
     Logic,
     Operator,
     Pipeline,
@@ -66,7 +67,7 @@ from fenxiang_sync.steps.reconcile import Reconciled
 from fenxiang_sync.steps.verify import Report
 from fenxiang_sync.targets.protocol import Delivery, Reach, Target
 from tests.airflow_fixtures import ROOT, ConnectionSetter
-from tests.hub_fixtures import empty_database
+from tests.hub_fixtures import hub_database, hub_file
 
 README, CHINESE = ROOT / "README.md", ROOT / "README.zh-CN.md"
 ADDING, OPERATIONS = (ROOT / "docs" / f"{name}.md" for name in ("adding-an-object", "operations"))
@@ -77,7 +78,7 @@ PAGES = [
     ROOT / "simulator" / "README.md",
     *sorted((ROOT / "docs").glob("*.md")),
 ]
-EXAMPLES = {"dags/account_table.py", "dags/contact.py", "dags/stock_service.py"}
+EXAMPLES = {"dags/account_table.py", "dags/archive.py", "dags/contact.py", "dags/stock_service.py"}
 """Files that a reader is told to make."""
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -287,7 +288,7 @@ def test_the_params_and_numbers_of_a_replay_are_those_of_its_form_and_its_task(t
     numbers, params = tables(section(OPERATIONS, "Replay"))
     assert set(re.findall(r"`(\w+)`", " ".join(row[0] for row in params))) == set(replay_params())
     made = Run(pipeline=pipeline(), id="r", folder=Stage(tmp_path).run("p", "r"))
-    with Hub.connect(f"sqlite:///{tmp_path}/hub.db") as hub:
+    with Hub.connect(f"sqlite:///{hub_file(tmp_path)}") as hub:
         told = mend(made, Wanted(), hub=hub, reach=reach(), clock=lambda: datetime.now(UTC))
     assert set(re.findall(r"`(\w+)`", " ".join(row[0] for row in numbers))) == set(told)
 
@@ -351,7 +352,7 @@ def test_every_statement_runs_on_the_hub(hub: tuple[Hub, sqlite3.Connection]) ->
 
 @pytest.mark.postgres
 def test_every_statement_runs_on_postgresql_as_it_is_written(tmp_path: Path) -> None:
-    with empty_database("postgresql", tmp_path) as url:
+    with hub_database("postgresql", tmp_path) as url:
         Hub.connect(url).close()
         engine = create_engine(url)
         with engine.begin() as connection:
@@ -382,7 +383,13 @@ def test_every_word_of_a_declaration_is_explained() -> None:
 
 @pytest.mark.parametrize(
     ("declared", "name"),
-    [(Pipeline, "Pipeline"), (Source, "Source"), (Reconcile, "Reconcile"), (DeadLetters, "DeadLetters")],
+    [
+        (Pipeline, "Pipeline"),
+        (Source, "Source"),
+        (KingdeeSource, "KingdeeSource"),
+        (Reconcile, "Reconcile"),
+        (DeadLetters, "DeadLetters"),
+    ],
 )
 def test_the_words_are_those_of_the_class(declared: type, name: str) -> None:
     (rows,) = tables(section(ADDING, name))
@@ -397,6 +404,9 @@ def test_defaults_that_the_page_names_are_the_defaults() -> None:
     assert (Source(object="AccountObj").page_size, Source(object="AccountObj").segment_records) == (100, 40_000)
     assert str(Source(object="AccountObj").lookback) == "0:10:00"
     assert str(Source(object="AccountObj").settle) == "0:00:05"
+    of_kingdee = KingdeeSource(form="BD_MATERIAL")
+    assert (of_kingdee.page_size, of_kingdee.segment_records) == (2_000, 40_000)
+    assert (str(of_kingdee.lookback), str(of_kingdee.settle)) == ("0:10:00", "0:00:05")
     assert pipeline().reach_back.days == 31
     assert (pipeline().schedule, pipeline().timezone) == ("0 * * * *", "Asia/Shanghai")
     for target in (QeasyStore(scheme="demo"), WriteApi()):
@@ -466,6 +476,7 @@ MISTAKES: dict[str, Callable[[], object]] = {
     'no `Field("_id")` and no `key`': lambda: pipeline(fields=[Field("name")]),
     "`target=HubTarget`": lambda: pipeline(target=HubTarget),
     "`start=datetime(2026, 1, 1)`": lambda: pipeline(start=datetime(2026, 1, 1)),  # noqa: DTZ001
+    '`Source(get_fields="image__c")`': lambda: pipeline(source=Source(object="ProductObj", get_fields="image__c")),
     '`Source(drift="warn")`': lambda: pipeline(source=Source(object="AccountObj", drift="warn")),  # type: ignore[arg-type]
     "`id_check=True`": lambda: pipeline(id_check=True),
     '`instant("Asia/Shanghai", "%Y-%m-%d")`': lambda: instant("Asia/Shanghai", "%Y-%m-%d"),
@@ -520,7 +531,8 @@ def run_block(source: str, name: str) -> dict[str, Any]:
 
 
 def python_blocks() -> Iterator[Any]:
-    for page in PAGES:
+    """Of the recipes none: they show parts of files, all of which tests/test_examples.py plays."""
+    for page in (each for each in PAGES if each.name != "recipes.md"):
         for number, source in enumerate(blocks(page, "python"), start=1):
             yield pytest.param(source, id=f"{page.relative_to(ROOT)}:{number}")
 

@@ -22,6 +22,7 @@ from fenxiang_sync.stage import Stage
 from fenxiang_sync.steps import extract, load, transform
 from fenxiang_sync.steps.verify import Report
 from fenxiang_sync.window import Window
+from tests.hub_fixtures import hub_file
 from tests.steps_fixtures import CREDENTIALS, Bench, manual, pipeline, quiet
 
 OBJECT_NAME = "AccountObj"
@@ -29,7 +30,8 @@ QUERY = "/data/query"
 PAGE_FAULTS = ("repeated_page", "other_page", "empty_page", "short_page")
 OFTEN = ("repeated_page", "empty_page", "short_page")
 """Nobody can see through a server that answers other questions all the time, in the right form."""
-CALL_FAULTS = tuple(fault for fault in FAULTS if fault not in (*PAGE_FAULTS, "lost_row", "huge", "late"))
+GET_FAULTS = ("stale_record", "other_record")
+CALL_FAULTS = tuple(fault for fault in FAULTS if fault not in (*PAGE_FAULTS, *GET_FAULTS, "lost_row", "huge", "late"))
 """All but two: what is `huge` is refused at once, and a page that only lacks a row is known to nobody who asks once."""
 WINDOWS = 2
 TRIES = 5
@@ -100,7 +102,7 @@ def faulty(folder: Path, records: int = 200, seed: int = 7) -> Iterator[Faulty]:
     knobs = quiet(edits_per_request=2, token_latency_ms=0)
     with (
         Simulator(seed=seed, knobs=knobs, records={OBJECT_NAME: records}) as simulator,
-        Hub.connect(f"sqlite:///{folder}/hub.db") as hub,
+        Hub.connect(f"sqlite:///{hub_file(folder)}") as hub,
     ):
         yield Faulty(simulator, hub, Stage(folder / "stage"))
 

@@ -21,11 +21,14 @@ from fenxiang_sync import (
     joined,
     key_values,
     label,
+    limited,
     money,
+    prefixed,
     rounded,
     split,
     text,
     truncated,
+    unwrapped,
     value_map,
     wrapped,
 )
@@ -67,6 +70,9 @@ def test_a_value_map_takes_rows_as_qeasys_table_has_them_and_compares_as_text() 
         (lambda: rounded(-1), "give the number of decimals"),
         (lambda: cut(0), "how many characters"),
         (lambda: wrapped(), "name the properties"),
+        (lambda: unwrapped("a", ""), "name the properties"),
+        (lambda: limited(0), "how many characters the target takes"),
+        (lambda: prefixed(""), "the text that stands before"),
         (lambda: chain(text), "two converters or more"),
         (lambda: chain(text, label), "reads another field"),
     ],
@@ -110,3 +116,35 @@ def test_a_format_is_written_as_it_is_declared() -> None:
     assert str(value_map({"1": 2}, unmatched=Unmatched.KEEP)) == "value_map({'1': 2}, unmatched=Unmatched.KEEP)"
     assert value_map({"1": 2}) == value_map({"1": 2})
     assert value_map({"1": 2}) != choice({"1": 2})
+
+
+def test_a_composite_value_is_read_from_an_object_and_from_the_json_of_one() -> None:
+    fixed = Field("account_range", convert=chain(unwrapped("type"), choice(["FIXED", "ALL"])))
+    assert content(fixed, account_range='{"type":"FIXED","value":"FIXED"}') == "FIXED"
+    assert content(fixed, account_range={"type": "ALL"}) == "ALL"
+    with pytest.raises(RecordError, match="not one of the declared options"):
+        content(fixed, account_range='{"type":"CONDITION","value":"[]"}')
+    assert content(Field("a", convert=unwrapped("rate")), a='{"rate":0.1}') == Decimal("0.1"), "numbers stay exact"
+    assert content(Field("a", convert=unwrapped("x", "y")), a={"x": {"y": None}}) is None
+
+
+@pytest.mark.parametrize("wrong", ["ALL", '{"value":"ALL"}', "{", '["type"]', "[" * 5_000, 7])
+def test_what_is_no_composite_value_is_rejected_with_the_name_that_it_lacks(wrong: Any) -> None:
+    with pytest.raises(RecordError, match="no object with 'type', and no JSON of one"):
+        content(Field("account_range", convert=unwrapped("type")), account_range=wrong)
+
+
+@given(st.text(min_size=1, max_size=8), st.recursive(st.integers() | st.text(min_size=1), st.lists, max_leaves=4))
+def test_what_is_wrapped_is_unwrapped_again(name: str, value: Any) -> None:
+    assert unwrapped(name, "b")(wrapped(name, "b")(value)) == value
+
+
+def test_text_that_is_too_long_for_the_target_is_rejected_and_never_cut() -> None:
+    assert content(Field("a", convert=limited(3)), a="三个字") == "三个字"
+    with pytest.raises(RecordError, match="has 4 characters, and the target takes 3"):
+        content(Field("a", convert=limited(3)), a="四个字了")
+
+
+def test_a_prefix_keeps_the_ids_of_tenants_apart() -> None:
+    assert content(Field("a", convert=prefixed("north-")), a=7) == "north-7"
+    assert content(Field("a", convert=prefixed("north-"))) is None

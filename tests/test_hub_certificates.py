@@ -11,12 +11,12 @@ import pytest
 
 from fenxiang_sync.hub import Certificate, Hub, RunRecord
 from fenxiang_sync.window import Window
-from tests.hub_fixtures import DATABASES, NOW, empty_database
+from tests.hub_fixtures import DATABASES, NOW, hub_database
 
 
 @pytest.fixture(params=DATABASES)
 def hub(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Hub]:
-    with empty_database(request.param, tmp_path) as url, Hub.connect(url) as hub:
+    with hub_database(request.param, tmp_path) as url, Hub.connect(url) as hub:
         yield hub
 
 

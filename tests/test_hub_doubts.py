@@ -10,7 +10,7 @@ import pytest
 
 from fenxiang_sync.hub import DeadLetter, Decision, Doubt, Event, Hub, Presence, Seen, Settled, Status
 from fenxiang_sync.rows import IdCheck, Outcome, Row
-from tests.hub_fixtures import DRIVERS, NOW, empty_database, row
+from tests.hub_fixtures import DRIVERS, NOW, hub_database, row
 
 LEASE_S = 60
 LATER = NOW + timedelta(seconds=LEASE_S + 1)
@@ -18,7 +18,7 @@ LATER = NOW + timedelta(seconds=LEASE_S + 1)
 
 @pytest.fixture(params=DRIVERS)
 def hub(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Hub]:
-    with empty_database(request.param, tmp_path) as url, Hub.connect(url) as hub:
+    with hub_database(request.param, tmp_path) as url, Hub.connect(url) as hub:
         yield hub
 
 

@@ -11,12 +11,12 @@ import pytest
 from fenxiang_sync.hub import Certificate, Decision, Hub, LateArrival, Look, Settled
 from fenxiang_sync.rows import IdCheck, Outcome, Row
 from fenxiang_sync.window import Window
-from tests.hub_fixtures import DATABASES, NOW, empty_database, row
+from tests.hub_fixtures import DATABASES, NOW, hub_database, row
 
 
 @pytest.fixture(params=DATABASES)
 def hub(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Hub]:
-    with empty_database(request.param, tmp_path) as url, Hub.connect(url) as hub:
+    with hub_database(request.param, tmp_path) as url, Hub.connect(url) as hub:
         yield hub
 
 

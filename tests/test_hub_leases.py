@@ -15,14 +15,14 @@ import pytest
 
 from fenxiang_sync.errors import TransientError
 from fenxiang_sync.hub import Hub
-from tests.hub_fixtures import DRIVERS, empty_database
+from tests.hub_fixtures import DRIVERS, hub_database
 
 spawn = multiprocessing.get_context("spawn")
 
 
 @pytest.fixture(params=DRIVERS)
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    with empty_database(request.param, tmp_path) as url:
+    with hub_database(request.param, tmp_path) as url:
         yield url
 
 

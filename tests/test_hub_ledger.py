@@ -13,7 +13,7 @@ import pytest
 from fenxiang_sync.hub import DeadLetter, Decision, Hub, Record, Settled, Status
 from fenxiang_sync.rows import IdCheck, Outcome, Row
 from fenxiang_sync.window import Window
-from tests.hub_fixtures import DRIVERS, NOW, empty_database, row
+from tests.hub_fixtures import DRIVERS, NOW, hub_database, row
 
 NEW, CHANGED, UNCHANGED = Decision.NEW, Decision.CHANGED, Decision.UNCHANGED
 STALE, BUSY, IN_DOUBT = Decision.STALE, Decision.BUSY, Decision.IN_DOUBT
@@ -25,7 +25,7 @@ LATER = NOW + 2 * LEASE
 
 @pytest.fixture(params=DRIVERS)
 def hub(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Hub]:
-    with empty_database(request.param, tmp_path) as url, Hub.connect(url) as hub:
+    with hub_database(request.param, tmp_path) as url, Hub.connect(url) as hub:
         yield hub
 
 

@@ -19,7 +19,7 @@ from fenxiang_sync.hub import Decision, Hub, Settled, Status
 from fenxiang_sync.hub.content import loads
 from fenxiang_sync.hub.tables import record
 from fenxiang_sync.rows import IdCheck, Outcome, Row
-from tests.hub_fixtures import NOW, row
+from tests.hub_fixtures import NOW, hub_file, row
 
 LEASE = timedelta(seconds=60)
 RUNS = ("schedule", "backfill")
@@ -188,7 +188,7 @@ VERSIONS = {
 
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Hub, str]]:
-    file = tmp_path_factory.mktemp("hub") / "hub.db"
+    file = hub_file(tmp_path_factory.mktemp("hub"))
     with Hub.connect(f"sqlite:///{Path(file)}") as hub:
         yield hub, str(file)
 

@@ -23,7 +23,7 @@ from hypothesis.stateful import (
 
 from fenxiang_sync.hub import Decision, Hub, Settled, Status
 from fenxiang_sync.rows import IdCheck, Outcome, Row
-from tests.hub_fixtures import NOW, row
+from tests.hub_fixtures import NOW, hub_file, row
 
 LEASE_S = 60
 IDS = ("A", "B")
@@ -216,7 +216,7 @@ def stamp(one: Row) -> tuple[int, int]:
 
 @pytest.fixture(scope="module")
 def hub() -> Iterator[Hub]:
-    with tempfile.TemporaryDirectory() as folder, Hub.connect(f"sqlite:///{Path(folder)}/hub.db") as hub:
+    with tempfile.TemporaryDirectory() as folder, Hub.connect(f"sqlite:///{hub_file(Path(folder))}") as hub:
         yield hub
 
 

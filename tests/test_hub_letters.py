@@ -14,12 +14,12 @@ from fenxiang_sync.hub import DeadLetter, Hub, Ladder, Selection, Settled, Store
 from fenxiang_sync.hub.letters import DISMISSED, HISTORY, PAYLOAD_BYTES, VALUE_CHARACTERS
 from fenxiang_sync.rows import IdCheck, Outcome, Row
 from fenxiang_sync.window import to_ms
-from tests.hub_fixtures import DRIVERS, NOW, empty_database, row
+from tests.hub_fixtures import DRIVERS, NOW, hub_database, row
 
 
 @pytest.fixture(params=DRIVERS)
 def hub(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Hub]:
-    with empty_database(request.param, tmp_path) as url, Hub.connect(url) as hub:
+    with hub_database(request.param, tmp_path) as url, Hub.connect(url) as hub:
         yield hub
 
 

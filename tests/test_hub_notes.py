@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from fenxiang_sync.hub import Hub
-from tests.hub_fixtures import DATABASES, empty_database
+from tests.hub_fixtures import DATABASES, hub_database
 
 
 @pytest.mark.parametrize("kind", DATABASES)
@@ -19,7 +19,7 @@ def test_a_note_is_made_changed_and_read(kind: str, tmp_path: Path) -> None:
         seen.append((content, now))
         return {"number": (content or {"number": 0})["number"] + 1, "moment": 0.25, "text": "纷享"}
 
-    with empty_database(kind, tmp_path) as url, Hub.connect(url) as hub:
+    with hub_database(kind, tmp_path) as url, Hub.connect(url) as hub:
         assert hub.noted("one") is None
         hub.revise("one", change)
         hub.revise("one", change)
@@ -34,7 +34,7 @@ def test_a_change_that_fails_leaves_the_note_as_it_was(kind: str, tmp_path: Path
     def fails(content: dict[str, Any] | None, now: float) -> dict[str, Any]:
         raise ValueError(f"{content} {now}")
 
-    with empty_database(kind, tmp_path) as url, Hub.connect(url) as hub:
+    with hub_database(kind, tmp_path) as url, Hub.connect(url) as hub:
         hub.revise("one", lambda content, now: {"number": 1})
         with pytest.raises(ValueError, match="number"):
             hub.revise("one", fails)
@@ -49,7 +49,7 @@ def add(url: str, times: int) -> None:
 
 @pytest.mark.parametrize("kind", DATABASES)
 def test_processes_that_change_a_note_at_once_lose_no_change(kind: str, tmp_path: Path) -> None:
-    with empty_database(kind, tmp_path) as url, Hub.connect(url) as hub:
+    with hub_database(kind, tmp_path) as url, Hub.connect(url) as hub:
         context = multiprocessing.get_context("spawn")
         processes = [context.Process(target=add, args=(url, 25)) for _ in range(2)]
         for process in processes:

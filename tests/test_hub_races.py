@@ -15,7 +15,7 @@ import pytest
 
 from fenxiang_sync.hub import DeadLetter, Decision, Hub, Settled, Status
 from fenxiang_sync.rows import IdCheck, Outcome, Row
-from tests.hub_fixtures import DATABASES, NOW, empty_database, row
+from tests.hub_fixtures import DATABASES, NOW, hub_database, row
 
 spawn = multiprocessing.get_context("spawn")
 RECORDS = 20
@@ -24,7 +24,7 @@ VERSIONS = 6
 
 @pytest.fixture(params=DATABASES)
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    with empty_database(request.param, tmp_path) as url:
+    with hub_database(request.param, tmp_path) as url:
         yield url
 
 

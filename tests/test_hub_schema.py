@@ -11,7 +11,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import create_engine, event, make_url, text
+from sqlalchemy import create_engine, event, inspect, make_url, text
 
 import fenxiang_sync.hub
 from fenxiang_sync.errors import FenxiangSyncError, SetupError, TransientError
@@ -19,7 +19,7 @@ from fenxiang_sync.hub import Hub
 from fenxiang_sync.hub.connect import Database
 from fenxiang_sync.hub.schema import migrate
 from fenxiang_sync.hub.tables import REVISION, VERSION_TABLE, metadata
-from tests.hub_fixtures import DATABASES, DRIVERS, POSTGRES, empty_database, run_in_postgres
+from tests.hub_fixtures import DATABASES, DRIVERS, POSTGRES, empty_database, hub_database, run_in_postgres
 
 MIGRATIONS = Path(fenxiang_sync.hub.__file__).parent / "migrations"
 
@@ -48,6 +48,29 @@ def test_migrations_lead_to_the_tables_of_the_code(url: str) -> None:
         options = {"version_table": VERSION_TABLE, "compare_server_default": not url.startswith("sqlite")}
         assert compare_metadata(MigrationContext.configure(connection, opts=options), metadata) == []
     engine.dispose()
+
+
+@pytest.mark.parametrize("kind", DRIVERS)
+def test_the_hub_that_other_tests_begin_with_is_the_one_that_migrations_make(kind: str, tmp_path: Path) -> None:
+    made, given = tmp_path / "made", tmp_path / "given"
+    made.mkdir(), given.mkdir()
+    with empty_database(kind, made) as url, hub_database(kind, given) as other:
+        Hub.connect(url).close()
+        assert parts(other) == parts(url)
+        with Hub.connect(other) as hub:
+            assert hub.counts("stock") == {}
+
+
+def parts(url: str) -> object:
+    """All that a database is made of, in its own words, and the revision."""
+    engine = create_engine(url)
+    with engine.connect() as connection:
+        revision = connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).all()
+        if url.startswith("sqlite"):
+            return revision, connection.execute(text("SELECT name, sql FROM sqlite_master ORDER BY name")).all()
+        found = inspect(connection)
+        tables = {name: (found.get_columns(name), found.get_indexes(name)) for name in sorted(found.get_table_names())}
+        return revision, repr(tables), [(name, found.get_view_definition(name)) for name in found.get_view_names()]
 
 
 def test_the_code_is_written_for_the_newest_migration() -> None:

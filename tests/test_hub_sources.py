@@ -22,7 +22,7 @@ from fenxiang_sync.steps import Run
 from fenxiang_sync.steps.reconcile import Wanted, compare, confirm, survey
 from fenxiang_sync.steps.reconcile.compare import differences
 from fenxiang_sync.window import Window, from_ms
-from tests.hub_fixtures import DATABASES, NOW, empty_database
+from tests.hub_fixtures import DATABASES, NOW, hub_database
 from tests.source_fixtures import credentials, serving
 from tests.steps_fixtures import pipeline
 
@@ -32,7 +32,7 @@ LEASE_S = 600.0
 
 @pytest.fixture(params=DATABASES)
 def hub(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Hub]:
-    with empty_database(request.param, tmp_path) as url, Hub.connect(url) as made:
+    with hub_database(request.param, tmp_path) as url, Hub.connect(url) as made:
         yield made
 
 

@@ -18,7 +18,7 @@ from fenxiang_sync.lookup import Key, Question, Several
 from fenxiang_sync.mapping import Mapping as Fields
 from fenxiang_sync.rows import IdCheck, Outcome
 from fenxiang_sync.steps.mend import Wanted, mend
-from tests.hub_fixtures import DATABASES, NOW, empty_database, row
+from tests.hub_fixtures import DATABASES, NOW, hub_database, row
 from tests.steps_fixtures import Bench, bench, pipeline
 
 ENGINE = {"_id": "65aa", "last_modified_time": 1_790_000_001_456}
@@ -26,7 +26,7 @@ ENGINE = {"_id": "65aa", "last_modified_time": 1_790_000_001_456}
 
 @pytest.fixture(params=DATABASES)
 def hub(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Hub]:
-    with empty_database(request.param, tmp_path) as url, Hub.connect(url) as hub:
+    with hub_database(request.param, tmp_path) as url, Hub.connect(url) as hub:
         yield hub
 
 

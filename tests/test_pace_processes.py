@@ -14,6 +14,7 @@ from fenxiang_simulator import Simulator
 from fenxiang_sync.errors import ThrottledError
 from fenxiang_sync.hub import Hub
 from fenxiang_sync.source import FenxiangClient, Paces, Retries, SearchQuery, SharedPace, Tokens
+from tests.hub_fixtures import hub_file
 from tests.source_fixtures import credentials, simulator
 
 CALLS, SECONDS = 20, 2
@@ -52,7 +53,7 @@ def start(server: Simulator, hub_url: str, calls: int) -> Any:
 
 
 def test_processes_at_once_in_turn_and_killed_never_call_more_often_than_the_quota_allows(tmp_path: Path) -> None:
-    hub_url = f"sqlite:///{tmp_path}/hub.db"
+    hub_url = f"sqlite:///{hub_file(tmp_path)}"
     with simulator(calls=CALLS, per_seconds=SECONDS) as server:
         at_once = [start(server, hub_url, 30), start(server, hub_url, 1_000_000)]
         at_once[1].kill()
@@ -71,7 +72,7 @@ def test_processes_at_once_in_turn_and_killed_never_call_more_often_than_the_quo
 @pytest.mark.parametrize("code", [30004, 14001])
 def test_a_refused_call_slows_down_whoever_calls_next(tmp_path: Path, code: int) -> None:
     """Another application uses the same quota: the server refuses although nobody here called too often."""
-    with Hub.connect(f"sqlite:///{tmp_path}/hub.db") as hub, simulator(calls=0, burst_code=code) as server:
+    with Hub.connect(f"sqlite:///{hub_file(tmp_path)}") as hub, simulator(calls=0, burst_code=code) as server:
         with pytest.raises(ThrottledError):
             client_of(server.url, hub, Retries(calls=1)).query(QUERY)
         first = hub.noted("calls")

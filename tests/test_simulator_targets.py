@@ -228,5 +228,5 @@ def test_a_body_that_kingdee_cannot_read_is_refused_as_a_whole(simulated: Stand,
 
 
 def test_a_kingdee_query_that_cannot_be_read_is_a_row_of_one_error(simulated: Stand) -> None:
-    ((answer,),) = k3(simulated, "ExecuteBillQuery", {"data": {"FormId": "F", "FilterString": "1=1"}})
+    ((answer,),) = k3(simulated, "ExecuteBillQuery", {"data": {"FormId": "F", "FilterString": "1 in ("}})
     assert answer["Result"]["ResponseStatus"]["IsSuccess"] is False

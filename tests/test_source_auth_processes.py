@@ -18,6 +18,7 @@ from fenxiang_simulator import Simulator
 from fenxiang_sync.errors import TokenError
 from fenxiang_sync.hub import Hub
 from fenxiang_sync.source import FenxiangClient, Pace, Paces, Tokens, pages
+from tests.hub_fixtures import hub_file
 from tests.source_fixtures import ALL_TIME, client_of, credentials, simulator, tokens_of
 from tests.token_fixtures import FileTokenStore, RemoteClock, until
 
@@ -34,7 +35,7 @@ def server() -> Iterator[Simulator]:
 
 @pytest.fixture
 def store(tmp_path: Path) -> FileTokenStore:
-    made = FileTokenStore(tmp_path / "token.json", f"sqlite:///{tmp_path}/hub.db")
+    made = FileTokenStore(tmp_path / "token.json", f"sqlite:///{hub_file(tmp_path)}")
     Hub.connect(made.hub_url).close()
     return made
 

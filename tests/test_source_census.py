@@ -7,7 +7,7 @@ import pytest
 
 from fenxiang_simulator import Simulator
 from fenxiang_sync.errors import IncompleteError
-from fenxiang_sync.source import FenxiangClient, Filter, Operator, census
+from fenxiang_sync.source import FenxiangClient, FenxiangObject, Filter, Operator, census
 from fenxiang_sync.window import Window
 from tests.source_fixtures import ALL_TIME, client_of, simulator
 
@@ -31,7 +31,7 @@ def missing(
     client: FenxiangClient, name: str, window: Window, filters: Sequence[Filter], held: Mapping[str, int]
 ) -> dict[str, int]:
     """Id and stamp of what is in the window and not held with that stamp, by the buckets of a comparison."""
-    buckets = census.compare(client, name, window, filters, census.HeldStamps(held))
+    buckets = census.compare(FenxiangObject(client, name, filters), window, census.HeldStamps(held))
     seen = [each for bucket in buckets for each in bucket.seen or ()]
     return {each.id: each.modified_ms for each in seen if held.get(each.id, -1) < each.modified_ms}
 
@@ -159,7 +159,7 @@ def test_filters_hold_for_the_census_too(server: Simulator) -> None:
 
 def test_many_records_where_nothing_is_held_are_seen_in_buckets_of_bounded_size() -> None:
     with simulator({NAME: 25_000}) as server:
-        buckets = list(census.compare(client_of(server), NAME, ALL_TIME, (), census.HeldStamps({})))
+        buckets = list(census.compare(FenxiangObject(client_of(server), NAME), ALL_TIME, census.HeldStamps({})))
         truth = stamps(server)
     assert max(bucket.server for bucket in buckets) <= census.MEMORY
     assert {each.id: each.modified_ms for bucket in buckets for each in bucket.seen or ()} == truth
@@ -207,7 +207,7 @@ def test_a_comparison_without_counting_sees_every_record_and_with_it_only_where_
     server: Simulator, counting: bool
 ) -> None:
     held = census.HeldStamps(stamps(server))
-    buckets = list(census.compare(client_of(server), NAME, ALL_TIME, (), held, counting=counting))
+    buckets = list(census.compare(FenxiangObject(client_of(server), NAME), ALL_TIME, held, counting=counting))
     seen = {each.id: each.modified_ms for bucket in buckets for each in bucket.seen or ()}
     assert sum(bucket.held for bucket in buckets) == 3000
     assert seen == ({} if counting else stamps(server))

@@ -21,7 +21,7 @@ from fenxiang_sync.errors import QuotaError, SetupError, TransientError
 from fenxiang_sync.hub import DayCalls, Hub
 from fenxiang_sync.source import Meter
 from tests.airflow_fixtures import ConnectionSetter
-from tests.hub_fixtures import DATABASES, NOW, empty_database
+from tests.hub_fixtures import DATABASES, NOW, hub_database
 from tests.source_fixtures import client_of
 from tests.source_fixtures import simulator as crm
 
@@ -53,7 +53,7 @@ def book() -> Book:
 
 @pytest.fixture(params=DATABASES)
 def hub(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Hub]:
-    with empty_database(request.param, tmp_path) as url, Hub.connect(url) as hub:
+    with hub_database(request.param, tmp_path) as url, Hub.connect(url) as hub:
         yield hub
 
 

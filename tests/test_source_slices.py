@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from fenxiang_simulator import Simulator
-from fenxiang_sync.source import Filter, Operator, Slice, pages, slices
-from fenxiang_sync.source.slices import Piece
+from fenxiang_sync.source import Filter, Operator, Piece, Slice, pages, slices
 from fenxiang_sync.window import Window
 from tests.source_fixtures import ALL_TIME, client_of, simulator
 

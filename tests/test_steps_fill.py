@@ -32,6 +32,7 @@ from fenxiang_sync.steps.fill import Filled, fill
 from fenxiang_sync.window import Window
 from tests.cli_fixtures import fenxiang as command
 from tests.cli_fixtures import quiet_settings  # noqa: F401 - a fixture
+from tests.hub_fixtures import hub_file
 from tests.sql_fixtures import place
 from tests.steps_fixtures import Bench, at, bench, manual, pipeline
 
@@ -236,7 +237,7 @@ def test_the_command_fills_records_the_run_and_says_what_is_left(
         0,
         f"account: {rows} rows to fill: {rows} delivered; {-(-rows // 100)} calls\n",
     )
-    with Hub.connect(f"sqlite:///{tmp_path}/hub.db") as hub:
+    with Hub.connect(f"sqlite:///{hub_file(tmp_path)}") as hub:
         (newest, *_) = hub.runs("account", 1)
     assert (newest.kind, newest.numbers["delivered"], newest.requests) == ("fill", rows, -(-rows // 100))
     more = 'Field("name", convert=text), Field("account_level", "level", convert=choice(["1"]))'

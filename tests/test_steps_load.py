@@ -30,6 +30,7 @@ from fenxiang_sync.targets.protocol import Endpoint, Reach, Target
 from fenxiang_sync.targets.qeasy import QeasyStore
 from fenxiang_sync.targets.write import WriteApi
 from fenxiang_sync.window import Window
+from tests.hub_fixtures import hub_file
 from tests.targets_fixtures import Stand, rows, stand
 
 spawn = multiprocessing.get_context("spawn")
@@ -114,7 +115,7 @@ INTERFACES: dict[type, str] = {WriteApi: "write", QeasyStore: "store", KingdeeBa
 @pytest.fixture(params=TARGETS.values(), ids=TARGETS.keys())
 def loading(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Loading]:
     target: Target = request.param
-    with stand() as made, Hub.connect(f"sqlite:///{tmp_path}/hub.db") as hub:
+    with stand() as made, Hub.connect(f"sqlite:///{hub_file(tmp_path)}") as hub:
         made.targets.knobs.write_appends = not target.upserts
         made.targets.knobs.qeasy_id_rule = IdRule.OVERWRITE if target.upserts else IdRule.APPEND
         yield Loading(made, hub, Stage(tmp_path / "stage"), target)
@@ -284,7 +285,7 @@ def _fresh(loading: Loading, folder: Path) -> Loading:
     write = loading.stand.targets.write
     write.rows.clear()
     write._places.clear()
-    return Loading(loading.stand, Hub.connect(f"sqlite:///{folder}/hub.db"), Stage(folder / "stage"), loading.target)
+    return Loading(loading.stand, Hub.connect(f"sqlite:///{hub_file(folder)}"), Stage(folder / "stage"), loading.target)
 
 
 class Killer:
@@ -322,7 +323,7 @@ def _load_alone(endpoints: dict[str, Endpoint], hub_url: str, root: str, target:
 @pytest.mark.slow
 @pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS.keys())
 def test_a_process_that_is_killed_while_the_target_answers_doubles_nothing(target: Target, tmp_path: Path) -> None:
-    killer, hub_url, root = Killer(), f"sqlite:///{tmp_path}/hub.db", tmp_path / "stage"
+    killer, hub_url, root = Killer(), f"sqlite:///{hub_file(tmp_path)}", tmp_path / "stage"
     with stand(killer) as made, Hub.connect(hub_url) as hub:
         killer.stand = made
         made.targets.knobs.write_appends = not target.upserts
@@ -353,7 +354,7 @@ def test_of_two_loads_side_by_side_the_older_version_never_lands_last(seed: int,
     """`/write` adds every call here, so its rows show the order in which the versions came."""
     ids = 12
     versions = [[_version(number, version) for number in range(ids)] for version in (1, 2, 3)]
-    with stand() as made, Hub.connect(f"sqlite:///{tmp_path}/hub.db") as hub:
+    with stand() as made, Hub.connect(f"sqlite:///{hub_file(tmp_path)}") as hub:
         made.targets.knobs.write_appends = True
         loading = Loading(made, hub, Stage(tmp_path / "stage"), WriteApi(upserts=True, batch_rows=4))
         together = threading.Barrier(3)

@@ -38,6 +38,7 @@ from fenxiang_sync.steps.courier import LEASE_S
 from fenxiang_sync.steps.reconcile import Wanted
 from fenxiang_sync.steps.verify import Report, clean
 from fenxiang_sync.window import Window, from_ms, gaps, to_ms
+from tests.hub_fixtures import hub_file
 from tests.machine_fixtures import BEGUN, OBJECT, STORES, TROUBLES, Killed, Remembering, Store, World, world
 from tests.steps_fixtures import CREDENTIALS, Bench, bench, manual, pipeline
 
@@ -678,7 +679,7 @@ class Sync(RuleBasedStateMachine):
 
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
-    with Hub.connect(f"sqlite:///{tmp_path_factory.mktemp('hub')}/hub.db") as hub:
+    with Hub.connect(f"sqlite:///{hub_file(tmp_path_factory.mktemp('hub'))}") as hub:
         yield hub
 
 

@@ -20,7 +20,7 @@ from fenxiang_sync.hub import Status
 from fenxiang_sync.stage import DERIVED
 from fenxiang_sync.steps import Run
 from fenxiang_sync.targets.protocol import Answer, Delivery
-from tests.hub_fixtures import DATABASES, empty_database
+from tests.hub_fixtures import DATABASES, hub_database, hub_file
 from tests.orphans_fixtures import SHELVES, InShelf, Orders, Shelf, order, orders, pipeline
 
 FEW = {"sqlite": 40, "postgresql": 20}
@@ -29,7 +29,7 @@ _names = itertools.count()
 
 @pytest.fixture
 def crm(tmp_path: Path) -> Iterator[Orders]:
-    with orders(f"sqlite:///{tmp_path}/hub.db", tmp_path) as made:
+    with orders(f"sqlite:///{hub_file(tmp_path)}", tmp_path) as made:
         yield made
 
 
@@ -254,7 +254,7 @@ LOADS = st.lists(st.builds(Load, BOTH, st.integers(1, 4), st.booleans(), st.none
 def test_whatever_order_versions_are_loaded_in_the_target_ends_with_the_rows_of_the_newest(
     kind: str, policy: DeletePolicy
 ) -> None:
-    with tempfile.TemporaryDirectory() as folder, empty_database(kind, Path(folder)) as url:  # noqa: SIM117
+    with tempfile.TemporaryDirectory() as folder, hub_database(kind, Path(folder)) as url:  # noqa: SIM117
         with orders(url, Path(folder), delete_policy=policy) as crm:
 
             @settings(

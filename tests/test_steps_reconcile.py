@@ -35,7 +35,7 @@ from fenxiang_sync.steps.reconcile.compare import compare, differences
 from fenxiang_sync.steps.reconcile.report import clean
 from fenxiang_sync.targets.protocol import Answer, Delivery, Reach, Removal, Sender
 from fenxiang_sync.window import Window, to_ms
-from tests.hub_fixtures import DATABASES, empty_database
+from tests.hub_fixtures import DATABASES, hub_database, hub_file
 from tests.reconcile_fixtures import compared, concluded, reconciled, surveyed
 from tests.source_fixtures import FEW, client_of
 from tests.steps_fixtures import Bench, bench, manual, pipeline, quiet
@@ -179,7 +179,7 @@ def test_a_deleted_record_is_flagged_in_the_hub_and_its_content_stays(crm: Bench
 @pytest.mark.parametrize("kind", DATABASES)
 def test_what_is_missing_deleted_and_hidden_is_told_apart_on_both_databases(tmp_path: Path, kind: str) -> None:
     with (
-        empty_database(kind, tmp_path) as url,
+        hub_database(kind, tmp_path) as url,
         Hub.connect(url) as hub,
         small(tmp_path / "sqlite", AccountObj=60) as sqlite,
     ):
@@ -578,7 +578,7 @@ class Numbers:
     """Hubs, stages and certificates for surveys without a CRM."""
 
     def __init__(self, folder: Path) -> None:
-        self.hub = Hub.connect(f"sqlite:///{folder}/hub.db")
+        self.hub = Hub.connect(f"sqlite:///{hub_file(folder)}")
         self.stage = Stage(folder / "stage")
         self.pipeline = pipeline()
         self.hub.certify(Certificate(pipeline="account", run="r", window=Window(0, 10**12)), now=at(0))

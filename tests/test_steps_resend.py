@@ -20,7 +20,7 @@ from fenxiang_sync.steps.plan import may_send_again
 from fenxiang_sync.steps.resend import resend
 from fenxiang_sync.targets.protocol import Answer, Delivery
 from fenxiang_sync.window import Window
-from tests.hub_fixtures import DATABASES, empty_database
+from tests.hub_fixtures import DATABASES, hub_database
 from tests.orphans_fixtures import SEGMENT, SHELVES, InShelf, Orders, Shelf, order, orders, pipeline
 from tests.reconcile_fixtures import reconciled
 from tests.steps_fixtures import bench
@@ -29,7 +29,7 @@ from tests.steps_fixtures import pipeline as account
 
 @pytest.fixture(params=DATABASES)
 def crm(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Orders]:
-    with empty_database(request.param, tmp_path) as url, orders(url, tmp_path) as made:
+    with hub_database(request.param, tmp_path) as url, orders(url, tmp_path) as made:
         made.load(order(1, "a", "b"), order(2, "a", "b", _id="o2"), order(3, "a", _id="o3"))
         yield made
 

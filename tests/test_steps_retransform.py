@@ -24,7 +24,7 @@ from fenxiang_sync.steps.retransform import KIND, Difference, Retransformed, app
 from fenxiang_sync.steps.verify import clean
 from fenxiang_sync.targets.protocol import Endpoint, Reach
 from fenxiang_sync.window import Window
-from tests.hub_fixtures import DATABASES, empty_database
+from tests.hub_fixtures import DATABASES, hub_database, hub_file
 from tests.source_fixtures import FEW
 from tests.steps_fixtures import bench, manual, pipeline
 from tests.test_steps_tracing import Picky
@@ -93,13 +93,13 @@ def record(number: int, at: int = 0, **values: Any) -> dict[str, Any]:
 
 @pytest.fixture(params=DATABASES)
 def past(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Past]:
-    with empty_database(request.param, tmp_path) as url, Hub.connect(url) as hub:
+    with hub_database(request.param, tmp_path) as url, Hub.connect(url) as hub:
         yield Past(hub, Stage(tmp_path / "stage"))
 
 
 @pytest.fixture
 def local(tmp_path: Path) -> Iterator[Past]:
-    with Hub.connect(f"sqlite:///{tmp_path}/hub.db") as hub:
+    with Hub.connect(f"sqlite:///{hub_file(tmp_path)}") as hub:
         yield Past(hub, Stage(tmp_path / "stage"))
 
 

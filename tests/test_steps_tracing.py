@@ -24,7 +24,7 @@ from fenxiang_sync.steps.verify import clean
 from fenxiang_sync.targets.protocol import Answer, Delivery, Reach, Removal, Sender
 from tests.airflow_fixtures import ConnectionSetter
 from tests.cli_fixtures import fenxiang
-from tests.hub_fixtures import DATABASES, NOW, empty_database, row
+from tests.hub_fixtures import DATABASES, NOW, hub_database, hub_file, row
 from tests.reconcile_fixtures import reconciled
 from tests.source_fixtures import FEW
 from tests.steps_fixtures import Bench, bench, manual, pipeline
@@ -227,7 +227,7 @@ def test_a_run_that_begins_anew_has_only_what_it_reads_then(crm: Bench) -> None:
 
 @pytest.fixture(params=DATABASES)
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    with empty_database(request.param, tmp_path) as url:
+    with hub_database(request.param, tmp_path) as url:
         yield url
 
 
@@ -366,7 +366,7 @@ class TestCommand:
         monkeypatch: pytest.MonkeyPatch,
         airflow_home: Path,
     ) -> Path:
-        connection("fenxiang_hub", conn_type="sqlite", host=f"{tmp_path}/hub.db")
+        connection("fenxiang_hub", conn_type="sqlite", host=str(hub_file(tmp_path)))
         monkeypatch.setenv("AIRFLOW__FENXIANG__STAGE_URL", f"file://{tmp_path}/stage")
         file = tmp_path / "account.py"
         file.write_text(DAG_FILE, encoding="utf-8")

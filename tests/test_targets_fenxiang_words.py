@@ -124,7 +124,7 @@ def unfit(crm: Office, *columns: Column, **words: Any) -> list[str]:
 @pytest.mark.parametrize(
     ("column", "told"),
     [
-        (Column(path="pricee", kind=Kind.DECIMAL), "'pricee' is none of the fields of ProductObj, did you mean 'price'"),
+        (Column(path="pricee", kind=Kind.DECIMAL), "'pricee' is none of the fields of ProductObj, did you mean"),
         (Column(path="price", kind=Kind.DECIMAL, scale=4), "'price' keeps 2 decimals, not 4: use decimal(scale=2)"),
         (Column(path="price", kind=Kind.BOOLEAN), "'price' takes a number (currency), not boolean (标准价格)"),
         (Column(path="is_saleable", kind=Kind.TEXT), "'is_saleable' takes true or false; text is neither"),

@@ -48,6 +48,7 @@ from fenxiang_sync.targets.files.folder import Folder
 from fenxiang_sync.targets.protocol import Delivery, Errand, Finished, Holder, Reach, Remover
 from fenxiang_sync.window import Window, to_ms
 from tests.files_fixtures import Death, DyingHub, DyingPath, Killed, Reader, newest
+from tests.hub_fixtures import hub_file
 from tests.reconcile_fixtures import reconciled
 from tests.source_fixtures import FEW
 from tests.steps_fixtures import Bench, bench, manual, pipeline, scheduled
@@ -303,7 +304,7 @@ def test_a_death_between_any_two_steps_leaves_every_row_once(tmp_path: Path) -> 
             folder = tmp_path / f"{at}-{done}"
             folder.mkdir()
             stage, root = staged(folder), UPath(f"memory://{uuid4().hex}")
-            with Hub.connect(f"sqlite:///{folder}/hub.db") as hub:
+            with Hub.connect(f"sqlite:///{hub_file(folder)}") as hub:
                 death = counting if at is None else Death(at, done)
                 try:
                     deliver(DyingHub(hub, death), stage, DyingPath(root, death))

@@ -97,6 +97,8 @@ class TestDeclaring:
             ({"types": {"amount": "NUMERIC(18, 2)"}}, 'as in {"amount": Numeric(18, 2)}'),
             ({"columns": ["amount"]}, 'as in {"money.amount": "amount"}'),
             ({"columns": {"name": "a\0b"}}, "give a name"),
+            ({"own": "north"}, "own='north': give a dict of columns and texts or whole numbers"),
+            ({"own": {"tenant": None}}, 'as in {"tenant": "north"}'),
         ],
     )
     def test_what_cannot_be_meant_is_told_when_it_is_built(self, words: dict[str, Any], said: str) -> None:
@@ -111,6 +113,7 @@ class TestDeclaring:
             ({"columns": {"name": "COUNT"}}, "the column 'count' would hold the path 'name' and the path 'count'"),
             ({"columns": {"name": "fx_version"}}, "'fx_version' would hold the path 'name' and the bookkeeping"),
             ({"types": {"amount": Numeric(18, 2)}}, "did you mean 'money_amount'?"),
+            ({"own": {"nam": "x"}}, "own names 'nam', which is not a column of the pipeline; did you mean 'name'?"),
             (
                 {"types": {"name": Numeric(18, 2)}},
                 "'name' is text, and Numeric(precision=18, scale=2) is for decimal()",
@@ -321,6 +324,14 @@ class TestGuard:
         assert held(where, "name", "fx_modified_ms") == [("by hand", None), ("name of a", -5)]
         assert remove(target, where, DeletePolicy.FLAG, removal("b")) == [D]
         assert count(target, where) == 1
+
+    def test_a_shared_table_is_counted_for_the_rows_of_each_pipeline_alone(self, where: Place) -> None:
+        columns = (Column(path="_id", kind=Kind.TEXT), Column(path="tenant", kind=Kind.TEXT))
+        north, south = (table("account", *columns, own={"tenant": each}) for each in ("north", "south"))
+        send(north, where, [row("north-1", tenant="north"), row("north-2", tenant="north")])
+        send(south, where, [row("south-1", tenant="south")])
+        assert remove(north, where, DeletePolicy.FLAG, removal("north-1")) == [D]
+        assert [count(each, where) for each in (north, south, table("account", *columns))] == [1, 1, 2]
 
     def test_loads_at_the_same_time_do_not_stand_in_each_others_way(self, where: Place) -> None:
         target, ids = table(), [f"r{number:03}" for number in range(60)]

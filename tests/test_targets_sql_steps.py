@@ -16,6 +16,7 @@ from fenxiang_sync.stage import Stage
 from fenxiang_sync.steps import Run, Segment, load
 from fenxiang_sync.steps.turns import LEASE_S
 from fenxiang_sync.window import Window
+from tests.hub_fixtures import hub_file
 from tests.sql_fixtures import DATABASES, Place, place, row
 from tests.steps_fixtures import Bench, bench, manual, pipeline
 
@@ -138,7 +139,7 @@ def test_a_load_that_hung_for_longer_than_its_lease_overwrites_nothing(where: Pl
         clock = now + timedelta(seconds=later)
         return load(run, segment, hub=hub, reach=where.reach, clock=lambda: clock)
 
-    with Hub.connect(f"sqlite:///{tmp_path}/hub.db") as hub:
+    with Hub.connect(f"sqlite:///{hub_file(tmp_path)}") as hub:
         told: list[dict[str, int]] = []
         newer = [row("a", 2, name="newer"), row("b", 1, name="same")]
         hung = Interrupted(hub, lambda: told.append(one_load("second", hub, LEASE_S + 1, *newer)))

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from fenxiang_sync.details import Details
     from fenxiang_sync.drift import Drift
     from fenxiang_sync.explode import Explode
+    from fenxiang_sync.fenxiang_source import Source
     from fenxiang_sync.field import Constant, Field
     from fenxiang_sync.formats import (
         Unmatched,
@@ -24,19 +25,23 @@ if TYPE_CHECKING:
         cut,
         joined,
         key_values,
+        limited,
         money,
+        prefixed,
         rounded,
         split,
         truncated,
+        unwrapped,
         value_map,
         wrapped,
     )
     from fenxiang_sync.group import Group, Take
+    from fenxiang_sync.kingdee_source import KingdeeSource
     from fenxiang_sync.letters import QEASY_LADDER, DeadLetters
     from fenxiang_sync.lines import Lines
     from fenxiang_sync.lookback import Lookback
     from fenxiang_sync.lookup import Lookup
-    from fenxiang_sync.pipeline import Pipeline, Source
+    from fenxiang_sync.pipeline import Pipeline
     from fenxiang_sync.reconcile import Reconcile
     from fenxiang_sync.rows import DeletePolicy, IdCheck, Outcome
     from fenxiang_sync.source import Bounds, Filter, Operator
@@ -72,6 +77,7 @@ __all__ = [
     "IdCheck",
     "Kind",
     "KingdeeBatchSave",
+    "KingdeeSource",
     "Lines",
     "Logic",
     "Lookback",
@@ -107,19 +113,22 @@ __all__ = [
     "joined",
     "key_values",
     "label",
+    "limited",
     "money",
+    "prefixed",
     "rounded",
     "split",
     "text",
     "truncated",
+    "unwrapped",
     "value_map",
     "wrapped",
 ]
 
 _CONVERTERS = ("as_is", "boolean", "choice", "day", "decimal", "first", "instant", "integer", "label", "text")
 _FORMATS = (
-    "Unmatched", "chain", "cut", "joined", "key_values", "money", "rounded", "split", "truncated", "value_map",
-    "wrapped",
+    "Unmatched", "chain", "cut", "joined", "key_values", "limited", "money", "prefixed", "rounded", "split",
+    "truncated", "unwrapped", "value_map", "wrapped",
 )  # fmt: skip
 _HOMES = {
     **dict.fromkeys(_FORMATS, "fenxiang_sync.formats"),
@@ -142,6 +151,7 @@ _HOMES = {
     "HubTarget": "fenxiang_sync.targets.hub",
     "IdCheck": "fenxiang_sync.rows",
     "KingdeeBatchSave": "fenxiang_sync.targets.kingdee",
+    "KingdeeSource": "fenxiang_sync.kingdee_source",
     "Kind": "fenxiang_sync.columns",
     "Lines": "fenxiang_sync.lines",
     "Logic": "fenxiang_sync.condition",
@@ -157,7 +167,7 @@ _HOMES = {
     "Reconcile": "fenxiang_sync.reconcile",
     "Refusal": "fenxiang_sync.write_back",
     "RestTarget": "fenxiang_sync.targets.rest",
-    "Source": "fenxiang_sync.pipeline",
+    "Source": "fenxiang_sync.fenxiang_source",
     "SqlTable": "fenxiang_sync.targets.sql",
     "Standing": "fenxiang_sync.write_back",
     "Take": "fenxiang_sync.group",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import functools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -51,7 +51,9 @@ PRESET_OBJECTS = (
 
 
 def names_its_words(cls: type[T]) -> type[T]:
-    """Make an unknown argument of a declaration an error that names the nearest right one."""
+    """Make an unknown argument of a declaration an error that names the nearest right one, or says what its class has
+    instead (`elsewhere`)."""
+    elsewhere: Mapping[str, str] = getattr(cls, "elsewhere", {})
     plain = cls.__init__
     words = [f.name for f in fields(cls)]  # type: ignore[arg-type]
 
@@ -60,6 +62,8 @@ def names_its_words(cls: type[T]) -> type[T]:
         if args:
             raise DeclarationError(f"{cls.__name__}({args[0]!r}, …): name each argument: {cls.__name__}({words[0]}=…)")
         for word in given:
+            if word in elsewhere:
+                raise DeclarationError(f"{cls.__name__} has no {word!r}: {elsewhere[word]}")
             if word not in words:
                 raise DeclarationError(f"{cls.__name__} has no {word!r}; {nearest(word, words)}")
         plain(self, **given)
@@ -152,6 +156,25 @@ def details_problems(details: Any) -> Iterator[str]:
     yield from (
         f"details: {name!r} is there twice; give one of them another name with into="
         for name in dict.fromkeys(names)
+        if names.count(name) > 1
+    )
+
+
+def get_fields_problems(names: Any, details: Any) -> Iterator[str]:
+    if not isinstance(names, tuple):
+        yield f"get_fields={names!r}: give a list of fields, as in get_fields=('description__c',)"
+        return
+    lists = [each.name for each in details if isinstance(each, Details)] if isinstance(details, tuple) else []
+    for name in names:
+        if not isinstance(name, str) or not _OBJECT.fullmatch(name):
+            yield f"get_fields: {name!r}: give the API name of a field, as in 'description__c'"
+        elif name in INJECTED:
+            yield f"get_fields: {name!r} is put into pages by Fenxiang; it is no field of the record"
+        elif name in lists:
+            yield f"get_fields: {name!r} is a list of details too; give the list another name with into="
+    yield from (
+        f"get_fields: {name!r} is there twice; once is enough"
+        for name in dict.fromkeys(each for each in names if isinstance(each, str))
         if names.count(name) > 1
     )
 

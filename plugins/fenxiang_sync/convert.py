@@ -151,24 +151,31 @@ def boolean(value: Any) -> bool:
     raise ValueError("not true or false")
 
 
-def instant(zone: str = "UTC", format: str | None = None) -> Converter:
+def instant(zone: str = "UTC", format: str | None = None, *, local: bool = False) -> Converter:
     """A moment (date_time), as text in `zone`: ISO 8601 with its offset, or a pendulum `format`.
 
-    Fenxiang sends epoch milliseconds, as a number or digits; ISO text is taken when it names its offset.
+    Fenxiang sends epoch milliseconds, as a number or digits; ISO text is taken when it names its offset. With `local`,
+    text without one is the clock of `zone`, as an ERP writes it; a moment that the clock shows twice is rejected.
 
     >>> instant()(1696161600000)
     '2023-10-01T12:00:00+00:00'
     >>> local = instant("Asia/Shanghai", "YYYY-MM-DD HH:mm:ss")
     >>> local(1696161600000), local("2023-10-01T12:00:00Z")
     ('2023-10-01 20:00:00', '2023-10-01 20:00:00')
+    >>> instant("Asia/Shanghai", local=True)("2023-10-01 20:00:00")
+    '2023-10-01T20:00:00+08:00'
     """
     place = time_zone(zone)
+    if type(local) is not bool:
+        raise DeclarationError(f"instant(local={local!r}): give True or False")
     write = datetime.isoformat if format is None else _formatter(format)
+    here = place if local else None
 
     def written(value: Any) -> str:
-        return write(_moment(value, place))
+        return write(_moment(value, place, here))
 
     settings = f'"{zone}"' if format is None else f'"{zone}", "{format}"'
+    settings += ", local=True" if local else ""
     return Converter(f"instant({settings})", written, kind=Kind.INSTANT if format is None else Kind.TEXT)
 
 
@@ -383,22 +390,31 @@ def epoch_ms(value: Any) -> int:
     return integer(value)
 
 
-def _moment(value: Any, zone: tzinfo) -> datetime:
+def _moment(value: Any, zone: tzinfo, here: tzinfo | None = None) -> datetime:
     try:
         if isinstance(value, str) and not _EPOCH_MS.fullmatch(value):
-            return _aware(value).astimezone(zone)
+            return _aware(value, here).astimezone(zone)
         return (_EPOCH + timedelta(milliseconds=value if type(value) is int else _whole(value))).astimezone(zone)
     except OverflowError:
         raise ValueError("is outside the years 1 to 9999; epoch milliseconds are expected") from None
 
 
-def _aware(iso: str) -> datetime:
+def _aware(iso: str, here: tzinfo | None = None) -> datetime:
+    """The moment that ISO text means; `here` is the zone of text without an offset, None where it has to have one."""
     try:
         moment = datetime.fromisoformat(iso)
     except ValueError:
         raise ValueError("not a moment; epoch milliseconds or ISO 8601 with its offset are expected") from None
-    if moment.tzinfo is None:
+    if moment.tzinfo is not None:
+        return moment
+    if here is None:
         raise ValueError("a time without zone could be meant anywhere; add Z or an offset")
+    return _shown_once(moment.replace(tzinfo=here))
+
+
+def _shown_once(moment: datetime) -> datetime:
+    if moment.utcoffset() != moment.replace(fold=1).utcoffset():
+        raise ValueError("the clock of its zone shows it twice or never, when summer time begins or ends")
     return moment
 
 

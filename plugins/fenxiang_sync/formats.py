@@ -11,11 +11,14 @@ from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 from enum import Enum
 from typing import Any
 
+import msgspec
+
 from fenxiang_sync.columns import Kind, kind_of
 from fenxiang_sync.convert import Converter, as_is, converter, decimal, given_by, is_null, text, written
 from fenxiang_sync.errors import DeclarationError
 
 _MOST_DECIMALS = 30
+_json = msgspec.json.Decoder(float_hook=Decimal)
 
 
 class Unmatched(Enum):
@@ -167,9 +170,7 @@ def wrapped(*names: str) -> Converter:
     >>> wrapped("FNumber")("CK01"), wrapped("FStock", "FNumber")("CK01")
     ({'FNumber': 'CK01'}, {'FStock': {'FNumber': 'CK01'}})
     """
-    given: tuple[Any, ...] = names
-    if not given or not all(isinstance(name, str) and name for name in given):
-        raise DeclarationError(f"wrapped{names!r}: name the properties, the outermost first, as in wrapped('FNumber')")
+    _named(names, "wrapped", "FNumber")
 
     def inside(value: Any) -> Any:
         made = as_is(value)
@@ -178,6 +179,65 @@ def wrapped(*names: str) -> Converter:
         return made
 
     return Converter(f"wrapped({', '.join(map(repr, names))})", inside)
+
+
+def unwrapped(*names: str) -> Converter:
+    """The value inside objects of these names, the reverse of `wrapped`; text is read as the JSON of an object, as the
+    CRM keeps composite values (适用客户: ``{"type":"FIXED","value":"FIXED"}``).
+
+    >>> unwrapped("type")('{"type":"FIXED","value":"FIXED"}'), unwrapped("a", "b")({"a": {"b": "1"}})
+    ('FIXED', '1')
+    >>> unwrapped("type")("ALL")
+    Traceback (most recent call last):
+    ValueError: no object with 'type', and no JSON of one
+    """
+    _named(names, "unwrapped", "FNumber")
+
+    def taken(value: Any) -> Any:
+        found = _object(value)
+        for name in names:
+            if not isinstance(found, Mapping) or name not in found:
+                raise ValueError(f"no object with {name!r}, and no JSON of one")
+            found = found[name]
+        return as_is(found)
+
+    return Converter(f"unwrapped({', '.join(map(repr, names))})", taken)
+
+
+def limited(length: int) -> Converter:
+    """Text of at most so many characters; longer text rejects the record instead of being cut.
+
+    >>> limited(4)("短")
+    '短'
+    >>> limited(4)("客户名称很长")
+    Traceback (most recent call last):
+    ValueError: has 6 characters, and the target takes 4; shorten it at its source, or cut(4) it
+    """
+    if type(length) is not int or length < 1:
+        raise DeclarationError(f"limited({length!r}): give how many characters the target takes, 1 or more")
+
+    def checked(value: Any) -> str:
+        said = text(value)
+        if len(said) > length:
+            raise ValueError(
+                f"has {len(said)} characters, and the target takes {length}; shorten it at its source, "
+                f"or cut({length}) it"
+            )
+        return said
+
+    return Converter(f"limited({length})", checked, kind=Kind.TEXT)
+
+
+def prefixed(prefix: str) -> Converter:
+    """Text with something before it, so that ids of several tenants or systems do not meet in one target.
+
+    >>> prefixed("north-")("SO00000001")
+    'north-SO00000001'
+    """
+    given: Any = prefix
+    if not isinstance(given, str) or not given:
+        raise DeclarationError(f"prefixed({prefix!r}): give the text that stands before the value, as in 'north-'")
+    return Converter(f"prefixed({prefix!r})", lambda value: prefix + text(value), kind=Kind.TEXT)
 
 
 def key_values(value: Any) -> list[dict[str, Any]]:
@@ -251,6 +311,21 @@ def _decimals(given: Any, word: str) -> int:
     if type(given) is not int or not 0 <= given <= _MOST_DECIMALS:
         raise DeclarationError(f"{word}({given!r}): give the number of decimals, 0 to {_MOST_DECIMALS}")
     return given
+
+
+def _named(names: tuple[Any, ...], word: str, example: str) -> None:
+    if not names or not all(isinstance(name, str) and name for name in names):
+        raise DeclarationError(f"{word}{names!r}: name the properties, the outermost first, as in {word}({example!r})")
+
+
+def _object(value: Any) -> Any:
+    """What JSON text says; anything else as it is."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return _json.decode(value)
+    except (msgspec.DecodeError, RecursionError):
+        return value
 
 
 def _checked(separator: Any, word: str) -> None:

@@ -58,15 +58,11 @@ class Lineage:
     @classmethod
     def of(cls, pipeline: Pipeline) -> Lineage:
         conditions = [(each.field, str(each)) for group in pipeline.conditions for each in group]
-        filters = [
-            (each.field, f"{each.field} {each.operator} {', '.join(each.wire()['field_values'])}".rstrip())
-            for each in pipeline.source.filters
-        ]
         return cls(
             pipeline=pipeline,
             origins=tuple(origins(pipeline.fields)),
             conditions=tuple(dict.fromkeys(conditions)),
-            filters=tuple(dict.fromkeys(filters)),
+            filters=tuple(dict.fromkeys(pipeline.source.selects())),
         )
 
     def about(self, origin: Origin) -> list[str]:
@@ -87,6 +83,7 @@ class Lineage:
             "key": pipeline.mapping.key,
             "explode": None if pipeline.explode is None else str(pipeline.explode),
             "filters": [said for _, said in self.filters],
+            "gets": list(pipeline.source.get_fields),
             "conditions": [[str(each) for each in group] for group in pipeline.conditions],
             "columns": [{**each.to_json(), "conditions": self.about(each)} for each in self.origins],
         }

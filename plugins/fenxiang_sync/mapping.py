@@ -56,8 +56,8 @@ def problems(entries: Sequence[Any], key: str | None, explode: Explode | None = 
 class Mapping:
     """The fields of a pipeline, compiled once. `key` is the target path of the row's id, `number` a source field.
 
-    `also` are source fields that something else reads, to be asked for as well. With `explode` a record gives a row
-    for each of its lines. Where `lookups` is not empty, `knowing` gives the mapping for a batch of records.
+    `also` are paths in the record that something else reads, to be asked for as well. With `explode` a record gives a
+    row for each of its lines. Where `lookups` is not empty, `knowing` gives the mapping for a batch of records.
     """
 
     def __init__(
@@ -66,13 +66,14 @@ class Mapping:
         *,
         key: str | None = None,
         number: str | None = "name",
-        also: Iterable[str] = (),
+        also: Sequence[str] = (),
         explode: Explode | None = None,
     ) -> None:
         if found := list(problems(entries, key, explode)):
             raise DeclarationError("; ".join(found))
         self.entries = tuple(entries)
         self.explode = explode
+        self.number = number
         self.key = key if key is not None else _written_from_id(self.entries)[0].target
         self.projection = tuple(
             dict.fromkeys(
@@ -81,11 +82,14 @@ class Mapping:
                     *([number] if number else []),
                     *(f for e in entries for f in e.asks),
                     *([explode.field] if explode else []),
-                    *also,
+                    *map(top, also),
                 ]
             )
         )
         """The record's own fields that are read; companions are there by name."""
+        paths = [*([number] if number else []), *(path for entry in entries for path in entry.sources), *also]
+        self.paths = tuple(dict.fromkeys(paths))
+        """The same as whole paths, dotted where they lead into an object; without companions and the engine's own."""
         self.columns = tuple(entry.column for entry in entries)
         """What every row has, in the order of the declaration."""
         self._form = Form([entry.target for entry in entries])

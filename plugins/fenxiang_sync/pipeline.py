@@ -16,15 +16,11 @@ from fenxiang_sync.checks import (
     as_tuple,
     as_tuples,
     condition_problems,
-    connection_problems,
     cron_problems,
-    details_problems,
     field_problems,
-    filter_problems,
     name_problems,
     names_its_words,
     number_problems,
-    object_problems,
     span_problems,
     spoken_span,
     start_problems,
@@ -32,9 +28,10 @@ from fenxiang_sync.checks import (
 from fenxiang_sync.condition import Condition, Keeps, KeepsLines, keeper, line_keeper
 from fenxiang_sync.convert import SHANGHAI, time_zone
 from fenxiang_sync.details import Details
-from fenxiang_sync.drift import Drift
 from fenxiang_sync.errors import DeclarationError
 from fenxiang_sync.explode import Explode
+from fenxiang_sync.fenxiang_source import Source
+from fenxiang_sync.kingdee_source import KingdeeSource
 from fenxiang_sync.letters import DeadLetters
 from fenxiang_sync.lineage import Origin, origins
 from fenxiang_sync.lines import Lines
@@ -42,64 +39,15 @@ from fenxiang_sync.lookback import Lookback, lookback_problems
 from fenxiang_sync.mapping import ENGINE_FIELDS, Entry, Mapping
 from fenxiang_sync.reconcile import Reconcile
 from fenxiang_sync.rows import DeletePolicy, IdCheck, Row
-from fenxiang_sync.source import Bounds, Filter, is_custom
-from fenxiang_sync.source.query import MAX_LIMIT
 from fenxiang_sync.targets.crm import IntoCrm
 from fenxiang_sync.targets.protocol import Fitting, Target, removals_of, tells_of
 from fenxiang_sync.write_back import WriteBack
 
+__all__ = ["Pipeline", "Source"]
+
 _WIDEST_CELL = 160
 _DAILY = Reconcile()
 _KEPT = DeadLetters()
-
-
-@names_its_words
-@dataclass(frozen=True, kw_only=True)
-class Source:
-    """What is read from Fenxiang (纷享销客), and how far a run reaches.
-
-    `lookback` is how far before its window a run reads again: longer than a write stays invisible after its stamp.
-    `settle` is how long the server's clock must have passed the window's end. `filters` are Fenxiang's own and ANDed.
-    `check_fields` asks before each run whether the object has the fields that are read; `drift` says what a run does
-    where their description has changed. `details` are fetched for each record and attached to it.
-    """
-
-    object: str
-    connection: str = "fenxiang"
-    filters: Sequence[Filter] = ()
-    lookback: timedelta = timedelta(minutes=10)
-    settle: timedelta = timedelta(seconds=5)
-    page_size: int = MAX_LIMIT
-    segment_records: int = 40_000
-    bounds: Bounds = Bounds.AUTO
-    check_fields: bool = True
-    drift: Drift = Drift.WARN
-    details: Sequence[Details] = ()
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "filters", as_tuple(self.filters))
-        object.__setattr__(self, "details", as_tuple(self.details))
-
-    def problems(self) -> Iterator[str]:
-        """What cannot be meant as written, each as a sentence."""
-        yield from object_problems(self.object)
-        yield from connection_problems(self.connection)
-        yield from filter_problems(self.filters)
-        yield from span_problems("lookback", self.lookback)
-        yield from span_problems("settle", self.settle)
-        if type(self.page_size) is not int or not 1 <= self.page_size <= MAX_LIMIT:
-            yield f"page_size={self.page_size!r}: Fenxiang gives 1 to {MAX_LIMIT} records a page"
-        elif type(self.segment_records) is not int or self.segment_records < self.page_size:
-            yield f"segment_records={self.segment_records!r}: a segment holds a page ({self.page_size}) or more"
-        if not isinstance(self.bounds, Bounds):
-            yield f"bounds={self.bounds!r}: choose one of {', '.join(map(str, Bounds.__members__))} of Bounds"
-        if not isinstance(self.check_fields, bool):
-            yield f"check_fields={self.check_fields!r}: give True or False"
-        if not isinstance(self.drift, Drift):
-            yield f"drift={self.drift!r}: choose one of {', '.join(map(str, Drift.__members__))} of Drift"
-        elif self.drift is Drift.STOP and self.check_fields is False:
-            yield "drift=Drift.STOP needs the description that check_fields asks for before each run; leave that on"
-        yield from details_problems(self.details)
 
 
 @names_its_words
@@ -119,7 +67,7 @@ class Pipeline:
     """
 
     name: str
-    source: Source
+    source: Source | KingdeeSource
     fields: Sequence[Entry]
     target: Target
     conditions: Sequence[Sequence[Condition]] = ()
@@ -164,21 +112,26 @@ class Pipeline:
     @functools.cached_property
     def mapping(self) -> Mapping:
         """The compiled fields."""
-        also = (condition.field.partition(".")[0] for each in self.conditions for condition in each)
+        also = [condition.field for each in self.conditions for condition in each]
         return Mapping(self.fields, key=self.key, number=self.number, also=also, explode=self.explode)
 
     @functools.cached_property
     def asked(self) -> tuple[str, ...]:
-        """The fields of the source's object to ask for: all that are read but the lists of details."""
-        attached = {each.name for each in self.source.details}
-        return tuple(name for name in self.mapping.projection if name not in attached)
+        """What to ask the source's queries for: all that is read but the lists of details, and what is got."""
+        return self.source.asks(self.mapping)
+
+    @functools.cached_property
+    def got(self) -> tuple[str, ...]:
+        """The fields that only `get` gives, and their companions, as far as they are read."""
+        return self.source.gets(self.mapping)
 
     @functools.cached_property
     def reads(self) -> tuple[str, ...]:
-        """All that is read of a record, those of its details dotted: a record that was read without one of these, under
-        an earlier declaration, cannot be mapped by this one."""
+        """All that is read of a record, those of its details dotted, and those that were got marked as such: a record
+        that was read without one of these, under an earlier declaration, cannot be mapped by this one."""
+        lists = [each.name for each in self.source.details]
         of_details = (f"{each.name}.{name}" for each in self.source.details for name in self.asked_of(each))
-        return (*self.mapping.projection, *of_details)
+        return (*self.asked, *self.got, *lists, *of_details, *map(by_get, self.got))
 
     def asked_of(self, details: Details) -> tuple[str, ...]:
         """The fields of a detail object to ask for: all that is read of a line, and what its declaration adds."""
@@ -225,9 +178,7 @@ class Pipeline:
         A function of your own counts by its name: rename it when what it makes changes.
         """
         says = {
-            "object": self.source.object,
-            "connection": self.source.connection,
-            "filters": [each.wire() for each in self.source.filters],
+            **self.source.said(),
             "conditions": [[repr(condition) for condition in each] for each in self.conditions],
             "fields": [entry.said() for entry in self.fields],
             "key": self.mapping.key,
@@ -237,8 +188,8 @@ class Pipeline:
             "removes": self.removes,
             "explode": repr(self.explode),
         }
-        if self.source.details:
-            says["details"] = [each.said() for each in self.source.details]
+        if self.got:
+            says["get_fields"] = ", ".join(sorted(self.got))
         return sha256(msgspec.json.encode(says, order="sorted")).hexdigest()[:16]
 
     def describe_markdown(self) -> str:
@@ -251,9 +202,9 @@ class Pipeline:
         yield self.description.strip()
         yield "\n".join(
             [
-                f"- **Source** {source.object} ({'custom' if is_custom(source.object) else 'preset'} object, "
-                f"connection `{source.connection}`){_conditions(source.filters)}",
+                f"- **Source** {source}{_selected([said for _, said in source.selects()])}",
                 *(f"- **Details** (从对象) {each}" for each in source.details),
+                *([f"- **Gets** {', '.join(map(_code, source.get_fields))}, one call a record"] if self.got else []),
                 *([f"- **Keeps** {_kept(self.conditions)}"] if self.conditions else []),
                 *([f"- **Explodes** (拍扁) {self.explode}"] if self.explode else []),
                 f"- **Target** {self.target.describe()}; id `{self.mapping.key}`, id check `{self.id_check}`",
@@ -292,13 +243,13 @@ class Pipeline:
 
     def _problems(self) -> Iterator[str]:
         yield from self._name_problems()
-        if isinstance(self.source, Source):
+        if isinstance(self.source, Source | KingdeeSource):
             yield from (f"source: {problem}" for problem in self.source.problems())
         else:
-            yield f"source={self.source!r}: give Source(object=…)"
+            yield f"source={self.source!r}: give Source(object=…), or KingdeeSource(form=…)"
         yield from field_problems(self.fields, self.key, self.explode)
         yield from condition_problems(self.conditions, self.explode)
-        yield from self._details_problems()
+        yield from self._misfit_problems()
         if isinstance(self.target, type) or not isinstance(self.target, Target):
             yield f"target={self.target!r} is no target; give one with its settings, as in HubTarget()"
         yield from self._cycle_problems()
@@ -313,15 +264,18 @@ class Pipeline:
     def _name_problems(self) -> Iterator[str]:
         return name_problems(self.name)
 
-    def _details_problems(self) -> Iterator[str]:
-        """What of the details does not go with the mapping; what is wrong with either is said elsewhere."""
+    def _misfit_problems(self) -> Iterator[str]:
+        """What of the mapping does not go with the source; what is wrong with either is said elsewhere."""
         if not self._is_mapped:
             return
-        for name in (each.name for each in self.source.details):
-            if name in (*ENGINE_FIELDS, self.number):
-                yield f"details: into={name!r} is a field of the record itself; give the list another name"
-            elif name not in self.mapping.projection:
-                yield f"details: nothing reads the list {name!r}: map it with Lines({name!r}, …) or explode it"
+        yield from self.source.misfits(self.mapping)
+        for each in self.source.details:
+            whole = [e for e in self.fields if not isinstance(e, Lines) and each.name in e.sources]
+            if whole and set(self.asked_of(each)) <= {"_id", each.by, *ENGINE_FIELDS}:
+                yield (
+                    f"details: {whole[0].named()} reads the list {each.name!r} as a whole, and no field of its lines "
+                    f"is asked for; name them in Details({each.object!r}, …, fields=[…])"
+                )
 
     def _cycle_problems(self) -> Iterator[str]:
         """New records of the object that is read would be read, and give the next. Updates end by themselves: what is
@@ -360,6 +314,8 @@ class Pipeline:
             yield f"write_back={back!r}: give WriteBack(fields={{'erp_number__c': Told('Number')}}), or None"
             return
         found = list(back.problems())
+        if isinstance(self.source, KingdeeSource):
+            found.append(f"what is read is no record of Fenxiang but {self.source}; nothing can be written back there")
         entries = self.fields if isinstance(self.fields, tuple) else ()
         if self.explode is not None or any(isinstance(each, Lines) and each.most is not None for each in entries):
             word = "Lines(most=…)" if self.explode is None else "explode"
@@ -375,7 +331,7 @@ class Pipeline:
     def _is_mapped(self) -> bool:
         """Whether source, fields and conditions can be meant, so that there is a mapping."""
         source: Any = self.source
-        return isinstance(source, Source) and not any(
+        return isinstance(source, Source | KingdeeSource) and not any(
             (
                 *source.problems(),
                 *field_problems(self.fields, self.key, self.explode),
@@ -405,6 +361,19 @@ class Pipeline:
             yield f"tags={self.tags!r}: give a list of texts"
 
 
+def by_get(name: str) -> str:
+    """What a field is called among all that was read, where it was got: what a query gave may be empty or cut off.
+
+    >>> by_get("description__c")
+    'description__c (get)'
+    """
+    return f"{name} (get)"
+
+
+def _code(name: str) -> str:
+    return f"`{name}`"
+
+
 def _line(origin: Origin) -> str:
     sources = ", ".join(f"`{source}`" for source in origin.sources)
     return "| " + " | ".join(map(_cell, (f"`{origin.column.path}`", sources, origin.how, origin.if_null))) + " |"
@@ -415,9 +384,8 @@ def _cell(said: str) -> str:
     return short.replace("|", "\\|").replace("\n", " ")
 
 
-def _conditions(filters: Sequence[Filter]) -> str:
-    conditions = [f"`{f.field} {f.operator} {', '.join(f.wire()['field_values'])}`" for f in filters]
-    return " where " + " and ".join(conditions) if conditions else ""
+def _selected(conditions: Sequence[str]) -> str:
+    return " where " + " and ".join(f"`{_cell(each)}`" for each in conditions) if conditions else ""
 
 
 def _kept(conditions: Sequence[Sequence[Condition]]) -> str:

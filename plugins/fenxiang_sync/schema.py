@@ -17,6 +17,7 @@ from fenxiang_sync.convert import converter, given_by, text, written
 from fenxiang_sync.field import Field
 from fenxiang_sync.lookup import NUMBER, RECORD_ID, ROW_ID, TOLD
 from fenxiang_sync.mapping import Entry
+from fenxiang_sync.paths import base
 from fenxiang_sync.pipeline import Pipeline
 from fenxiang_sync.source import Operator
 from fenxiang_sync.source.description import FieldDescription, ObjectDescription
@@ -29,9 +30,6 @@ ALWAYS = frozenset((
     "owner_department", "owner_department_id", "data_own_department", "object_describe_api_name", "extend_obj_data_id",
 ))  # fmt: skip
 """System fields of every object, which a describe may leave out."""
-
-COMPANIONS = ("__r", "__l", "__o", "__v", "__p", "__e", "__relation_ids")
-"""What Fenxiang adds to a field's name for its label, its list, its other text … (vendor documentation)."""
 
 _LABELLED = frozenset((
     "select_one", "select_many", "record_type", "object_reference", "object_reference_many", "master_detail",
@@ -131,7 +129,9 @@ def _written_back(back: WriteBack, described: ObjectDescription) -> Iterator[Fin
 
 def unknown(pipeline: Pipeline, described: ObjectDescription) -> Iterator[Finding]:
     """The fields that are read and that the object does not have: they come as null in every record."""
-    yield from unknown_names([*pipeline.asked, *(each.field for each in pipeline.source.filters)], described)
+    yield from unknown_names(
+        [*pipeline.asked, *pipeline.got, *(each.field for each in pipeline.source.filters)], described
+    )
 
 
 def unknown_names(names: Iterable[str], described: ObjectDescription, *, of: str = "") -> Iterator[Finding]:
@@ -142,18 +142,6 @@ def unknown_names(names: Iterable[str], described: ObjectDescription, *, of: str
             near = difflib.get_close_matches(name, sorted(known), n=1)
             hint = f", did you mean {near[0]!r}?" if near else ""
             yield Finding(field=name, said=f"is none of {f'the fields of {of}' if of else 'its fields'}{hint}")
-
-
-def base(name: str) -> str:
-    """The field that a companion belongs to.
-
-    >>> base("owner__r"), base("field_a__c"), base("field_a__c__r")
-    ('owner', 'field_a__c', 'field_a__c')
-    """
-    for suffix in COMPANIONS:
-        if name.endswith(suffix):
-            return name.removesuffix(suffix)
-    return name
 
 
 def _of_entry(entry: Entry, field: FieldDescription) -> Iterator[Finding]:

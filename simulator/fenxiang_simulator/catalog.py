@@ -11,6 +11,7 @@ EMPLOYEE_TYPES = frozenset({"employee", "employee_many"})
 DEPARTMENT_TYPES = frozenset({"department", "department_many"})
 REFERENCE_TYPES = frozenset({"object_reference", "master_detail"})
 COMPUTED_TYPES = frozenset({"formula", "count", "quote"})
+LONG_TYPES = frozenset({"long_text", "html_rich_text", "image", "file_attachment", "signature"})
 LIST_TYPES = EMPLOYEE_TYPES | DEPARTMENT_TYPES | {"select_many", "tag", "array", "object_reference_many"}
 
 LIFE_STATUS = {
@@ -26,7 +27,7 @@ DRIFT_FIELD = "drift__c"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FieldDef:
     """One field. What is computed says from what: `quotes` names (reference field, field there), `sums` (detail object,
-    field there), `difference` two fields of the same record.
+    field there), `difference` two fields of the same record. `only_get`: queries leave it out.
     """
 
     name: str
@@ -41,6 +42,7 @@ class FieldDef:
     quotes: tuple[str, str] | None = None
     sums: tuple[str, str] | None = None
     difference: tuple[str, str] | None = None
+    only_get: bool = False
 
     def describe(self) -> dict[str, Any]:
         """The entry of this field in object/describe."""
@@ -184,6 +186,7 @@ def _from_entry(name: str, entry: Mapping[str, Any]) -> FieldDef:
         options={str(option["value"]): str(option["label"]) for option in entry.get("options") or ()},
         target=entry.get("target_api_name"),
         decimal_places=int(entry.get("decimal_places") or 0),
+        only_get=bool(entry.get("only_get")),
     )
 
 
@@ -231,6 +234,8 @@ ORDER_STATUS = _options("待确认", "已确认", "已发货", "已收货", "已
 UNITS = {"pcs": "件", "box": "箱", "set": "套", "kg": "千克", "m": "米"}
 CATEGORIES = _options("电气元件", "五金工具", "办公用品", "包装材料", "仪器仪表", "劳保用品")
 REPORT_STATUS = {"draft": "草稿", "submitted": "已提交", "checked": "已复核"}
+PAYMENT_TYPES = {"default__c": "预设业务类型", "fee_to_goods__c": "费用转货款"}
+PAYMENT_METHODS = _options("现金", "银行转账", "支票", "承兑汇票")
 
 
 def demo() -> dict[str, ObjectDef]:
@@ -271,6 +276,8 @@ def demo() -> dict[str, ObjectDef]:
             _field("product_spec", "规格"),
             _field("product_status", "上下架", "select_one", options={"1": "已上架", "2": "已下架"}),
             _field("is_saleable", "可独立销售", "true_or_false"),
+            _field("description__c", "产品介绍", "html_rich_text", only_get=True),
+            _field("image__c", "产品图片", "image", only_get=True),
             name_label="产品名称",
             shared=True,
         ),
@@ -398,6 +405,85 @@ def demo() -> dict[str, ObjectDef]:
             _field("status__c", "状态", "select_one", options=REPORT_STATUS),
             _field("checked_by__c", "复核人", "employee"),
             name_label="报表名称",
+            shared=True,
+        ),
+        object_def(
+            "PaymentObj",
+            "回款",
+            FieldDef(
+                name="record_type", label="业务类型", type="record_type", define_type="system", options=PAYMENT_TYPES
+            ),
+            _field("account_id", "客户名称", "object_reference", target="AccountObj", required=True),
+            _field("payment_time", "回款日期", "date"),
+            _field("payment_amount", "本次回款总金额", "currency"),
+            _field("payment_method", "回款方式", "select_one", options=PAYMENT_METHODS),
+            _field("remark", "备注", "long_text"),
+            name_label="回款编号",
+            name_type="auto_number",
+            number_format="HK{:08d}",
+        ),
+        object_def(
+            "OrderPaymentObj",
+            "回款明细",
+            _field("payment_id", "回款编号", "master_detail", target="PaymentObj", required=True),
+            _field("order_id", "销售订单编号", "object_reference", target="SalesOrderObj"),
+            _field("payment_amount", "本次回款金额", "currency"),
+            _field("payment_time", "回款日期", "date"),
+            name_label="回款明细编号",
+            name_type="auto_number",
+            number_format="HKMX{:08d}",
+        ),
+        object_def(
+            "PriceBookObj",
+            "价目表",
+            _field("price_book_no", "价目表编号"),
+            _field("active_status", "启用状态", "select_one", options={"1": "启用", "0": "停用"}),
+            _field("is_standard", "标准价目表", "true_or_false"),
+            _field("start_date", "有效开始日期", "date"),
+            _field("end_date", "有效结束日期", "date"),
+            _field("account_range", "适用客户范围"),
+            name_label="价目表名称",
+            shared=True,
+        ),
+        object_def(
+            "PriceBookProductObj",
+            "价目表明细",
+            _field("pricebook_id", "价目表名称", "master_detail", target="PriceBookObj", required=True),
+            _field("product_id", "产品名称", "object_reference", target="ProductObj", required=True),
+            _field("pricebook_price", "价目表价格", "currency"),
+            _field("discount", "折扣", "percentile"),
+            name_label="价目表明细编号",
+            name_type="auto_number",
+            number_format="PBP{:08d}",
+            shared=True,
+        ),
+        object_def(
+            "AvailableRangeObj",
+            "可售范围",
+            _field("account_range", "适用客户"),
+            _field("product_range", "适用产品"),
+            _field("active_status", "启用状态", "select_one", options={"1": "启用", "0": "停用"}),
+            name_label="可售范围名称",
+            shared=True,
+        ),
+        object_def(
+            "AvailableAccountObj",
+            "可售客户",
+            _field("available_range_id", "可售范围", "master_detail", target="AvailableRangeObj", required=True),
+            _field("account_id", "客户名称", "object_reference", target="AccountObj", required=True),
+            name_label="可售客户编号",
+            name_type="auto_number",
+            number_format="KSKH{:08d}",
+            shared=True,
+        ),
+        object_def(
+            "AvailableProductObj",
+            "可售产品",
+            _field("available_range_id", "可售范围", "master_detail", target="AvailableRangeObj", required=True),
+            _field("product_id", "产品名称", "object_reference", target="ProductObj", required=True),
+            name_label="可售产品编号",
+            name_type="auto_number",
+            number_format="KSCP{:08d}",
             shared=True,
         ),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from fenxiang_simulator import directory
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from fenxiang_simulator.simulator import Simulator
 
 PREFIX = "/_simulator"
-EDITS = ("create", "update", "invalid", "recover", "delete", "change_owner", "random")
+EDITS = ("create", "update", "approve", "invalid", "recover", "delete", "change_owner", "random")
 
 
 class Control:
@@ -32,12 +33,17 @@ class Control:
             "/knobs": ("GET: all with their choices; POST {name: value}: change some", self._knobs),
             "/faults": (
                 'GET; POST {"fault": "busy", "rate": 0.05} or {"fault": …, "next": 2, "path": "/data/query"}; '
-                'POST {"clear": true}',
+                'POST {"refuse": id, "code": 201112011}: get refuses this record; POST {"clear": true}',
                 self._faults,
             ),
             "/edit": (
                 'POST {"action": "update", "object": …, "id": …, "data": {…}}, or {"action": "random", "times": 5}',
                 self._edit,
+            ),
+            "/kingdee": (
+                'GET: documents (?form=BD_MATERIAL), queries; POST {"action": "edit" or "erase", "form": …, '
+                '"number": …, "data": {…}}, {"action": "end_sessions"}, or {"knobs": {"kingdee_most_rows": 50}}',
+                self._kingdee,
             ),
             "/clock": ('GET; POST {"advance": seconds}', self._clock),
             "/push": (
@@ -92,6 +98,8 @@ class Control:
             order = _object(request)
             if order.get("clear"):
                 faults.clear()
+            elif "refuse" in order:
+                faults.refuse(str(order["refuse"]), int(order.get("code", 201112011)))
             elif "rate" in order:
                 faults.rate(order["fault"], float(order["rate"]), order.get("path", ""))
             elif "fault" in order:
@@ -102,7 +110,9 @@ class Control:
                     skip=int(order.get("skip", 0)),
                 )
             else:
-                raise ValueError('say {"fault": …, "rate": …}, {"fault": …, "next": …} or {"clear": true}')
+                raise ValueError(
+                    'say {"fault": …, "rate": …}, {"fault": …, "next": …}, {"refuse": id} or {"clear": true}'
+                )
         return {**faults.as_dict(), "known": FAULTS}
 
     def _edit(self, request: Request) -> Any:
@@ -122,15 +132,36 @@ class Control:
         elif action == "update":
             stamp = order.get("last_modified_time")
             tenant.update(name, record_id, order.get("data", {}), user=user, modified_ms=stamp)
-        elif action == "invalid":
-            tenant.invalid(name, record_id, user=user)
-        elif action == "recover":
-            tenant.recover(name, record_id, user=user)
+        elif action in ("approve", "invalid", "recover"):
+            getattr(tenant, action)(name, record_id, user=user)
         elif action == "delete":
             tenant.delete(name, record_id)
         else:
             tenant.change_owner(name, record_id, str(order.get("owner")), user=user)
         return {"id": record_id}
+
+    def _kingdee(self, request: Request) -> Any:
+        kingdee, knobs = self._simulator.targets.kingdee, self._simulator.targets.knobs
+        if request.method == "POST":
+            order = _object(request)
+            form, number, action = str(order.get("form")), str(order.get("number")), order.get("action")
+            if "knobs" in order:
+                knobs.set(order["knobs"])
+            elif action == "edit":
+                stamp = order.get("last_modified_time")
+                return {"id": kingdee.edit(form, number, order.get("data", {}), modified_ms=stamp).id}
+            elif action == "erase":
+                kingdee.erase(form, number)
+            elif action == "end_sessions":
+                kingdee.end_sessions()
+            else:
+                raise ValueError(f"no action {action!r}; the actions are: edit, erase, end_sessions")
+        wanted = request.query.get("form")
+        return {
+            "forms": kingdee.report()["forms"],
+            "documents": [asdict(bill) for bill in kingdee.bills(wanted)] if wanted else [],
+            "queries": [each.as_dict() for each in kingdee.queries if wanted in (None, each.seen.form)],
+        }
 
     def _clock(self, request: Request) -> Any:
         clock = self._simulator.clock

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 import threading
 from collections import Counter, deque
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from http.cookies import SimpleCookie
 from typing import Any
 
+from fenxiang_simulator import kingdee_seed
+from fenxiang_simulator.bill_query import BillQuery, QueryError
+from fenxiang_simulator.bills import ID_FIELDS, NUMBER_FIELDS, Bill, Seen, text_id
 from fenxiang_simulator.clock import Clock
 from fenxiang_simulator.server import Request, Response
 from fenxiang_simulator.target_faults import body_of, misbehave, present, spoil
@@ -23,22 +25,8 @@ COOKIE = "kdservice-sessionid"
 
 _LOGIN = "/k3cloud/Kingdee.BOS.WebApi.ServicesStub.AuthService.LoginByAppSecret.common.kdsvc"
 _FORM = re.compile(r"/k3cloud/Kingdee\.BOS\.WebApi\.ServicesStub\.DynamicFormService\.(\w+)\.common\.kdsvc$")
-_IN = re.compile(r"(?P<field>\w+) in \((?P<values>(?:'(?:[^']|'')*',?)+)\)(?: and \((?P<where>.*)\))?$")
-_EQUAL = re.compile(r"(?P<field>[\w.]+)='(?P<value>(?:[^']|'')*)'$")
 
 Errors = list[dict[str, Any]]
-
-
-@dataclass(slots=True)
-class Bill:
-    """One document of a form. `status` is A (created), B (submitted), C (audited)."""
-
-    id: int
-    number: str
-    content: dict[str, Any]
-    status: str = "A"
-    forbidden: bool = False
-    saves: int = 1
 
 
 class Kingdee:
@@ -47,6 +35,8 @@ class Kingdee:
     def __init__(self, clock: Clock, knobs: TargetKnobs, faults: Faults) -> None:
         self.requests: Counter[str] = Counter()
         self.throttled = 0
+        self.queries: list[BillQuery] = []
+        """What was asked, in order."""
         self._clock = clock
         self._knobs = knobs
         self._faults = faults
@@ -69,6 +59,46 @@ class Kingdee:
         """Empty a form behind everybody's back."""
         with self._lock:
             self._forms.pop(form, None)
+
+    def fill(self, form: str, count: int) -> None:
+        """Put `count` documents of a form that is known here into the database: BD_MATERIAL, STK_Inventory."""
+        with self._lock:
+            made = kingdee_seed.documents(form, count)
+            self._forms[form] = [
+                Bill(self._new_id(form), number, content, "C", created_ms=stamp, modified_ms=stamp, approved_ms=stamp)
+                for number, content, stamp in made
+            ]
+
+    def fill_all(self, counts: Mapping[str, int]) -> None:
+        for form, count in counts.items():
+            self.fill(form, count)
+
+    def edit(self, form: str, number: str, content: dict[str, Any], *, modified_ms: int | None = None) -> Bill:
+        """Somebody changes a document, whatever its status, or makes a new one of this number. It is stamped with the
+        server's clock, or with `modified_ms`."""
+        with self._lock:
+            bill = self._bill(form, number)
+            if bill is None:
+                bill = Bill(self._new_id(form), number, {}, created_ms=self._clock.now_ms())
+                self._forms.setdefault(form, []).append(bill)
+            bill.content = bill.content | content
+            bill.modified_ms = self._clock.now_ms() if modified_ms is None else modified_ms
+            return bill
+
+    def erase(self, form: str, number: str) -> None:
+        """Somebody deletes a document, whatever its status. Raises `KeyError` where there is none."""
+        with self._lock:
+            bill = self._bill(form, number)
+            if bill is None:
+                raise KeyError(f"{form} has no {number}")
+            self._forms[form].remove(bill)
+
+    def _bill(self, form: str, number: str) -> Bill | None:
+        return next((bill for bill in self._forms.get(form, []) if bill.number == number), None)
+
+    def _new_id(self, form: str) -> int | str:
+        self._made += 1
+        return text_id(self._made) if form in self._knobs.kingdee_text_ids else self._made
 
     def end_sessions(self) -> None:
         """Every session is lost from now on."""
@@ -127,8 +157,7 @@ class Kingdee:
         return self._services[service](_object(request))
 
     def _save(self, body: dict[str, Any]) -> dict[str, Any]:
-        form, data = str(body.get("formid")), body.get("data")
-        models = data.get("Model") if isinstance(data, dict) else None
+        form, models = str(body.get("formid")), _inner(body).get("Model")
         if not isinstance(models, list) or not models or not all(isinstance(each, dict) for each in models):
             return _refused("Model必须是非空数组")
         if 0 < self._knobs.kingdee_max_rows < len(models):
@@ -149,35 +178,34 @@ class Kingdee:
             if not present(content, path):
                 return path, f"字段“{path}”是必填项"
         bills = self._forms.setdefault(form, [])
-        if present(content, "FID"):
-            held = next((bill for bill in bills if str(bill.id) == str(content["FID"])), None)
+        now = self._clock.now_ms()
+        told = next((name for name in ID_FIELDS if present(content, name)), None)
+        if told is not None:
+            held = next((bill for bill in bills if str(bill.id) == str(content[told])), None)
             if held is None:
-                return "FID", f"单据内码{content['FID']}不存在"
+                return told, f"单据内码{content[told]}不存在"
             if held.status in "BC":
                 return "FDocumentStatus", "单据已提交或已审核，不能修改"
-            held.content, held.saves = held.content | content, held.saves + 1
+            held.content, held.saves, held.modified_ms = held.content | content, held.saves + 1, now
             return held
-        number = str(content.get("FNumber") or f"AUTO{self._made}")
-        if self._knobs.kingdee_unique and any(bill.number == number for bill in bills):
-            return "FNumber", f"编码“{number}”已存在"
-        self._made += 1
-        bills.append(Bill(self._made, number, content))
+        field = next((name for name in NUMBER_FIELDS if content.get(name)), "FNumber")
+        number = str(content.get(field) or f"AUTO{self._made}")
+        if self._knobs.kingdee_unique and self._bill(form, number) is not None:
+            return field, f"编码“{number}”已存在"
+        bills.append(Bill(self._new_id(form), number, content, created_ms=now, modified_ms=now))
         return bills[-1]
 
     def _query(self, body: dict[str, Any]) -> Any:
-        data = body.get("data")
-        query = data if isinstance(data, dict) else {}
-        wanted = _IN.match(str(query.get("FilterString")))
-        if wanted is None:
-            return [[_refused("FilterString 无法解析")]]
-        values = [value.replace("''", "'") for value in re.findall(r"'((?:[^']|'')*)'", wanted["values"])]
-        keys = str(query.get("FieldKeys")).split(",")
-        found = [
-            bill
-            for bill in self._forms.get(str(query.get("FormId")), [])
-            if str(_shown(bill, wanted["field"])) in values and _holds(bill, wanted["where"])
-        ]
-        return [[_shown(bill, key) for key in keys] for bill in found[: int(query.get("Limit") or 2_000)]]
+        form = str(_inner(body).get("FormId"))
+        fields = frozenset(self._knobs.kingdee_fields.get(form) or kingdee_seed.FIELDS.get(form, ()))
+        seen = Seen(form, fields, self._knobs.kingdee_stamp_fractions)
+        try:
+            query = BillQuery.read(_inner(body), seen)
+            rows = query.rows(self._forms.get(form, []), most=self._knobs.kingdee_most_rows)
+        except QueryError as error:
+            return [[_refused(str(error))]]
+        self.queries.append(query)
+        return rows
 
     def _submit(self, body: dict[str, Any]) -> dict[str, Any]:
         return self._each(body, lambda bill: self._move(bill, "AD", "B", "只有已创建的单据可以提交"))
@@ -191,6 +219,7 @@ class Kingdee:
 
         def forbid(bill: Bill) -> str:
             bill.forbidden = True
+            self._stamp(bill)
             return ""
 
         return self._each(body, forbid)
@@ -210,12 +239,18 @@ class Kingdee:
         if bill.status not in before:
             return refusal
         bill.status = after
+        bill.approved_ms = self._clock.now_ms() if after == "C" else None
+        self._stamp(bill)
         return ""
+
+    def _stamp(self, bill: Bill) -> None:
+        """What becomes of the stamp of a document whose status has changed."""
+        if self._knobs.kingdee_status_stamps:
+            bill.modified_ms = self._clock.now_ms()
 
     def _each(self, body: dict[str, Any], work: Callable[[Bill], str]) -> dict[str, Any]:
         """Do `work`, which gives the reason of a refusal or "", to each document of the numbers."""
-        data = body.get("data")
-        numbers = data.get("Numbers") if isinstance(data, dict) else None
+        numbers = _inner(body).get("Numbers")
         if not isinstance(numbers, list):
             return _refused("Numbers必须是数组")
         bills = {bill.number: bill for bill in self._forms.get(str(body.get("formid")), [])}
@@ -250,15 +285,6 @@ def _object(request: Request) -> dict[str, Any]:
     return body if isinstance(body, dict) else {}
 
 
-def _shown(bill: Bill, key: str) -> Any:
-    if key in ("FID", "FNumber", "FDocumentStatus"):
-        return {"FID": bill.id, "FNumber": bill.number, "FDocumentStatus": bill.status}[key]
-    value: Any = bill.content
-    for name in key.split("."):
-        value = value.get(name) if isinstance(value, dict) else None
-    return value
-
-
-def _holds(bill: Bill, where: str | None) -> bool:
-    equal = _EQUAL.match(where) if where else None
-    return equal is None or str(_shown(bill, equal["field"])) == equal["value"]
+def _inner(body: dict[str, Any]) -> dict[str, Any]:
+    data = body.get("data")
+    return data if isinstance(data, dict) else {}

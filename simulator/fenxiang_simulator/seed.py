@@ -42,6 +42,13 @@ DEFAULT_COUNTS = {
     "StockObj": 400,
     "object_warehouse__c": 60,
     "object_inventory_report__c": 500,
+    "PaymentObj": 120,
+    "OrderPaymentObj": 240,
+    "PriceBookObj": 8,
+    "PriceBookProductObj": 80,
+    "AvailableRangeObj": 8,
+    "AvailableAccountObj": 40,
+    "AvailableProductObj": 40,
 }
 NEW_OBJECT_COUNT = 200
 
@@ -226,7 +233,16 @@ def _product(draw: Draw, index: int, _ids: Ids) -> Record:
         "price": draw.money(5000),
         "product_status": "2" if draw.chance(0.1) else "1",
         "is_saleable": draw.chance(0.9),
+        "description__c": f"<p>第{index + 1}号产品的介绍</p>",
     }
+    if index % 3:
+        file = {
+            "path": f"N_202609_{index:06d}",
+            "filename": f"P{index + 1:06d}.png",
+            "ext": "png",
+            "size": 2048 + index,
+        }
+        record["image__c"] = [file]
     if draw.chance(0.7):
         record["barcode"] = f"69{draw.under(10**11):011d}"
     if draw.chance(0.5):
@@ -371,6 +387,29 @@ def _report(draw: Draw, index: int, ids: Ids) -> Record:
     return record
 
 
+def _range(draw: Draw) -> str:
+    """Whom or what a list is for: a JSON text of a type and a value. Integrations report FIXED (those that are listed)
+    and ALL; a third, CONDITION, is left out here."""
+    kind = "ALL" if draw.chance(0.3) else "FIXED"
+    return f'{{"type":"{kind}","value":"{kind}"}}'
+
+
+def _price_book(draw: Draw, index: int, _ids: Ids) -> Record:
+    start = draw.day()
+    return {
+        "name": "标准价目表" if index == 0 else f"{draw.pick(_CITIES)[1]}价目表 {index}",
+        "price_book_no": f"PB{index + 1:04d}", "active_status": "1", "is_standard": index == 0,
+        "start_date": start, "end_date": start + 365 * DAY_MS, "account_range": _range(draw),
+    }  # fmt: skip
+
+
+def _available_range(draw: Draw, index: int, _ids: Ids) -> Record:
+    return {
+        "name": f"可售范围 {index + 1}", "active_status": "1", "account_range": _range(draw),
+        "product_range": _range(draw),
+    }  # fmt: skip
+
+
 _OWN: dict[str, Own] = {
     "DepartmentObj": _department,
     "PersonnelObj": _personnel,
@@ -383,6 +422,8 @@ _OWN: dict[str, Own] = {
     "StockObj": _stock,
     "object_warehouse__c": _warehouse_file,
     "object_inventory_report__c": _report,
+    "PriceBookObj": _price_book,
+    "AvailableRangeObj": _available_range,
 }
 
 
@@ -391,7 +432,7 @@ def _generic(definition: ObjectDef) -> Own:
     own = [each for each in definition.fields.values() if each.define_type != "system" and each.name not in _FOLLOWING]
 
     def generate(draw: Draw, index: int, ids: Ids) -> Record:
-        record: Record = {"name": f"{definition.label} {index + 1}"}
+        record: Record = {} if definition.number_format else {"name": f"{definition.label} {index + 1}"}
         for each in own:
             if each.required or draw.chance(0.8):
                 value = sample(each, draw, ids)

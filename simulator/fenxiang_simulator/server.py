@@ -124,6 +124,7 @@ class Server:
             return
         self.stopping.set()
         if self._thread is not None:
+            _shut(self._http.socket)  # wakes the thread where it waits for a call, at once rather than after its pause
             self._http.shutdown()
             self._thread.join()
         self._http.server_close()

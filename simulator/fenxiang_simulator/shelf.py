@@ -30,6 +30,13 @@ class Shelf:
         self.ids = sorted(self.seen)
         self.stamps = sorted((record["last_modified_time"], record_id) for record_id, record in self.seen.items())
 
+    def copy(self) -> Shelf:
+        """The same records on a shelf of their own."""
+        made = Shelf()
+        made.truth, made.seen = dict(self.truth), dict(self.seen)
+        made.ids, made.stamps = list(self.ids), list(self.stamps)
+        return made
+
     def show(self, record_id: str, record: Record | None) -> None:
         """Let queries see the record in this state; None takes it away."""
         self._windows.clear()

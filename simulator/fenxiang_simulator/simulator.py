@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
-from fenxiang_simulator import catalog
+from fenxiang_simulator import catalog, kingdee_seed
 from fenxiang_simulator.catalog import ObjectDef
 from fenxiang_simulator.clock import Clock
 from fenxiang_simulator.control import Control
@@ -29,8 +29,9 @@ class Simulator:
     """``with Simulator(seed=7, records={"AccountObj": 5000}) as simulator: … simulator.url …``
 
     `tenant` and `targets` are the true state, `knobs` and `faults` may be changed while it runs. `records` says how
-    many records of which object; `objects` adds objects of one's own. `only` starts one of the two parts. `real` is the
-    time that the simulated clock starts from, in epoch seconds.
+    many records of which object, or documents of which form of Kingdee (BD_MATERIAL, STK_Inventory); `objects` adds
+    objects of one's own. `only` starts one of the two parts. `real` is the time that the simulated clock starts from,
+    in epoch seconds.
     """
 
     def __init__(
@@ -50,7 +51,9 @@ class Simulator:
         self.only = only
         self.knobs = knobs or Knobs()
         self.clock = Clock(skew_ms=lambda: self.knobs.clock_skew_ms, real=real)
-        self._counts = dict(records or {})
+        given = dict(records or {})
+        self._forms = {name: given.pop(name) for name in kingdee_seed.FIELDS if name in given}
+        self._counts = given
         definitions = catalog.demo() | {each.name: each for each in objects}
         self.tenant = Tenant(definitions, self.clock, self.knobs, seed=seed)
         self.tenant.fill(self._counts)
@@ -61,6 +64,7 @@ class Simulator:
         self.push = Push(self.tenant, seed)
         self.crm = Crm(self.tenant, self.tokens, self.limits, self.faults, self.editor, self._wait)
         self.targets = Targets(self.clock, seed=seed)
+        self.targets.kingdee.fill_all(self._forms)
         apps: list[App] = [Control(self)]
         apps += [self.crm] if only != "targets" else []
         apps += [self.targets] if only != "fenxiang" else []
@@ -102,6 +106,7 @@ class Simulator:
     def reset(self) -> None:
         """The records as they were at the start, and everything counted forgotten; knobs, faults and clock stay."""
         self.tenant.fill(self._counts)
+        self.targets.kingdee.fill_all(self._forms)
         self.crm.forget()
         self.tokens.forget()
         self.limits.forget()

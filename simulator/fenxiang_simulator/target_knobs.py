@@ -5,8 +5,10 @@ from __future__ import annotations
 import random
 import threading
 from collections import deque
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
+from typing import Any
 
 
 class Fault(StrEnum):
@@ -90,12 +92,33 @@ class TargetKnobs:
     kingdee_calls: int = 0
     """So many calls in `kingdee_per_seconds`, then HTTP 429; 0 = no limit."""
     kingdee_per_seconds: float = 60.0
+    kingdee_most_rows: int = 10_000
+    """How many rows a query gives at most, whatever its Limit."""
+    kingdee_fields: dict[str, list[str]] = field(default_factory=dict)
+    """Form id -> the field keys that it has (dotted); a query for another is refused. A form without takes any."""
+    kingdee_text_ids: list[str] = field(default_factory=lambda: ["STK_Inventory"])
+    """Forms whose documents have texts for ids."""
+    kingdee_stamp_fractions: bool = False
+    """Whether stamps (FModifyDate) have milliseconds; else whole seconds."""
+    kingdee_status_stamps: bool = True
+    """Whether Submit, Audit and Forbid change FModifyDate."""
     hang_s: float = 30.0
     """How long a hanging call takes to answer."""
     retry_after: str = "7"
     """The Retry-After header of a 429 (seconds or an HTTP date)."""
     rates: dict[Fault, float] = field(default_factory=dict)
     """Fault -> share of the calls that get it."""
+
+    def set(self, changes: Mapping[str, Any]) -> None:
+        """Change some; raises `ValueError` for a name that is none, or a value of another type, and changes nothing."""
+        known = {each.name: type(getattr(self, each.name)) for each in fields(self)}
+        for name, value in changes.items():
+            if name not in known:
+                raise ValueError(f"there is no knob {name!r}; the knobs are: {', '.join(sorted(known))}")
+            if not isinstance(value, known[name]) and not (known[name] is float and isinstance(value, int)):
+                raise ValueError(f"knob {name} cannot be {value!r}; its values are of type {known[name].__name__}")
+        for name, value in changes.items():
+            setattr(self, name, value)
 
 
 class Faults:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 from zlib import crc32
 
-from fenxiang_simulator import computed, directory
+from fenxiang_simulator import computed, directory, drawn
 from fenxiang_simulator.catalog import (
     COMPUTED_TYPES,
     DEPARTMENT_TYPES,
@@ -20,6 +20,7 @@ from fenxiang_simulator.catalog import (
     drift_field,
 )
 from fenxiang_simulator.clock import Clock
+from fenxiang_simulator.drawn import Company
 from fenxiang_simulator.envelope import ApiError
 from fenxiang_simulator.knobs import Knobs
 from fenxiang_simulator.matching import Predicate
@@ -76,20 +77,32 @@ class Tenant:
             raise ValueError(f"there cannot be {counts[negative[0]]} records of {negative[0]}")
         with self.lock:
             self._clear()
-            ids: dict[str, list[str]] = {name: [] for name in self._definitions}
-            for name, definition in self._definitions.items():
-                count = counts.get(name, DEFAULT_COUNTS.get(name, NEW_OBJECT_COUNT))
-                made = list(records(self._seed, definition, count, ids))
-                if definition.references:
-                    for record in made:
-                        record.update(self._links(definition, record))
-                self._shelves[name].fill(made)
-                self._numbers[name] = count
-                ids[name] = [record["_id"] for record in made]
-                if definition.masters:
-                    for record in made:
-                        self._link(definition, record)
-            self._sum_up()
+            for name in self._definitions:
+                self._numbers[name] = counts.get(name, DEFAULT_COUNTS.get(name, NEW_OBJECT_COUNT))
+            key = (self._seed, tuple(self._numbers.items()))
+            company = drawn.find(key, self._definitions)
+            if company is None:
+                self._draw_records()
+                drawn.keep(key, Company(definitions=self._definitions, shelves=self._shelves, details=self._details))
+            else:
+                self._shelves.update(company.shelves)
+                for name, details in company.details.items():
+                    self._details[name].update(details)
+
+    def _draw_records(self) -> None:
+        """As many of each object as `_numbers` says."""
+        ids: dict[str, list[str]] = {name: [] for name in self._definitions}
+        for name, definition in self._definitions.items():
+            made = list(records(self._seed, definition, self._numbers[name], ids))
+            if definition.references:
+                for record in made:
+                    record.update(self._links(definition, record))
+            self._shelves[name].fill(made)
+            ids[name] = [record["_id"] for record in made]
+            if definition.masters:
+                for record in made:
+                    self._link(definition, record)
+        self._sum_up()
 
     def _sum_up(self) -> None:
         """Roll-ups of the seeded records, whose details came after them."""
@@ -308,6 +321,15 @@ class Tenant:
             for before in found:
                 record = {**before, "life_status": "invalid", "life_status_before_invalid": before["life_status"]}
                 self._change(name, record, user, bump=self.knobs.void_bumps_lmt, event="invalid")
+
+    def approve(self, name: str, record_ids: str | Sequence[str], *, user: str = directory.ADMIN) -> None:
+        """Let records pass their approval (审核通过), whatever the flow is: they are normal then."""
+        with self.lock:
+            found = [self._must(name, each) for each in _many(record_ids)]
+            if any(record["life_status"] not in ("under_review", "in_change", "ineffective") for record in found):
+                raise ApiError(50009, "只有审核中的数据才能被审核")
+            for before in found:
+                self._change(name, {**before, "life_status": "normal"}, user, bump=True, event="update")
 
     def recover(self, name: str, record_ids: str | Sequence[str], *, user: str = directory.ADMIN) -> None:
         """Bring voided records back (恢复)."""

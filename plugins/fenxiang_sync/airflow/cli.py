@@ -54,7 +54,7 @@ Dags = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """What the DAG files in `place` need of the deployment; `tables` are targets that can be asked by themselves,
+    """What the DAG files in `place` need of the deployment: connections to Fenxiang (`sources`) and others (`targets`);
     `errors` has the traceback of each file that cannot be read."""
 
     place: str
@@ -155,6 +155,7 @@ def _needs(dags: Path | None) -> Needs:
 
     from fenxiang_sync.airflow.operators import PipelineOperator
     from fenxiang_sync.airflow.pools import PREFIX
+    from fenxiang_sync.pipeline import Source
 
     place = str(dags or settings.DAGS_FOLDER)
     bag = DagBag(place)
@@ -165,7 +166,8 @@ def _needs(dags: Path | None) -> Needs:
         for pipeline in pipelines[:1]:
             if pipeline.name not in needs.pipelines:  # its companion DAGs are no pipelines of their own
                 needs.pipelines[pipeline.name] = pipeline
-            needs.sources.add(pipeline.source.connection)
+            fenxiang = isinstance(pipeline.source, Source)
+            (needs.sources if fenxiang else needs.targets).add(pipeline.source.connection)
             if pipeline.write_back is not None and pipeline.write_back.connection is not None:
                 needs.sources.add(pipeline.write_back.connection)
             if not isinstance(pipeline.target, Checking):

@@ -28,7 +28,7 @@ from fenxiang_sync.airflow.operators import (
     outlet,
 )
 from fenxiang_sync.airflow.params import lookback_params, run_params
-from fenxiang_sync.airflow.pools import pool_name, target_pool
+from fenxiang_sync.airflow.pools import reading_pool, source_pool, target_pool
 from fenxiang_sync.airflow.priority import LOOKBACK_WEIGHT, RunPriority
 from fenxiang_sync.airflow.reconcile import reconcile_dag
 from fenxiang_sync.airflow.replay import replay_dag
@@ -125,12 +125,12 @@ def _default_args(pipeline: Pipeline) -> dict[str, Any]:
 
 
 def _tasks(pipeline: Pipeline, lookback: Lookback | None = None) -> None:
-    pool = pool_name(pipeline.source.connection, pipeline.source.object)
+    pool = source_pool(pipeline.source)
 
     @task_group(group_id="segment")
     def per_segment(segment: Any) -> None:
         mapped: dict[str, Any] = {"pipeline": pipeline, "segment": segment, "map_index_template": LABEL}
-        extract = ExtractOperator(task_id="extract", pool=pool, **mapped)
+        extract = ExtractOperator(task_id="extract", pool=reading_pool(pipeline.source), **mapped)
         transform = TransformOperator(task_id="transform", **mapped)
         load = LoadOperator(task_id="load", pool=target_pool(pipeline.target), **mapped)
         extract >> transform >> load

@@ -9,10 +9,12 @@ from typing import Any
 
 from fenxiang_sync.airflow.journal import Journal
 from fenxiang_sync.airflow.reach import make_reach
+from fenxiang_sync.airflow.readers import reader
 from fenxiang_sync.airflow.settings import Settings
 from fenxiang_sync.hub import Hub
-from fenxiang_sync.pipeline import Pipeline
-from fenxiang_sync.source import FenxiangClient
+from fenxiang_sync.kingdee_source import KingdeeSource
+from fenxiang_sync.pipeline import Pipeline, Source
+from fenxiang_sync.source import Client, FenxiangClient
 from fenxiang_sync.stage import Stage
 from fenxiang_sync.steps import Run
 from fenxiang_sync.targets.protocol import Reach
@@ -22,7 +24,7 @@ class Deployment:
     """Made inside a task; nothing of it is opened before it is asked for. Close it at the end of the task."""
 
     def __init__(self) -> None:
-        self._clients: list[FenxiangClient] = []
+        self._clients: list[Client] = []
 
     @cached_property
     def settings(self) -> Settings:
@@ -40,7 +42,14 @@ class Deployment:
     def reach(self) -> Reach:
         return make_reach()
 
+    def reader(self, source: Source | KingdeeSource) -> Client:
+        """The client that a declared source is read by."""
+        client = reader(source, lambda: self.reach)
+        self._clients.append(client)
+        return client
+
     def client(self, conn_id: str) -> FenxiangClient:
+        """A client of Fenxiang, by the id of its connection."""
         # The http provider behind it costs 0.4 s to import: too much for parsing a DAG file, and for tasks without it.
         from fenxiang_sync.airflow.hook import FenxiangHook
 

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 import typer
 
-from fenxiang_sync.airflow.terminal import Dags, Json, Name, counted, declared, moment, opened_hub
+from fenxiang_sync.airflow.terminal import Dags, Json, Name, cannot_tell, counted, declared, moment, opened_hub
 
 if TYPE_CHECKING:
     from fenxiang_sync.drift import Change, Known
@@ -34,8 +34,11 @@ def drift(
     """Say which fields and options have come, gone or changed (字段变更), and which columns they go into; exit code 1
     where a change is open."""
     from fenxiang_sync.lineage import Lineage
+    from fenxiang_sync.pipeline import Source
 
-    meant = declared(dags, pipeline)
+    meant = [each for each in declared(dags, pipeline) if isinstance(each.source, Source)]
+    if not meant and pipeline is not None:
+        cannot_tell(f"pipeline {pipeline!r} does not read Fenxiang; its source does not describe what it holds")
     with opened_hub() as hub:
         found = [(Lineage.of(each), _accepted(each, hub) if accept else _known(each, hub)) for each in meant]
     if as_json:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fenxiang_sync.errors import FenxiangSyncError, RefusedError
+from fenxiang_sync.kingdee_source import KingdeeSource
 from fenxiang_sync.source.description import ObjectDescription
 from fenxiang_sync.targets.crm import IntoCrm
 
@@ -30,10 +31,15 @@ class Fitness:
         self._asked = False
 
     def ask(self, pipelines: Iterable[Pipeline]) -> None:
-        """Ask the CRM for the descriptions, one call for each object. What targets write to they ask for themselves."""
+        """Ask the CRM for the descriptions, one call for each object, and other sources for the fields. What targets
+        write to they ask for themselves."""
         self._asked = True
         from fenxiang_sync.airflow.hook import FenxiangHook
 
+        pipelines = list(pipelines)
+        for pipeline in pipelines:
+            if isinstance(pipeline.source, KingdeeSource):
+                self._ask_form(pipeline.source, pipeline)
         sources = [pipeline.source for pipeline in pipelines if pipeline.source.check_fields]
         objects = [
             (each.connection, name) for each in sources for name in (each.object, *(d.object for d in each.details))
@@ -46,6 +52,16 @@ class Fitness:
                     self._told[connection, name] = told
                 except FenxiangSyncError as error:
                     self.problems.append(f"object {name} is not described (connection {connection}): {error}")
+
+    def _ask_form(self, source: KingdeeSource, pipeline: Pipeline) -> None:
+        from fenxiang_sync.airflow.reach import make_reach
+        from fenxiang_sync.airflow.readers import reader
+
+        try:
+            with closing(reader(source, make_reach)) as client:
+                source.opened(client).check(pipeline.asked)
+        except FenxiangSyncError as error:
+            self.problems.append(f"pipeline {pipeline.name}: {error}")
 
     def hold(self, pipeline: Pipeline) -> None:
         """Hold a declaration against the description of its object, where there is one."""

@@ -19,7 +19,7 @@ from fenxiang_sync.airflow.params import asked, lookback_asked
 from fenxiang_sync.errors import FenxiangSyncError, ParamError
 from fenxiang_sync.lookback import Lookback
 from fenxiang_sync.pipeline import Pipeline
-from fenxiang_sync.source import Filter, Slice, slices
+from fenxiang_sync.source import FenxiangObject, Filter, Slice, slices
 from fenxiang_sync.steps import Asked, Plan, Run, Segment, drift, extract, load, plan, transform, verify
 from fenxiang_sync.steps.extract import Reading, read
 from fenxiang_sync.steps.late import Watch
@@ -81,7 +81,7 @@ class PlanOperator(PipelineOperator):
         made = plan(
             run,
             self._asked(context),
-            client=deployment.client(self.pipeline.source.connection),
+            client=deployment.reader(self.pipeline.source),
             hub=deployment.hub,
             sleep=deployment.sleep,
             most_segments=deployment.settings.most_segments,
@@ -133,7 +133,8 @@ class ExtractOperator(SegmentOperator):
     """Reads the segment into the stage."""
 
     def segment_step(self, run: Run, segment: Segment, deployment: Deployment) -> dict[str, int]:
-        return extract(run, segment, client=deployment.client(self.pipeline.source.connection))
+        hub = deployment.hub if self.pipeline.got else None
+        return extract(run, segment, client=deployment.reader(self.pipeline.source), hub=hub)
 
 
 class TransformOperator(SegmentOperator):
@@ -166,7 +167,7 @@ class VerifyOperator(PipelineOperator):
     def step(self, run: Run, deployment: Deployment, context: Any) -> dict[str, Any]:
         report = verify(
             run,
-            client=deployment.client(self.pipeline.source.connection),
+            client=deployment.reader(self.pipeline.source),
             hub=deployment.hub,
             reach=deployment.reach,
             clock=deployment.now,
@@ -242,9 +243,10 @@ class FenxiangQueryOperator(BaseOperator):
         deployment.stage.sweep(task, older_than=deployment.stage_limit())
         folder = deployment.stage.run(task, context["dag_run"].run_id) / f"map-{ti.map_index}"
         projection = tuple(dict.fromkeys(("_id", "last_modified_time", *self.fields)))
-        reading = Reading(object_name=self.object_name, projection=projection, filters=self.filters)
         with closing(deployment):
             client = deployment.client(self.fenxiang_conn_id)
+            origin = FenxiangObject(client, self.object_name, self.filters)
+            reading = Reading(origin=origin, projection=projection)
             ranges = [piece.slice for piece in slices.cut(client, self.object_name, window, self.filters)]
             numbers = read(reading, ranges or [Slice(window)], folder, client=client)
         return {"path": str(folder), "records": numbers["read"], **window.to_json()}

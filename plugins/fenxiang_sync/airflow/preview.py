@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -84,18 +85,23 @@ def _asked(pipeline: Pipeline, since: str | None, until: str | None) -> Asked:
     return Asked(kind=Kind.MANUAL, since=first, until=last, dry_run=True)
 
 
-def _previewed(pipeline: Pipeline, asked: Asked, rows: int) -> tuple[Preview, Quota]:
-    from fenxiang_sync.airflow.discovery import asking
+def _previewed(pipeline: Pipeline, asked: Asked, rows: int) -> tuple[Preview, Quota | None]:
+    """The preview, and the quota that a run would have, where one is known."""
     from fenxiang_sync.airflow.hook import FenxiangHook
+    from fenxiang_sync.airflow.reach import make_reach
+    from fenxiang_sync.airflow.readers import reader
+    from fenxiang_sync.pipeline import Source
     from fenxiang_sync.stage import Folder
     from fenxiang_sync.steps import Run
     from fenxiang_sync.steps.preview import preview
 
     run = Run(pipeline=pipeline, id="preview", folder=Folder(None))  # a preview has no part of the stage
-    with opened_hub() as hub, asking(pipeline.source.connection) as client:
+    source = pipeline.source
+    with opened_hub() as hub:
         try:
-            found = preview(run, asked, rows=rows, client=client, hub=hub, sleep=lambda _: None)
-            return found, FenxiangHook(pipeline.source.connection).quota()
+            with closing(reader(source, make_reach, patient=False)) as client:
+                found = preview(run, asked, rows=rows, client=client, hub=hub, sleep=lambda _: None)
+            return found, FenxiangHook(source.connection).quota() if isinstance(source, Source) else None
         except FenxiangSyncError as error:
             cannot_tell(f"{pipeline.name}: {error}")
 
@@ -103,7 +109,7 @@ def _previewed(pipeline: Pipeline, asked: Asked, rows: int) -> tuple[Preview, Qu
 # For people
 
 
-def _tell(pipeline: Pipeline, found: Preview, quota: Quota, *, given: bool) -> None:
+def _tell(pipeline: Pipeline, found: Preview, quota: Quota | None, *, given: bool) -> None:
     from fenxiang_sync.lineage import origins
 
     mapped = list(origins(pipeline.fields))
@@ -144,7 +150,7 @@ def _side_by_side(mapped: list[Origin], sample: Sample) -> tuple[list[str], list
     return ["   source", "record", "target", *made], lines
 
 
-def _totals(pipeline: Pipeline, found: Preview, quota: Quota, *, given: bool) -> Iterator[str]:
+def _totals(pipeline: Pipeline, found: Preview, quota: Quota | None, *, given: bool) -> Iterator[str]:
     numbers = found.numbers
     records = numbers.pop("records")
     if not records:
@@ -156,14 +162,15 @@ def _totals(pipeline: Pipeline, found: Preview, quota: Quota, *, given: bool) ->
         told = ", ".join(f"{number:,} {word.replace('_', ' ')}" for word, number in numbers.items() if number)
         yield f"{counted(records, 'record')}, {counted(rows, 'row')}{each}: {told}. Nothing was sent or written."
     cost = found.cost
-    if cost is None:
-        yield "a run of it: the CRM does not tell how many records there are"
+    if cost is None or quota is None:
+        yield "a run of it: the source does not tell how many records there are"
         return
     speed = f"{quota.limit:,} calls in {quota.seconds:g} s"
-    parts = f"{cost.planning:,} to plan, {cost.reading:,} to read, {cost.verifying:,} to verify"
+    gets = f"{cost.getting:,} to get each record, " if cost.getting else ""
+    parts = f"{cost.planning:,} to plan, {cost.reading:,} to read, {gets}{cost.verifying:,} to verify"
     yield (
         f"a run of it: about {counted(cost.records, 'record')}, about {counted(cost.calls, 'call')} ({parts}), "
-        f"{_spoken(_seconds(cost.calls, quota))} at {speed}"
+        f"{_spoken(_seconds(cost.paced, quota))} at {speed}"
     )
 
 
@@ -231,7 +238,7 @@ def _spoken(seconds: float) -> str:
 # For programs
 
 
-def _document(pipeline: Pipeline, found: Preview, quota: Quota) -> dict[str, Any]:
+def _document(pipeline: Pipeline, found: Preview, quota: Quota | None) -> dict[str, Any]:
     cost = found.cost
     return {
         "pipeline": pipeline.name,
@@ -244,14 +251,15 @@ def _document(pipeline: Pipeline, found: Preview, quota: Quota) -> dict[str, Any
         "numbers": found.numbers,
         "records": [_sampled(each) for each in found.samples],
         "cost": None
-        if cost is None
+        if cost is None or quota is None
         else {
             "records": cost.records,
             "calls": cost.calls,
             "planning": cost.planning,
             "reading": cost.reading,
+            "getting": cost.getting,
             "verifying": cost.verifying,
-            "seconds": round(_seconds(cost.calls, quota)),
+            "seconds": round(_seconds(cost.paced, quota)),
         },
         "calls": found.calls,
     }

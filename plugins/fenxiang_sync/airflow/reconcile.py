@@ -24,7 +24,7 @@ from fenxiang_sync.airflow.operators import (
     span_label,
 )
 from fenxiang_sync.airflow.params import reconcile_params, reconcile_wanted
-from fenxiang_sync.airflow.pools import pool_name, target_pool
+from fenxiang_sync.airflow.pools import reading_pool, source_pool, target_pool
 from fenxiang_sync.airflow.priority import RunPriority
 from fenxiang_sync.airflow.retries import retry_arguments
 from fenxiang_sync.pipeline import Pipeline
@@ -80,7 +80,7 @@ def reconcile_dag(pipeline: Pipeline, **overrides: Any) -> DAG | None:
     arguments: dict[str, Any] = {
         "dag_id": name,
         "dag_display_name": f"{pipeline.title} · {name}" if pipeline.title else name,
-        "description": f"Compares pipeline {pipeline.name} with the CRM (对账)",
+        "description": f"Compares pipeline {pipeline.name} with its source (对账)",
         "catchup": False,
         "max_active_runs": 1,
         "tags": ["fenxiang", "reconcile", pipeline.source.object, *pipeline.tags],
@@ -110,12 +110,12 @@ def _default_args(pipeline: Pipeline) -> dict[str, Any]:
 
 
 def _tasks(pipeline: Pipeline) -> None:
-    pool = pool_name(pipeline.source.connection, pipeline.source.object)
+    pool = source_pool(pipeline.source)
 
     @task_group(group_id="segment")
     def per_segment(segment: Any) -> None:
         mapped: dict[str, Any] = {"pipeline": pipeline, "segment": segment, "map_index_template": LABEL}
-        read = FetchOperator(task_id="fetch", pool=pool, **mapped)
+        read = FetchOperator(task_id="fetch", pool=reading_pool(pipeline.source), **mapped)
         made = ReconcileTransformOperator(task_id="transform", **mapped)
         sent = ReconcileLoadOperator(task_id="load", pool=target_pool(pipeline.target), **mapped)
         read >> made >> sent
@@ -171,7 +171,7 @@ class CompareOperator(Reconciling):
     """Compares, asks for what is absent, and returns the segments to read again; the numbers are XCom ``found``."""
 
     def step(self, run: Run, deployment: Deployment, context: Any) -> list[dict[str, Any]]:
-        client = deployment.client(self.pipeline.source.connection)
+        client = deployment.reader(self.pipeline.source)
         found = compare(run, client=client, hub=deployment.hub, clock=deployment.now)
         confirmed = confirm(run, client=client, hub=deployment.hub, clock=deployment.now)
         context["ti"].xcom_push(key="found", value={"compared": found, "confirmed": confirmed})
@@ -196,7 +196,7 @@ class FetchOperator(ReconcileSegmentOperator):
     """Reads the segment into the stage."""
 
     def segment_step(self, run: Run, segment: Segment, deployment: Deployment) -> dict[str, int]:
-        return fetch(run, segment, client=deployment.client(self.pipeline.source.connection))
+        return fetch(run, segment, client=deployment.reader(self.pipeline.source))
 
 
 class ReconcileTransformOperator(ReconcileSegmentOperator, TransformOperator):

@@ -11,12 +11,12 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import NamedTuple, Protocol
+from typing import Any, Protocol
 
 from fenxiang_sync.errors import IncompleteError
-from fenxiang_sync.rows import is_voided
-from fenxiang_sync.source.client import FenxiangClient, Page
+from fenxiang_sync.source.client import FenxiangClient
 from fenxiang_sync.source.paging import pages
+from fenxiang_sync.source.protocol import Page, Sighting, Slice
 from fenxiang_sync.source.query import MAX_LIMIT, Filter, Operator, SearchQuery
 from fenxiang_sync.source.reader import ID, STAMP, TRAITS, TRIES, Bounds, Reader
 from fenxiang_sync.window import Window
@@ -29,21 +29,6 @@ CAP = 10_000
 """A total from here on may be a cap."""
 
 
-class Sighting(NamedTuple):
-    """One record as a sweep sees it; what the server leaves out is None. `version` is a number as text."""
-
-    id: str
-    modified_ms: int
-    version: str | None
-    life_status: str | None
-    is_deleted: bool | None
-
-    @property
-    def voided(self) -> bool:
-        """Whether it is in the recycle bin (作废)."""
-        return is_voided(self.life_status, self.is_deleted)
-
-
 class Held(Protocol):
     """What is held here, of one object."""
 
@@ -54,6 +39,14 @@ class Held(Protocol):
     def stamps(self, ids: Sequence[str]) -> Mapping[str, int]:
         """The held stamps (epoch ms) of those ids that are held."""
         ...
+
+
+class Countable(Protocol):
+    """What can be counted and swept: an `Origin`."""
+
+    def count(self, window: Window) -> int | None: ...
+
+    def sweep(self, part: Slice) -> Iterator[Sighting]: ...
 
 
 class HeldStamps:
@@ -128,63 +121,49 @@ def sweep(
         client, object_name=object_name, window=window, projection=TRAITS, filters=filters, above=above, upto=upto
     )
     for page in found:
-        for record in page.records:
-            yield Sighting(record[ID], record[STAMP], *(record.get(trait) for trait in TRAITS))
+        yield from map(sighting, page.records)
 
 
-def compare(
-    client: FenxiangClient,
-    object_name: str,
-    window: Window,
-    filters: Sequence[Filter],
-    held: Held,
-    *,
-    counting: bool = True,
-) -> Iterator[Bucket]:
+def sighting(record: Mapping[str, Any]) -> Sighting:
+    """What a sweep sees of a record."""
+    return Sighting(record[ID], record[STAMP], *(record.get(trait) for trait in TRAITS))
+
+
+def compare(origin: Countable, window: Window, held: Held, *, counting: bool = True) -> Iterator[Bucket]:
     """The window in buckets: counted where both numbers agree, swept where not; bounded memory for any number.
 
     Without `counting` everything is swept, in buckets of half `MEMORY` records at most.
     """
     here = held.count(window)
     if here <= (SWEPT if counting else MEMORY // 2):
-        yield from _swept(client, object_name, window, filters, held, here, counting)
+        yield from _swept(origin, window, held, here, counting)
         return
-    there = count(client, object_name, window, filters) if counting else None
-    if there == here < CAP and _halves_agree(client, object_name, window, filters, held):
+    there = origin.count(window) if counting else None
+    if there == here < CAP and _halves_agree(origin, window, held):
         yield Bucket(window=window, held=here, server=there, seen=None)
     elif window.length_ms < 2:
-        yield from _swept(client, object_name, window, filters, held, here, counting)
+        yield from _swept(origin, window, held, here, counting)
     else:
         for half in window.halves():
-            yield from compare(client, object_name, half, filters, held, counting=counting)
+            yield from compare(origin, half, held, counting=counting)
 
 
-def _swept(
-    client: FenxiangClient,
-    object_name: str,
-    window: Window,
-    filters: Sequence[Filter],
-    held: Held,
-    here: int,
-    counting: bool,
-) -> Iterator[Bucket]:
+def _swept(origin: Countable, window: Window, held: Held, here: int, counting: bool) -> Iterator[Bucket]:
     seen: dict[str, Sighting] = {}
-    for sighting in sweep(client, object_name, window, filters):
+    for sighting in origin.sweep(Slice(window)):
         seen[sighting.id] = sighting
         if len(seen) > MEMORY and window.length_ms >= 2:
             for half in window.halves():
-                yield from compare(client, object_name, half, filters, held, counting=counting)
+                yield from compare(origin, half, held, counting=counting)
             return
     yield Bucket(window=window, held=here, server=len(seen), seen=tuple(seen.values()))
 
 
-def _halves_agree(
-    client: FenxiangClient, object_name: str, window: Window, filters: Sequence[Filter], held: Held
-) -> bool:
+def _halves_agree(origin: Countable, window: Window, held: Held) -> bool:
     """A number that is right by chance is seldom right for both halves as well."""
     if window.length_ms < 2:
         return True
-    return all(count(client, object_name, half, filters) == held.count(half) for half in window.halves())
+    return all(origin.count(half) == held.count(half) for half in window.halves())
 
 
 def fetch(

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import requests
 
@@ -28,6 +28,7 @@ from fenxiang_sync.source.auth import Credentials, Style, Token, Tokens, acting_
 from fenxiang_sync.source.codes import READ_CODES, Codes, codes_of, error_for
 from fenxiang_sync.source.metering import Meter
 from fenxiang_sync.source.pacing import Pace, Paces
+from fenxiang_sync.source.protocol import Client, Page
 from fenxiang_sync.source.query import SearchQuery, data_path
 from fenxiang_sync.source.retries import READ_RETRIES, WRITE_RETRIES, Retries
 from fenxiang_sync.source.wire import Sealed, Wire
@@ -46,20 +47,6 @@ RENEWALS = 3
 FIRST_BACK_OFF_S = 2.5
 LONGEST_BACK_OFF_S = 20.0
 """As long as the quota's window: after it, nothing that was called before counts."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Page:
-    """One answer of a query. `total` is a hint, None where the server gave none; `limit` and `offset` as echoed.
-
-    `outside` counts records that came although they are not in the window that was asked for.
-    """
-
-    records: list[Json]
-    total: int | None = None
-    limit: int | None = None
-    offset: int | None = None
-    outside: int = 0
 
 
 @dataclass(slots=True)
@@ -114,6 +101,13 @@ class FenxiangClient:
         self._counting = threading.Lock()
         self._looking_up = threading.Lock()
 
+    @classmethod
+    def of(cls, client: Client) -> Self:
+        """The client, where only one of Fenxiang will do; raises `TypeError` for another source's."""
+        if not isinstance(client, cls):
+            raise TypeError(f"{type(client).__name__} is no client of Fenxiang, which this source is read by")
+        return client
+
     def close(self) -> None:
         """Nothing more is asked for now: what the meter has counted is stored, turns that were booked ahead go back.
 
@@ -153,12 +147,13 @@ class FenxiangClient:
             record.pop(OBJECT, None)
         return page
 
-    def get(self, object_name: str, record_id: str) -> Json | None:
-        """The record, or None where the server answers without one. A refusal of the id is a `RefusedError`, also
-        with code 50009: it stands for a time-out and for a record that the acting user has no right to."""
+    def get(self, object_name: str, record_id: str, *, since_ms: int = 0) -> Json | None:
+        """The whole record, or None where the server answers without one. A refusal of the id is a `RefusedError`, also
+        with code 50009: it stands for a time-out and for a record that the acting user has no right to.
+
+        One of another id or object, or older than `since_ms`, is no answer and is asked for again."""
         body = {"data": {"dataObjectApiName": object_name, "objectDataId": record_id}}
-        record = self._asked(data_path(object_name, "get"), body, _as_it_is).get("data")
-        return record if isinstance(record, dict) and record else None
+        return self._asked(data_path(object_name, "get"), body, partial(_record, object_name, record_id, since_ms))
 
     def objects(self) -> list[Json]:
         """The objects that the app may use (``describeApiName``, ``describeDisplayName``, ``isActive`` …)."""
@@ -289,6 +284,22 @@ def _page(object_name: str, path: str, payload: Json) -> Page:
         limit=_whole(data.get("limit")),
         offset=_whole(data.get("offset")),
     )
+
+
+def _record(object_name: str, record_id: str, since_ms: int, path: str, payload: Json) -> Json | None:
+    """The record of an answer, None where it has none."""
+    record = payload.get("data")
+    if not isinstance(record, dict) or not record:
+        return None
+    came = record.get("_id"), record.get(OBJECT, object_name)
+    if came != (record_id, object_name):
+        raise TransientError(f"{path} answered with {came[1]} {came[0]} where {object_name} {record_id} was asked for")
+    stamp = record.get("last_modified_time")
+    if since_ms and (type(stamp) is not int or stamp < since_ms):
+        raise TransientError(
+            f"{path} answered with {object_name} {record_id} as of {stamp!r}, older than the query that listed it"
+        )
+    return record
 
 
 def _objects(path: str, payload: Json) -> list[Json]:

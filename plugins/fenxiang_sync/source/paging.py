@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import takewhile
 
 from fenxiang_sync.errors import IncompleteError
-from fenxiang_sync.source.client import FenxiangClient, Page
+from fenxiang_sync.source.client import FenxiangClient
 from fenxiang_sync.source.ordering import (
     ABOVE_SHORT,
     BELOW_LONG,
@@ -22,6 +22,7 @@ from fenxiang_sync.source.ordering import (
     order_of,
     sorts_by_length,
 )
+from fenxiang_sync.source.protocol import Page
 from fenxiang_sync.source.query import MAX_LIMIT, Filter
 from fenxiang_sync.source.reader import ID, TRIES, Bounds, Reader
 from fenxiang_sync.window import Window

@@ -11,7 +11,8 @@ from functools import partial
 from typing import Any, Self
 
 from fenxiang_sync.errors import DeclarationError, IncompleteError, QuotaError, RefusedError
-from fenxiang_sync.source.client import FenxiangClient, Page
+from fenxiang_sync.source.client import FenxiangClient
+from fenxiang_sync.source.protocol import Page
 from fenxiang_sync.source.query import Filter, Operator, SearchQuery
 from fenxiang_sync.window import Window
 

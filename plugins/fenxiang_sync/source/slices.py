@@ -8,12 +8,12 @@ A cut decides nothing about completeness: pieces are adjacent, so every record i
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 
 from fenxiang_sync.source.census import CAP, count
-from fenxiang_sync.source.client import FenxiangClient, Page
+from fenxiang_sync.source.client import FenxiangClient
 from fenxiang_sync.source.ordering import compares_by_length
+from fenxiang_sync.source.protocol import Page, Piece, Slice
 from fenxiang_sync.source.query import MAX_LIMIT, Filter
 from fenxiang_sync.source.reader import ID, STAMP, Bounds, Reader
 from fenxiang_sync.window import Window
@@ -24,32 +24,6 @@ that can be asked for is 10,000 (vendor documentation: offset)."""
 
 PIECES = 10_000
 """More of them, for 50 million records, are not worth the calls."""
-
-
-@dataclass(frozen=True, slots=True)
-class Slice:
-    """The records of a window whose `_id` is above `above` and not above `upto`, as text; None is open."""
-
-    window: Window
-    above: str | None = None
-    upto: str | None = None
-
-    @property
-    def whole(self) -> bool:
-        """Whether it is all of its window."""
-        return self.above is None and self.upto is None
-
-    def holds(self, record_id: str) -> bool:
-        """Whether a record of its window is in it."""
-        return (self.above is None or record_id > self.above) and (self.upto is None or record_id <= self.upto)
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """A slice and how many records it holds: a hint, None where nothing is known."""
-
-    slice: Slice
-    count: int | None
 
 
 def cut(

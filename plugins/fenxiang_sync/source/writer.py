@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fenxiang_sync.errors import RefusedError, TransientError
-from fenxiang_sync.source.client import FenxiangClient, Json, Page
+from fenxiang_sync.source.client import FenxiangClient, Json
 from fenxiang_sync.source.description import ObjectDescription
+from fenxiang_sync.source.protocol import Page
 from fenxiang_sync.source.query import MAX_LIMIT, Filter, Operator, SearchQuery, data_path
 
 _ID = "_id"

@@ -7,11 +7,9 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
 
 from fenxiang_sync.errors import UnverifiedError
-from fenxiang_sync.pipeline import Source
-from fenxiang_sync.source import FenxiangClient, Slice, census
+from fenxiang_sync.source import Client, Origin, Slice, census
 from fenxiang_sync.stage import Folder
 from fenxiang_sync.steps.extract import Version, versions
 from fenxiang_sync.steps.plan import Plan, Segment
@@ -64,14 +62,15 @@ class _Held(census.HeldStamps):
         self.versions = found
 
 
-def compare(run: Run, planned: Plan, client: FenxiangClient, extra: Segment) -> Comparison:
+def compare(run: Run, planned: Plan, client: Client, extra: Segment) -> Comparison:
     """Ask the server again for all that was read. `extra` is where what was missing was kept, once it was read."""
     source = run.pipeline.source
     made = Comparison([Span(window) for window in planned.windows])
     more = versions(run.segment(extra.index))
     _digest(made, more)
     large = sum(segment.count or 0 for segment in planned.segments) >= census.CAP
-    threads = AT_ONCE if large else 1
+    threads = min(AT_ONCE, source.at_once) if large else 1
+    origin = source.opened(client)
     asked: deque[tuple[_Held, Future[_Buckets]]] = deque()  # no more than these are in memory
 
     def note() -> None:
@@ -82,7 +81,7 @@ def compare(run: Run, planned: Plan, client: FenxiangClient, extra: Segment) -> 
 
     with ThreadPoolExecutor(max_workers=threads) as pool:
         for parts, held in _compared(run, planned):
-            asked.append((held, pool.submit(_buckets, source, client, parts, held)))
+            asked.append((held, pool.submit(_buckets, origin, source.counts, parts, held)))
             if len(asked) == threads:
                 note()
         while asked:
@@ -90,16 +89,14 @@ def compare(run: Run, planned: Plan, client: FenxiangClient, extra: Segment) -> 
     return made
 
 
-def _buckets(source: Source, client: FenxiangClient, parts: Sequence[Slice], held: _Held) -> _Buckets:
+def _buckets(origin: Origin, counting: bool, parts: Sequence[Slice], held: _Held) -> _Buckets:
     """What the server holds in each part now."""
     found: _Buckets = []
     for part in parts:
         if part.whole:
-            buckets = census.compare(client, source.object, part.window, source.filters, held)
-            found += [(part, bucket) for bucket in buckets]
+            found += [(part, bucket) for bucket in census.compare(origin, part.window, held, counting=counting)]
             continue
-        ends: dict[str, Any] = {"above": part.above, "upto": part.upto}
-        seen = tuple(census.sweep(client, source.object, part.window, source.filters, **ends))
+        seen = tuple(origin.sweep(part))
         found.append((part, census.Bucket(window=part.window, held=0, server=len(seen), seen=seen)))
     return found
 

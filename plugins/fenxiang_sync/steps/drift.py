@@ -15,7 +15,7 @@ from fenxiang_sync.hub import Hub
 from fenxiang_sync.lineage import columns, origins
 from fenxiang_sync.pipeline import Pipeline
 from fenxiang_sync.schema import compared, findings
-from fenxiang_sync.source import FenxiangClient
+from fenxiang_sync.source import Client, FenxiangClient
 from fenxiang_sync.source.description import ObjectDescription
 from fenxiang_sync.window import from_ms
 
@@ -26,7 +26,7 @@ RHYTHM = timedelta(days=1)
 
 
 def look(
-    pipeline: Pipeline, described: ObjectDescription | None, *, client: FenxiangClient, hub: Hub, scheduled: bool
+    pipeline: Pipeline, described: ObjectDescription | None, *, client: Client, hub: Hub, scheduled: bool
 ) -> Known:
     """Compare the description with the known one and note what differs; returns what is known now.
 
@@ -41,7 +41,7 @@ def look(
     if not scheduled or client.server_time() - from_ms(known.looked_ms) < RHYTHM:
         return known
     try:
-        found = ObjectDescription.read(client.describe(source.object))
+        found = ObjectDescription.read(FenxiangClient.of(client).describe(source.object))
     except QuotaError:
         raise
     except RefusedError as error:

@@ -11,25 +11,25 @@ from collections.abc import Iterator
 from fenxiang_sync.errors import DeclarationError, QuotaError, RefusedError
 from fenxiang_sync.pipeline import Pipeline
 from fenxiang_sync.schema import Finding, unknown, unknown_names
-from fenxiang_sync.source import FenxiangClient
+from fenxiang_sync.source import Client, FenxiangClient
 from fenxiang_sync.source.auth import CREDENTIAL_CODES
 from fenxiang_sync.source.description import ObjectDescription
 
 
-def described(pipeline: Pipeline, client: FenxiangClient) -> ObjectDescription | None:
+def described(pipeline: Pipeline, client: Client) -> ObjectDescription | None:
     """The description of the pipeline's object, with one call; None where its fields are not to be checked."""
     source = pipeline.source
     return _described(pipeline, source.object, client) if source.check_fields else None
 
 
-def of_details(pipeline: Pipeline, client: FenxiangClient) -> Iterator[Finding]:
+def of_details(pipeline: Pipeline, client: Client) -> Iterator[Finding]:
     """The fields of details that are read and not there, with one call for each detail object."""
     for details in pipeline.source.details:
         found = _described(pipeline, details.object, client)
         yield from unknown_names(pipeline.asked_of(details), found, of=details.object)
 
 
-def check_fields(pipeline: Pipeline, found: ObjectDescription, client: FenxiangClient) -> None:
+def check_fields(pipeline: Pipeline, found: ObjectDescription, client: Client) -> None:
     """Raise `DeclarationError` that names each unknown field, those of details too, and the nearest right name."""
     source = pipeline.source
     missing = [*unknown(pipeline, found), *of_details(pipeline, client)]
@@ -41,10 +41,10 @@ def check_fields(pipeline: Pipeline, found: ObjectDescription, client: FenxiangC
         )
 
 
-def _described(pipeline: Pipeline, object_name: str, client: FenxiangClient) -> ObjectDescription:
+def _described(pipeline: Pipeline, object_name: str, client: Client) -> ObjectDescription:
     source = pipeline.source
     try:
-        return ObjectDescription.read(client.describe(object_name))
+        return ObjectDescription.read(FenxiangClient.of(client).describe(object_name))
     except QuotaError:
         raise
     except RefusedError as error:

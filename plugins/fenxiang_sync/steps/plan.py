@@ -17,10 +17,10 @@ from fenxiang_sync.drift import Change
 from fenxiang_sync.errors import QuestionError, UnverifiedError
 from fenxiang_sync.hub import Hub
 from fenxiang_sync.pipeline import Pipeline
-from fenxiang_sync.source import FenxiangClient, Slice, slices
-from fenxiang_sync.source.slices import Piece
+from fenxiang_sync.source import Checkable, Client, Piece, Slice, slices
 from fenxiang_sync.steps import drift
 from fenxiang_sync.steps.fields import check_fields, described
+from fenxiang_sync.steps.getting import cost_of_getting
 from fenxiang_sync.steps.run import Run
 from fenxiang_sync.window import Window, from_ms, gaps, merge, to_ms
 
@@ -137,7 +137,7 @@ def plan(
     run: Run,
     asked: Asked,
     *,
-    client: FenxiangClient,
+    client: Client,
     hub: Hub,
     sleep: Callable[[float], None],
     most_segments: int = 1000,
@@ -173,13 +173,18 @@ def plan(
     run.folder.clear()
     hub.forget_readings(pipeline.name, run.id)
     run.folder.save("plan", made)
+    if pipeline.got:
+        log.info("%s", cost_of_getting(pipeline, [each.count for each in segments]))
     drift.told(pipeline, hub, news)
     return made
 
 
-def _checked(pipeline: Pipeline, asked: Asked, client: FenxiangClient, hub: Hub) -> list[Change]:
+def _checked(pipeline: Pipeline, asked: Asked, client: Client, hub: Hub) -> list[Change]:
     """Hold the declaration against the description of the object; returns what has changed there since it was known,
     as far as the pipeline has not been told."""
+    origin = pipeline.source.opened(client)
+    if isinstance(origin, Checkable):
+        origin.check(pipeline.asked)
     found = described(pipeline, client)
     known = drift.look(pipeline, found, client=client, hub=hub, scheduled=asked.kind is Kind.SCHEDULED)
     news = known.untold(pipeline.name)
@@ -195,7 +200,7 @@ def spans(
     run: Run,
     asked: Asked,
     *,
-    client: FenxiangClient,
+    client: Client,
     certified: list[Window],
     sleep: Callable[[float], None],
 ) -> Spans:
@@ -217,7 +222,7 @@ def may_send_again(pipeline: Pipeline, *, may_duplicate: bool, how: str) -> None
 
 
 def _own_window(
-    run: Run, asked: Asked, certified: list[Window], client: FenxiangClient, sleep: Callable[[float], None]
+    run: Run, asked: Asked, certified: list[Window], client: Client, sleep: Callable[[float], None]
 ) -> Window:
     """The window that was asked for, closed on the server's clock."""
     closed = _closed(run, client)
@@ -234,8 +239,8 @@ def _own_window(
     return Window.between(min(since, until), until)
 
 
-def _closed(run: Run, client: FenxiangClient) -> datetime:
-    """Up to when a window is closed: the server's time less `settle`.
+def _closed(run: Run, client: Client) -> datetime:
+    """Up to when a window is closed: the server's time less `settle`, on the grain of the source's stamps.
 
     Its Date header may be a gateway's, of another clock than the one that stamps. As far ahead of ours as the lookback
     is, that does no harm: the next run reads that much again. Beyond, what is stamped later would be certified unseen.
@@ -245,7 +250,8 @@ def _closed(run: Run, client: FenxiangClient) -> datetime:
     if ahead > source.lookback:
         log.warning("The server's Date header is %s ahead of our clock, more than the lookback: not believed", ahead)
         time -= ahead - source.lookback
-    return time - source.settle
+    grain_ms = source.grain // timedelta(milliseconds=1)
+    return from_ms(to_ms(time - source.settle) // grain_ms * grain_ms)
 
 
 def _beginning(run: Run) -> datetime:
@@ -284,9 +290,9 @@ def _proved_again(own: Window, certified: list[Window]) -> list[Window]:
     return [Window(own.since_ms, until)] if until > own.since_ms else []
 
 
-def _segments(run: Run, reading: list[Window], client: FenxiangClient, most: int) -> list[Segment]:
+def _segments(run: Run, reading: list[Window], client: Client, most: int) -> list[Segment]:
     """The pieces of each window, packed into segments; into larger ones where there would be more than `most`."""
-    size = run.pipeline.source.segment_records
+    size = run.pipeline.source.most_records
     if len(reading) > most // 2:  # more gaps than a run can map over: read what lies between them as well
         reading = [Window(reading[0].since_ms, reading[-1].until_ms)]
     cut = [_pieces(run, client, window, size, most) for window in reading]
@@ -297,11 +303,8 @@ def _segments(run: Run, reading: list[Window], client: FenxiangClient, most: int
     return [_segment(index, pieces) for index, pieces in enumerate(itertools.chain(*packed), start=1)]
 
 
-def _pieces(run: Run, client: FenxiangClient, window: Window, size: int, segments: int) -> list[Piece]:
-    source, pieces = run.pipeline.source, PIECES_A_SEGMENT * segments
-    return list(
-        slices.cut(client, source.object, window, source.filters, most=size, pieces=pieces, bounds=source.bounds)
-    )
+def _pieces(run: Run, client: Client, window: Window, size: int, segments: int) -> list[Piece]:
+    return list(run.pipeline.source.opened(client).cut(window, most=size, pieces=PIECES_A_SEGMENT * segments))
 
 
 def _packed(pieces: list[Piece], size: int) -> list[list[Piece]]:

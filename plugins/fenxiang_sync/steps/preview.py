@@ -11,12 +11,13 @@ from typing import Any
 from fenxiang_sync.errors import QuestionError
 from fenxiang_sync.hub import Decision, Hub
 from fenxiang_sync.mapping import Mapping as Known
+from fenxiang_sync.pipeline import Source
 from fenxiang_sync.rows import Row
 from fenxiang_sync.schema import Finding, findings
-from fenxiang_sync.source import FenxiangClient, census, pages
+from fenxiang_sync.source import Checkable, Client, Slice
 from fenxiang_sync.source.query import MAX_LIMIT
+from fenxiang_sync.steps.attaching import Attaching
 from fenxiang_sync.steps.cost import Cost, estimate
-from fenxiang_sync.steps.extract import attach, details_of
 from fenxiang_sync.steps.fields import described, of_details
 from fenxiang_sync.steps.load import superseded
 from fenxiang_sync.steps.plan import Asked, Spans, spans
@@ -79,39 +80,32 @@ class Preview:
         }
 
 
-def preview(
-    run: Run, asked: Asked, *, rows: int, client: FenxiangClient, hub: Hub, sleep: Callable[[float], None]
-) -> Preview:
+def preview(run: Run, asked: Asked, *, rows: int, client: Client, hub: Hub, sleep: Callable[[float], None]) -> Preview:
     """Read the first `rows` records of what the run would read, newest window first, and map them as it would."""
     if not 1 <= rows <= MOST_ROWS:
         raise QuestionError(f"{rows} rows: a preview shows 1 to {MOST_ROWS}; for more, trigger the DAG with dry_run")
     pipeline = run.pipeline
     before = client.calls.total()
+    origin = pipeline.source.opened(client)
+    if isinstance(origin, Checkable):
+        origin.check(pipeline.asked)
     found = described(pipeline, client)
     unfit = [] if found is None else [*findings(pipeline, found), *of_details(pipeline, client)]
     made = spans(run, asked, client=client, certified=hub.certified(pipeline.name), sleep=sleep)
-    records = list(islice(_records(run, made.reading, client, rows), rows))
+    records = list(islice(_records(run, made.reading, client, hub, rows), rows))
     mapping = knowing(pipeline, records, hub)
     samples = [_sample(run, hub, record, mapping) for record in records]
     cost = _cost(run, made.reading, client)
     return Preview(spans=made, samples=samples, cost=cost, findings=unfit, calls=client.calls.total() - before)
 
 
-def _records(run: Run, reading: Sequence[Window], client: FenxiangClient, rows: int) -> Iterator[dict[str, Any]]:
-    source = run.pipeline.source
+def _records(run: Run, reading: Sequence[Window], client: Client, hub: Hub, rows: int) -> Iterator[dict[str, Any]]:
+    origin = run.pipeline.source.opened(client)
+    attaching = Attaching(run.pipeline, client, hub, run.pipeline.source.filters)
     for window in reversed(reading):
-        found = pages(
-            client,
-            object_name=source.object,
-            window=window,
-            projection=run.pipeline.asked,
-            filters=source.filters,
-            page_size=min(rows, source.page_size),
-            bounds=source.bounds,
-        )
+        found = origin.pages(Slice(window), run.pipeline.asked, page_size=rows)
         for page in found:
-            attach(client, details_of(run.pipeline), page.records)
-            yield from page.records
+            yield from attaching.attach(page.records)
 
 
 def _sample(run: Run, hub: Hub, record: dict[str, Any], mapping: Known) -> Sample:
@@ -126,10 +120,12 @@ def _sample(run: Run, hub: Hub, record: dict[str, Any], mapping: Known) -> Sampl
     return Sample(record=record, rows=made.rows, decisions=decisions, reject=reject)
 
 
-def _cost(run: Run, reading: Sequence[Window], client: FenxiangClient) -> Cost | None:
+def _cost(run: Run, reading: Sequence[Window], client: Client) -> Cost | None:
     source = run.pipeline.source
+    if not isinstance(source, Source):
+        return None  # it does not count
     if len(reading) > MOST_COUNTED:
         reading = [Window(reading[0].since_ms, reading[-1].until_ms)]
-    counts = [census.count(client, source.object, each, source.filters, source.bounds) for each in reading]
+    counts = [source.opened(client).count(each) for each in reading]
     known = [each for each in counts if each is not None]
     return estimate(known, source) if len(known) == len(counts) else None

@@ -15,7 +15,7 @@ import msgspec
 from fenxiang_sync.errors import DeadLettersError, IncompleteError
 from fenxiang_sync.hub import PARENT_MISSING, Certificate, Hub, Selection
 from fenxiang_sync.rows import Outcome
-from fenxiang_sync.source import FenxiangClient
+from fenxiang_sync.source import Client, FenxiangClient
 from fenxiang_sync.source.details import changed
 from fenxiang_sync.stage import DERIVED, RECORDS, Folder
 from fenxiang_sync.steps import orphans
@@ -84,7 +84,7 @@ class Report:
         return dict(document)
 
 
-def verify(run: Run, *, client: FenxiangClient, hub: Hub, reach: Reach, clock: Callable[[], datetime]) -> Report:
+def verify(run: Run, *, client: Client, hub: Hub, reach: Reach, clock: Callable[[], datetime]) -> Report:
     """Compare, repair a difference once, add up, certify; raises `IncompleteError` with the numbers instead."""
     planned = Plan.of(run)
     before = client.calls.total()
@@ -184,7 +184,7 @@ def _all_loaded(run: Run, planned: Plan) -> None:
 
 
 def _repaired(
-    run: Run, planned: Plan, client: FenxiangClient, hub: Hub, reach: Reach, clock: Callable[[], datetime]
+    run: Run, planned: Plan, client: Client, hub: Hub, reach: Reach, clock: Callable[[], datetime]
 ) -> tuple[int, Comparison]:
     """Ask the server again for all that was read; read, map and deliver what is missing, once.
 
@@ -201,8 +201,8 @@ def _repaired(
         log.warning("%d records of the window were not held; reading them again", len(compared.missing))
     if touched:
         log.info("%d records have details that changed; reading them again", len(touched))
-    folder, filters = run.segment(extra.index), run.pipeline.source.filters
-    read_ids(run, sorted(touched.union(compared.missing)), folder, client=client, filters=filters)
+    folder = run.segment(extra.index)
+    read_ids(run, sorted(touched.union(compared.missing)), folder, client=client, hub=hub, filtered=True)
     repaired = sum(1 for record_id in versions(folder) if record_id in compared.missing)
     transform(run, extra, hub=hub)
     watch = Watch.of(run, planned, extra.window, hub, by_verify=True)
@@ -220,7 +220,7 @@ def _repaired(
     return repaired, compared
 
 
-def _touched(run: Run, planned: Plan, client: FenxiangClient) -> set[str]:
+def _touched(run: Run, planned: Plan, client: Client) -> set[str]:
     """The records that the run has not read and of which a detail changed in the time that it read: that may give the
     record no new stamp. What is read from the beginning on has them all."""
     source = run.pipeline.source
@@ -230,7 +230,7 @@ def _touched(run: Run, planned: Plan, client: FenxiangClient) -> set[str]:
         record_id
         for each in watched
         for window in windows
-        for record_id in changed(client, each.object, window, by=each.by, filters=each.filters)
+        for record_id in changed(FenxiangClient.of(client), each.object, window, by=each.by, filters=each.filters)
     }
     for segment in planned.segments if found else ():
         found.difference_update(versions(run.segment(segment.index)))

@@ -14,8 +14,9 @@ from fenxiang_sync.digest import content_hash
 from fenxiang_sync.errors import SetupError
 from fenxiang_sync.field import Field
 from fenxiang_sync.hub import Reply
+from fenxiang_sync.kingdee_source import KingdeeSource
 from fenxiang_sync.mapping import Mapping
-from fenxiang_sync.pipeline import Pipeline
+from fenxiang_sync.pipeline import Pipeline, Source
 from fenxiang_sync.rows import Row
 from fenxiang_sync.targets.fenxiang import FenxiangTarget
 from fenxiang_sync.write_back import ERROR, OUTCOME, TOLD, WriteBack
@@ -36,7 +37,7 @@ def written(pipeline: Pipeline) -> Written:
         raise SetupError(f"pipeline {pipeline.name!r} writes nothing back: it declares no write_back=WriteBack(…)")
     return Written(
         name=written_name(pipeline),
-        source=pipeline.source,
+        source=_bare(pipeline.source),
         fields=[Field("_id"), *(word.field(name) for name, word in back.fields.items())],
         target=_crm(pipeline, back),
         number=None,
@@ -74,6 +75,13 @@ class Written(Pipeline):
 
     def _name_problems(self) -> Iterator[str]:
         return iter(())
+
+
+def _bare(source: Source | KingdeeSource) -> Source:
+    """The source without what is fetched besides: replies have none of it."""
+    if isinstance(source, KingdeeSource):
+        raise SetupError(f"nothing can be written back to {source}")
+    return replace(source, details=(), get_fields=())
 
 
 def _crm(pipeline: Pipeline, back: WriteBack) -> FenxiangTarget:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from requests.auth import AuthBase
 
@@ -20,9 +21,6 @@ from fenxiang_sync.targets.meaning import Meaning
 from fenxiang_sync.targets.protocol import Reach
 from fenxiang_sync.targets.wire import Call, Reply, Wire
 
-if TYPE_CHECKING:
-    from fenxiang_sync.targets.rest import RestTarget
-
 _GATEWAY_GAVE_UP = frozenset({408, 502, 504, 520, 521, 522, 523, 524})
 """Statuses by which a gateway answers for a server that may still be at work."""
 
@@ -35,10 +33,34 @@ class Bad:
     code: int | str | None
 
 
+class Manner(Protocol):
+    """How the answers of another side are judged, and what is tried again: a `RestTarget`, or what reads from one.
+
+    See there for `tries`, `pauses` and `patience`.
+    """
+
+    @property
+    def tries(self) -> int: ...
+
+    @property
+    def pauses(self) -> Sequence[float]: ...
+
+    @property
+    def patience(self) -> float: ...
+
+    def meaning(self, reply: Reply, *, fresh_token: bool) -> Meaning:
+        """What an answer means for its call."""
+        ...
+
+    def reason(self, reply: Reply) -> tuple[str, int | str]:
+        """What the other side says in an answer, and its code."""
+        ...
+
+
 class Exchange:
     """What a sender says and hears. For one thread."""
 
-    def __init__(self, target: RestTarget, wire: Wire, auth: AuthBase | None, reach: Reach) -> None:
+    def __init__(self, target: Manner, wire: Wire, auth: AuthBase | None, reach: Reach) -> None:
         self._target = target
         self._wire = wire
         self._auth = auth

@@ -51,6 +51,8 @@ class Parcel:
 class RestSender(Exchange):
     """An open REST target. For one thread."""
 
+    _target: RestTarget
+
     def __init__(self, target: RestTarget, wire: Wire, auth: AuthBase | None, reach: Reach) -> None:
         super().__init__(target, wire, auth, reach)
         self._lost = 0

@@ -84,6 +84,8 @@ class Wire:
         self.now = now
         self.skew = 0.0
         """How far the target's clock is ahead of ours, in seconds, by its last answer (to 1 s)."""
+        self.dated = False
+        """Whether an answer has told it."""
         self._session = session
         self._base = endpoint.url.rstrip("/")
         self._packed = packed
@@ -144,7 +146,7 @@ class Wire:
 
     def _reply(self, response: requests.Response, body: bytes) -> Reply:
         if date := _moment(response.headers.get("Date")):
-            self.skew = date.timestamp() - self.now()
+            self.skew, self.dated = date.timestamp() - self.now(), True
         try:
             payload = decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError):

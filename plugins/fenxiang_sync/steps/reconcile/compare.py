@@ -16,9 +16,7 @@ from typing import Any
 
 from fenxiang_sync.errors import QuestionError
 from fenxiang_sync.hub import Entry, Hub, Listed, Presence
-from fenxiang_sync.rows import is_voided
-from fenxiang_sync.source import FenxiangClient, census
-from fenxiang_sync.source.reader import ID, STAMP, TRAITS
+from fenxiang_sync.source import Client, Sighting, Slice, census
 from fenxiang_sync.steps.reconcile.survey import Form, Survey
 from fenxiang_sync.steps.run import Run
 from fenxiang_sync.window import Window, to_ms
@@ -37,7 +35,7 @@ Difference = dict[str, Any]
 """{kind, id, modified_ms (of the source, or null), held_ms (or null)}"""
 
 
-def compare(run: Run, *, client: FenxiangClient, hub: Hub, clock: Callable[[], datetime]) -> dict[str, int]:
+def compare(run: Run, *, client: Client, hub: Hub, clock: Callable[[], datetime]) -> dict[str, int]:
     """Write ``differences-…`` files; returns how many of each kind, {moved, buckets, calls, slices}.
 
     Goes on behind the slices of an earlier try that was cut off. Raises `QuestionError` where more is absent than
@@ -91,7 +89,7 @@ def _ask(run: Run, surveyed: Survey, numbers: Mapping[str, int], slices: Sequenc
     name, connection = run.pipeline.name, run.pipeline.source.connection
     more = " or more" if done < len(slices) else ""
     raise QuestionError(
-        f"{gone:,}{more} of the {surveyed.held:,} records that pipeline {name!r} holds are not in the CRM's answers "
+        f"{gone:,}{more} of the {surveyed.held:,} records that pipeline {name!r} holds are not in the source's answers "
         f"any more. No more than {surveyed.most:,} may vanish at once (most_vanished, most_share of Reconcile), so "
         f"nothing was marked or removed. Were so many deleted, or has the acting user of connection {connection!r} "
         "lost rights? A run with dry_run asks for some of them by id, and says. If they may go, say up to how many: "
@@ -118,10 +116,10 @@ class _Expected:
 class _Comparison:
     """Compares slices of one run."""
 
-    def __init__(self, run: Run, surveyed: Survey, client: FenxiangClient, listed: Listed) -> None:
+    def __init__(self, run: Run, surveyed: Survey, client: Client, listed: Listed) -> None:
         self._source = run.pipeline.source
         self._surveyed = surveyed
-        self._client = client
+        self._origin = run.pipeline.source.opened(client)
         self._listed = listed
         self._held = _Expected(listed, {}, ())
 
@@ -131,13 +129,12 @@ class _Comparison:
         Without them each would make a slice differ, and a busy object would be swept as a whole every day. Returns
         how many there are.
         """
-        source = self._source
         tail = Window(self._surveyed.certified[-1].until_ms, to_ms(now + timedelta(days=1)))
         seen: list[str] = []
-        told = census.count(self._client, source.object, tail, source.filters)
+        told = self._origin.count(tail)
         if told == 0 or (told or 0) > MOVED:
             return 0
-        for sighting in census.sweep(self._client, source.object, tail, source.filters):
+        for sighting in self._origin.sweep(Slice(tail)):
             seen.append(sighting.id)
             if len(seen) > MOVED:
                 return 0
@@ -149,10 +146,8 @@ class _Comparison:
         """What differs in one slice; `numbers` counts."""
         found: list[Difference] = []
         absent: dict[str, int] = {}
-        source, counting = self._source, self._surveyed.form is Form.COUNTS
-        for bucket in census.compare(
-            self._client, source.object, window, source.filters, self._held, counting=counting
-        ):
+        counting = self._surveyed.form is Form.COUNTS
+        for bucket in census.compare(self._origin, window, self._held, counting=counting):
             numbers["buckets"] += 1
             if bucket.seen is not None:
                 found += self._seen(bucket.seen)
@@ -161,7 +156,7 @@ class _Comparison:
         numbers.update(each["kind"] for each in found)
         return found
 
-    def _seen(self, seen: Sequence[census.Sighting]) -> Iterator[Difference]:
+    def _seen(self, seen: Sequence[Sighting]) -> Iterator[Difference]:
         held = self._listed.entries([each.id for each in seen])
         for each in seen:
             kind = _kind(each, held.get(each.id))
@@ -176,30 +171,22 @@ class _Comparison:
 
     def _looked_for(self, absent: dict[str, int], numbers: Counter[str]) -> Iterator[Difference]:
         """Each record that a sweep did not see, looked for by its id."""
-        source = self._source
         left = dict(absent)
-        for record in self._fetched(left, filtered=True):
-            held = left.pop(record[ID])
-            if record[STAMP] <= held:
+        for each in self._origin.look(list(left), filtered=True):
+            held = left.pop(each.id)
+            if each.modified_ms <= held:
                 continue  # it was passed over, or came back this moment
-            if any(record[STAMP] in window for window in self._surveyed.certified):
-                yield _difference(STALE, record[ID], record[STAMP], held)
+            if any(each.modified_ms in window for window in self._surveyed.certified):
+                yield _difference(STALE, each.id, each.modified_ms, held)
             else:
                 numbers["moved"] += 1
-        for record in self._fetched(left, filtered=False) if source.filters else ():
-            voided = is_voided(record.get("life_status"), record.get("is_deleted"))
-            yield _difference(UNLISTED if voided else LEFT, record[ID], record[STAMP], left.pop(record[ID]))
+        for each in self._origin.look(list(left), filtered=False) if self._source.selects() else ():
+            yield _difference(UNLISTED if each.voided else LEFT, each.id, each.modified_ms, left.pop(each.id))
         for record_id, held in left.items():
             yield _difference(ABSENT, record_id, None, held)
 
-    def _fetched(self, ids: Mapping[str, int], *, filtered: bool) -> Iterator[dict[str, Any]]:
-        source = self._source
-        filters = source.filters if filtered else ()
-        for page in census.fetch(self._client, source.object, list(ids), TRAITS, filters):
-            yield from page.records
 
-
-def _kind(seen: census.Sighting, held: Entry | None) -> str | None:
+def _kind(seen: Sighting, held: Entry | None) -> str | None:
     """How a record that the source lists differs from what is held; None where it does not."""
     if held is None:
         return MISSING

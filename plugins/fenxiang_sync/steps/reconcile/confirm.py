@@ -2,7 +2,8 @@
 
 What Fenxiang answers for a deleted record is not documented. So two more are asked for first: one that queries list,
 which must come, and one that was never there. A candidate that is answered like the latter is deleted; any other
-refusal is a matter of rights.
+refusal is a matter of rights. A source without `get` is asked by query a second time: it cannot tell a record that was
+deleted from one that may not be seen any more.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ from datetime import datetime
 from itertools import islice
 from typing import Any
 
-from fenxiang_sync.errors import QuotaError, RefusedError
+from fenxiang_sync.errors import RefusedError
 from fenxiang_sync.hub import Hub, Presence
 from fenxiang_sync.rows import is_voided
-from fenxiang_sync.source import FenxiangClient, census
-from fenxiang_sync.source.auth import CREDENTIAL_CODES
+from fenxiang_sync.source import Client, Gettable, Origin, Slice
+from fenxiang_sync.source.codes import RIGHTS
 from fenxiang_sync.source.reader import ID
 from fenxiang_sync.steps.reconcile.compare import ABSENT, FETCHED, LEFT, UNLISTED, Difference, differences
 from fenxiang_sync.steps.reconcile.survey import Form, Survey
@@ -30,17 +31,13 @@ NOBODY = "0" * 24
 """An id that no record has."""
 MARKED = 500
 """So many records are asked for, then marked."""
-RIGHTS = 50009
-"""The code for a record that the acting user has no right to; it also stands for a time-out."""
-TRIES = 3
-"""How often `RIGHTS` is asked again."""
 WITNESSES = 3
 """Listed records that are asked for: one may be deleted this moment."""
 UNCLEAR = "unclear"
 """`get` has it, queries do not: it is left as it is."""
 
 
-def confirm(run: Run, *, client: FenxiangClient, hub: Hub, clock: Callable[[], datetime]) -> dict[str, int]:
+def confirm(run: Run, *, client: Client, hub: Hub, clock: Callable[[], datetime]) -> dict[str, int]:
     """Ask for what is absent, and mark it in the ledger; returns {voided, left, hidden, vanished, unclear, calls}.
 
     A dry run marks nothing, and asks for no more records than may vanish; the others are unclear.
@@ -69,7 +66,7 @@ def confirm(run: Run, *, client: FenxiangClient, hub: Hub, clock: Callable[[], d
 _MARKS = (Presence.VOIDED, Presence.LEFT, Presence.HIDDEN, Presence.VANISHED)
 
 
-def _found(run: Run, surveyed: Survey, client: FenxiangClient, hub: Hub) -> Iterator[dict[str, Any]]:
+def _found(run: Run, surveyed: Survey, client: Client, hub: Hub) -> Iterator[dict[str, Any]]:
     """Every unlisted record, and in a sweep the hidden ones, with what it was found to be."""
     known = {UNLISTED: Presence.VOIDED, LEFT: Presence.LEFT}
     for each in differences(run, tuple(known)):
@@ -114,12 +111,23 @@ def _groups(items: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
         yield group
 
 
+class _ByQuery:
+    """`Gettable` for an origin that has queries only: the look by id once more, after all others were looked for."""
+
+    def __init__(self, origin: Origin) -> None:
+        self._origin = origin
+
+    def get(self, record_id: str) -> dict[str, Any] | None:
+        return next(({ID: each.id} for each in self._origin.look([record_id], filtered=False)), None)
+
+
 class _Asker:
     """Asks for records by id, once it knows how those are answered that are there and that never were."""
 
-    def __init__(self, run: Run, surveyed: Survey, client: FenxiangClient) -> None:
-        self._client = client
+    def __init__(self, run: Run, surveyed: Survey, client: Client) -> None:
         self._source = run.pipeline.source
+        self._origin = self._source.opened(client)
+        self._getting = self._origin if isinstance(self._origin, Gettable) else _ByQuery(self._origin)
         self._trusted = self._knows_one_that_is_there(surveyed)
         self._nobody = self._answer(NOBODY)
 
@@ -142,28 +150,19 @@ class _Asker:
             return True
         if answers:
             raise RefusedError(
-                f"Fenxiang lists the record {listed[0]} of {self._source.object} and does not give it by its id "
+                f"The source lists the record {listed[0]} of {self._source.object} and does not give it by its id "
                 f"({answers[0] or 'an empty answer'}), so a deleted record cannot be told from another. "
-                "May the app use the interface data/get?"
+                "With Fenxiang: may the app use the interface data/get?"
             )
         log.warning("Queries list no %s at all, so that nothing can be said of absent records", self._source.object)
         return False
 
     def _listed(self, surveyed: Survey) -> Iterator[str]:
         for window in surveyed.windows:
-            for seen in census.sweep(self._client, self._source.object, window, self._source.filters):
+            for seen in self._origin.sweep(Slice(window)):
                 yield seen.id
 
     def _answer(self, record_id: str) -> dict[str, Any] | int | str | None:
         """The record, the code of a refusal, or None for an empty answer."""
-        for attempt in range(1, TRIES + 1):
-            try:
-                return self._client.get(self._source.object, record_id)
-            except QuotaError:
-                raise
-            except RefusedError as error:
-                if error.code in CREDENTIAL_CODES or error.code is None:
-                    raise
-                if error.code != RIGHTS or attempt == TRIES:
-                    return error.code
-        raise AssertionError("unreachable: the last attempt returns or raises")
+        answer = self._getting.get(record_id)
+        return answer.code if isinstance(answer, RefusedError) else answer

@@ -8,7 +8,7 @@ from itertools import islice
 import msgspec
 
 from fenxiang_sync.hub import Hub
-from fenxiang_sync.source import FenxiangClient
+from fenxiang_sync.source import Client
 from fenxiang_sync.steps.extract import extract, read_ids
 from fenxiang_sync.steps.plan import Segment
 from fenxiang_sync.steps.reconcile.compare import FETCHED, differences
@@ -44,7 +44,7 @@ def segment(run: Run, index: int) -> Segment:
     return next(each for each in found if each.index == index)
 
 
-def fetch(run: Run, segment: Segment, *, client: FenxiangClient) -> dict[str, int]:
+def fetch(run: Run, segment: Segment, *, client: Client) -> dict[str, int]:
     """Read one segment into the stage, as `extract` does; returns {read, outside, calls}."""
     folder = run.segment(segment.index)
     if f"{WANTED}.ndjson.gz" in folder.names():
@@ -55,7 +55,7 @@ def fetch(run: Run, segment: Segment, *, client: FenxiangClient) -> dict[str, in
 def _by_id(run: Run) -> Iterator[int]:
     """Write the ids of each segment; how many there are in each."""
     found = (each["id"] for each in differences(run, FETCHED))
-    size = run.pipeline.source.segment_records
+    size = run.pipeline.source.most_records
     index = 0
     while ids := list(islice(found, size)):
         index += 1
@@ -67,7 +67,7 @@ def _by_id(run: Run) -> Iterator[int]:
 
 def _spans(run: Run, surveyed: Survey, hub: Hub, most: int) -> Iterator[tuple[Window, int]]:
     listed = hub.listed(run.pipeline.name)
-    size = max(run.pipeline.source.segment_records, -(-surveyed.held * 2 // max(1, most)))
+    size = max(run.pipeline.source.most_records, -(-surveyed.held * 2 // max(1, most)))
     for window in surveyed.windows:
         for span in listed.slices(window, size):
             yield span, listed.count(span)

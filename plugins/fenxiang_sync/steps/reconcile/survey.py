@@ -12,7 +12,6 @@ import msgspec
 
 from fenxiang_sync.hub import Hub
 from fenxiang_sync.reconcile import Reconcile
-from fenxiang_sync.source.query import MAX_LIMIT
 from fenxiang_sync.steps.run import Run
 from fenxiang_sync.window import Window, from_ms, to_ms
 
@@ -101,7 +100,8 @@ def survey(run: Run, wanted: Wanted, *, hub: Hub, now: datetime) -> Survey:
     windows = list(_within(certified, wanted))
     listed = hub.listed(pipeline.name)
     held = sum(listed.count(window) for window in windows)
-    form = Form.SWEEP if wanted.full or _is_due(run, wanted, rules, hub, now) else Form.COUNTS
+    sweeps = not pipeline.source.counts or wanted.full or _is_due(run, wanted, rules, hub, now)
+    form = Form.SWEEP if sweeps else Form.COUNTS
     deep = rules.deep if wanted.deep is None else wanted.deep
     made = Survey(
         windows=windows,
@@ -111,7 +111,8 @@ def survey(run: Run, wanted: Wanted, *, hub: Hub, now: datetime) -> Survey:
         dry_run=wanted.dry_run,
         whole=wanted.since is None and wanted.until is None,
         held=held,
-        calls=_calls(held, len(windows), form, deep),
+        calls=_calls(held, len(windows), form, deep, pipeline.source.page_size)
+        + (held if deep and pipeline.got else 0),
         most=max(rules.most(held), wanted.confirmed),
     )
     run.folder.clear()
@@ -138,12 +139,12 @@ def _is_due(run: Run, wanted: Wanted, rules: Reconcile, hub: Hub, now: datetime)
     return last is not None and now - last.started_at >= rules.sweep_every - EARLY
 
 
-def _calls(held: int, windows: int, form: Form, deep: bool) -> int:
+def _calls(held: int, windows: int, form: Form, deep: bool, page: int) -> int:
     """About what it takes where nothing differs."""
     if not windows:
         return 0
     slices = windows + -(-held // form.slice_records)
-    pages = -(-held // MAX_LIMIT)
+    pages = -(-held // page)
     compared = slices * CALLS_A_SLICE if form is Form.COUNTS else pages + slices * CALLS_A_SWEEP
     return compared + CALLS_A_SWEEP + (pages if deep else 0)
 

@@ -12,8 +12,8 @@ from fenxiang_sync.targets.crm import Record
 from fenxiang_sync.targets.fenxiang.known import Held
 from fenxiang_sync.targets.protocol import Answer
 
-LONGEST_S = 240.0
-"""No row is begun so long after its batch: a claim lasts 15 minutes, and one row may take some of them."""
+LONGEST_S = 600.0
+"""No row is begun so long after its batch: a claim lasts 15 minutes, and one row may take a few."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,8 +31,8 @@ V = TypeVar("V", bound=Valued)
 class Records:
     """The records of a target's object, by match value. `recent` is what this process wrote last."""
 
-    def __init__(self, target: FenxiangTarget, crm: Crm) -> None:
-        self.recent = Recent()
+    def __init__(self, target: FenxiangTarget, crm: Crm, now: Callable[[], float]) -> None:
+        self.recent = Recent(now)
         self._target = target
         self._lookup = Lookup(crm, target.object, target.match, target.fields)
 
@@ -46,7 +46,10 @@ class Records:
         return self._lookup.ask([value], voided=self._target.recovers)[value]
 
     def each(self, batch: Iterable[V], act: Callable[[V, Held], Answer | None], answers: list[Answer | None]) -> None:
-        """Look up what the CRM holds, and act: on those of one value in their order, on several values at once."""
+        """Look up what the CRM holds, and act: on those of one value in their order, on several values at once.
+
+        Raises what ended one of them; then no other is begun.
+        """
         by_value: dict[str, list[V]] = {}
         for parcel in batch:
             by_value.setdefault(parcel.value, []).append(parcel)
@@ -69,12 +72,14 @@ class Records:
             raise error
 
     def several(self, records: Sequence[Record], value: str) -> Answer | None:
+        """The refusal of a value that more than one record has."""
         if len(records) < 2:
             return None
         ids = ", ".join(sorted(str(record[ID]) for record in records))
         return refused(f"{self.named(value)}: {len(records)} records in the CRM have it ({ids}); leave one of them")
 
     def named(self, value: str) -> str:
+        """A match value for people."""
         return f"{self._target.object}, {self._target.match} {value!r}"
 
 
@@ -84,4 +89,5 @@ def taken(record_id: Any) -> Answer:
 
 
 def refused(reason: str, code: int | str | None = None) -> Answer:
+    """The answer of a row that will not be taken."""
     return Answer(delivery=Delivery.REFUSED, reason=reason, code=code)

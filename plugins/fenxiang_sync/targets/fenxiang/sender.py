@@ -52,7 +52,7 @@ class FenxiangSender:
         self._target = target
         self._crm = crm
         self._reach = reach
-        self._records = Records(target, crm)
+        self._records = Records(target, crm, reach.now)
         self._details = Details(crm, target.object)
         self._removing = Removing(target, crm, self._records)
         self._doubtful: set[str] = set()

@@ -198,7 +198,9 @@ class FenxiangTarget:
                 raise ValueError(f"{name}: {error}") from None
         if self.match in values:
             values[self.match] = value_of(values[self.match])
-        return values, {name: _lines(row, path) for name, path in self.details.items() if row.content.get(path)}
+        return values, {
+            name: _lines(row, path) for name, path in self.details.items() if row.content.get(path) is not None
+        }
 
     @contextmanager
     def open(self, reach: Reach) -> Iterator[Sender]:

@@ -72,12 +72,13 @@ class Bookkeeping:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Form:
     """All columns of a table. `key` is the row's id: text of at most `key_length` characters where the database needs
-    to know, or a whole number."""
+    to know, or a whole number. `own` are the columns and values that tell the pipeline's rows from those of others."""
 
     key: SqlColumn
     values: tuple[SqlColumn, ...]
     book: Bookkeeping
     key_length: int
+    own: Mapping[str, str | int]
 
     @property
     def columns(self) -> tuple[SqlColumn, ...]:
@@ -93,6 +94,7 @@ def formed(
     words: Mapping[str, Word],
     book: Bookkeeping,
     key_length: int,
+    own: Mapping[str, str | int],
 ) -> Form:
     """The form of rows with these columns; raises `DeclarationError` with all that cannot be meant."""
     paths = [column.path for column in columns]
@@ -100,6 +102,7 @@ def formed(
     problems = [
         *_unknown("columns", names, paths, "a target path"),
         *_unknown("types", words, list(named.values()), "a column"),
+        *_unknown("own", own, list(named.values()), "a column"),
         *_collisions(named, book),
     ]
     made = [_column(column, named[column.path], words, is_key=column.path == key) for column in columns]
@@ -107,7 +110,8 @@ def formed(
     if problems:
         raise DeclarationError("SqlTable: " + "; ".join(problems))
     place = paths.index(key)
-    return Form(key=made[place], values=(*made[:place], *made[place + 1 :]), book=book, key_length=key_length)
+    values = (*made[:place], *made[place + 1 :])
+    return Form(key=made[place], values=values, book=book, key_length=key_length, own=own)
 
 
 def _column(column: Column, name: str, words: Mapping[str, Word], *, is_key: bool) -> SqlColumn:

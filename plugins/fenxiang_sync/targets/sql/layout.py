@@ -40,8 +40,9 @@ class Layout:
         return ".".join(dialect.quote(part) for part in (self.schema, self.name) if part)
 
     def lookup(self, kinds: Mapping[str, Type]) -> Table:
-        """The columns that rows are looked up by, with the types that they have at the table."""
-        return self._table(*(Column(_quoted(name), kinds[name]) for name in (self.form.key.name, *self.form.book)))
+        """The columns that rows are looked up and counted by, with the types that they have at the table."""
+        names = dict.fromkeys((self.form.key.name, *self.form.book, *self.form.own))
+        return self._table(*(Column(_quoted(name), kinds[name]) for name in names))
 
     def ddl(self, dialect: Dialect) -> str:
         """The statement that makes the table."""

@@ -90,8 +90,9 @@ class SqlSender:
         return [_holds(kept.get(row.id), row) for row in rows]
 
     def count(self) -> int | None:
-        """How many rows are in the table that are not removed, whoever put them there."""
-        query = select(func.count()).select_from(self._table).where(self._removed.is_(None))
+        """How many rows are in the table that are not removed: all, or those that are `own`."""
+        own = (self._table.c[name] == value for name, value in self._layout.form.own.items())
+        query = select(func.count()).select_from(self._table).where(self._removed.is_(None), *own)
         return int(self._session.transact(lambda connection: connection.execute(query).scalar_one()))
 
     def _upserted(self, rows: Sequence[Row], bound: dict[int, Values]) -> dict[int, Answer]:

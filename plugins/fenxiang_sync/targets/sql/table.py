@@ -31,7 +31,8 @@ class SqlTable:
     which may have dots then. A value at the path ``money.amount`` goes into the column ``money_amount``, or into what
     `columns` says for the path. `types` has words for the size of columns, by their names. The table is made, and
     missing columns are added, unless `create` is False. `key_length` is for MySQL and MariaDB: how many characters an
-    id may have.
+    id may have. Where several pipelines share the table, `own` says which rows are of this one, by columns and values
+    (``{"tenant": "north"}``): the rows are counted, so that lost ones are found, and those of others would hide them.
 
     >>> SqlTable(connection="warehouse", table="crm.account").describe()
     'SQL table crm.account (connection warehouse)'
@@ -42,6 +43,7 @@ class SqlTable:
     schema: str | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
     types: Mapping[str, Word] = field(default_factory=dict)
+    own: Mapping[str, str | int] = field(default_factory=dict)
     create: bool = True
     batch_rows: int = 1_000
     key_length: int = 128
@@ -59,6 +61,7 @@ class SqlTable:
             raise DeclarationError("SqlTable " + "; ".join(found))
         object.__setattr__(self, "columns", dict(self.columns))
         object.__setattr__(self, "types", dict(self.types))
+        object.__setattr__(self, "own", dict(self.own))
 
     def _problems(self) -> Iterator[str]:
         names = ("connection", "table", "modified_column", "version_column", "hash_column", "removed_column")
@@ -83,6 +86,9 @@ class SqlTable:
         else:
             for path, name in columns.items():
                 yield from (f"columns: {path!r}: {problem}" for problem in _name_problems(name))
+        own: object = self.own
+        if not isinstance(own, Mapping) or not all(isinstance(value, str | int) for value in own.values()):
+            yield f'own={own!r}: give a dict of columns and texts or whole numbers, as in {{"tenant": "north"}}'
         if not isinstance(words, Mapping) or not all(isinstance(word, Numeric | Varchar) for word in words.values()):
             yield f'types={self.types!r}: give a dict of columns and words, as in {{"amount": Numeric(18, 2)}}'
 
@@ -102,7 +108,15 @@ class SqlTable:
             hash=self.hash_column,
             removed=self.removed_column,
         )
-        form = formed(columns, key=key, names=self.columns, words=self.types, book=book, key_length=self.key_length)
+        form = formed(
+            columns,
+            key=key,
+            names=self.columns,
+            words=self.types,
+            book=book,
+            key_length=self.key_length,
+            own=self.own,
+        )
         fitted = copy(self)
         object.__setattr__(fitted, "_form", form)
         return fitted
