@@ -16,6 +16,7 @@ from fenxiang_sync import (
     Filter,
     HubTarget,
     KingdeeBatchSave,
+    KingdeeSource,
     Lines,
     Logic,
     Lookup,
@@ -102,6 +103,10 @@ def test_a_field_that_cannot_be_meant_is_a_sentence(fields: Any, said: str) -> N
         (
             {"source": Source(object="AccountObj", filters=[Filter("erp__c", Operator.IS)])},
             "'erp__c' is read by this pipeline itself",
+        ),
+        (
+            {"source": KingdeeSource(form="BD_MATERIAL"), "number": None},
+            r"what is read is no record of Fenxiang but BD_MATERIAL .*; nothing can be written back there",
         ),
         ({"number": "erp__c"}, "'erp__c' is read by this pipeline itself"),
         (

@@ -55,7 +55,8 @@ class FenxiangTarget:
     is brought back; with False voided records are never looked at, and a new one is created.
 
     `at_once` rows of a batch are written at a time, within the quota. `sample` rows are looked up after each segment.
-    Moments and days become epoch milliseconds. A row can be flagged (作废), or deleted after that.
+    Moments and days become epoch milliseconds. A row can be flagged (作废), or deleted after that. Of each row it tells
+    the ``_id`` of its record.
 
     >>> FenxiangTarget(object="ProductObj", match="product_code").describe()
     'Fenxiang object ProductObj, by product_code (connection fenxiang)'
