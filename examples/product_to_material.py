@@ -1,6 +1,7 @@
 """Products (产品) → materials (物料, BD_MATERIAL) of Kingdee Cloud Galaxy (金蝶云星空).
 
-Queries leave the description out: it is got with a call for each product that is new or changed.
+Queries leave the description out: it is got with a call for each product that is new or changed (先查询, 再取详情).
+Where the server refuses one of them, that product alone becomes a dead letter.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from fenxiang_sync import (
 )
 from fenxiang_sync.airflow import sync_dag
 
-UNITS = {"pcs": "Pcs", "box": "Box", "set": "Set", "kg": "kg", "m": "m"}
+UNITS = {"pcs": "Pcs", "box": "Box", "set": "Set", "kg": "kg"}
 
 product_to_material = Pipeline(
     name="product_to_material",

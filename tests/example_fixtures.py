@@ -1,8 +1,8 @@
 """Plays an example: CRMs with the records of its fixture, targets, and its pipelines, as the tasks of their DAGs do.
 
-A fixture (``examples/fixtures/<name>.json``) says which DAG files belong to it, what is ``given`` in the CRMs, and in
-each of its ``steps`` what ``people`` do, which ``runs`` there are with their numbers, which dead ``letters`` are open
-then, and all ``rows`` of the targets.
+A fixture (``examples/fixtures/<name>.json``) says which DAG files belong to it, what is ``given`` in the CRMs and in
+Kingdee, and in each of its ``steps`` what ``people`` do, which ``runs`` there are with their numbers, which dead
+``letters`` are open then, and all ``rows`` of the targets.
 """
 
 from __future__ import annotations
@@ -14,18 +14,21 @@ import re
 import runpy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from fenxiang_simulator import Simulator, catalog, kingdee
 from fenxiang_simulator.qeasy import APP_KEY, APP_SECRET
-from fenxiang_sync import HubTarget, KingdeeBatchSave, Pipeline, QeasyStore, SqlTable, WriteApi
+from fenxiang_sync import FenxiangTarget, HubTarget, KingdeeBatchSave, Pipeline, QeasyStore, SqlTable, WriteApi
 from fenxiang_sync.hub import Hub, Selection, StoredLetter
+from fenxiang_sync.kingdee import KingdeeClient
+from fenxiang_sync.source.writer import FenxiangWriter
 from fenxiang_sync.stage import Stage
 from fenxiang_sync.steps.mend import Wanted, mend
-from fenxiang_sync.targets.protocol import Database, Endpoint
+from fenxiang_sync.steps.write_back import write_back
+from fenxiang_sync.targets.protocol import Database, Endpoint, Reach
 from fenxiang_sync.window import to_ms
 from tests.hub_fixtures import hub_file
 from tests.reconcile_fixtures import reconciled
@@ -39,7 +42,7 @@ NOON = datetime.fromisoformat("2026-10-05T12:00:00+08:00")
 """When an example begins."""
 GIVEN = datetime.fromisoformat("2026-10-04T09:00:00+08:00")
 """When the records that are given were changed last."""
-CRM = "fenxiang"
+CRM, ERP = "fenxiang", "kingdee"
 NUMBERS = (
     "read", "delivered", "unchanged", "stale", "filtered", "in_doubt", "dead_letters", "removed", "not_removed",
     "open_letters",
@@ -91,6 +94,19 @@ class ExampleBench(Bench):
         return Endpoint(conn_id=conn_id, url=url, login=login, password=password)
 
 
+class ErpBench(ExampleBench):
+    """A bench whose source is the Kingdee beside the CRM."""
+
+    def client(self) -> Any:
+        return KingdeeClient(self.reach(), ERP)
+
+    def reach(self) -> Reach:
+        def crm(_conn_id: str) -> FenxiangWriter:
+            return FenxiangWriter(ExampleBench.client(self))
+
+        return replace(super().reach(), crm=crm, now=self.simulator.clock.elapsed)
+
+
 class World:
     """All that an example plays in."""
 
@@ -107,6 +123,7 @@ class World:
             conn_id: ExampleBench(crm, hub, stage, numbers, targets=self.targets, database=self._database)
             for conn_id, crm in crms.items()
         }
+        self.benches[ERP] = ErpBench(self.targets, hub, stage, numbers, targets=self.targets, database=self._database)
         self.hub = hub
 
     def prepare(self) -> None:
@@ -132,13 +149,25 @@ class World:
 
     def give(self) -> None:
         """The records that the fixture gives; those that others refer to come first."""
-        for conn_id, objects in self.told["given"].items():
+        for form, documents in self.told["given"].get(ERP, {}).items():
+            for document in documents:
+                self._document({"form": form, **document}, _ms(GIVEN.isoformat()))
+        for conn_id, objects in self._records_given():
             tenant = self.crms[conn_id].tenant
             for name, records in objects.items():
                 for record in records:
                     stamp = _ms(record.get("last_modified_time")) or _ms(GIVEN.isoformat())
                     tenant.create(name, _stored(record), modified_ms=stamp, created_ms=stamp)
         self.later()
+
+    def _records_given(self) -> list[tuple[str, Mapping[str, Any]]]:
+        return [(conn_id, objects) for conn_id, objects in self.told["given"].items() if conn_id != ERP]
+
+    def _document(self, edit: Mapping[str, Any], stamp: int | None = None) -> None:
+        """What people do to a document of Kingdee: what is in it, its status and whether it is forbidden."""
+        bill = self.targets.targets.kingdee.edit(edit["form"], edit["number"], edit.get("set", {}), modified_ms=stamp)
+        bill.status = edit.get("status", bill.status)
+        bill.forbidden = edit.get("forbidden", bill.forbidden)
 
     def later(self, minutes: float = 1) -> None:
         for crm in self.crms.values():
@@ -151,7 +180,16 @@ class World:
             self.later()
 
     def _edit(self, edit: Mapping[str, Any]) -> None:
-        tenant = self.crms[edit.get("crm", CRM)].tenant
+        if edit["do"] == "edit":
+            return self._document(edit)
+        if edit["do"] == "erase":
+            return self.targets.targets.kingdee.erase(edit["form"], edit["number"])
+        crm = self.crms[edit.get("crm", CRM)]
+        if edit["do"] == "refuse":  # the server gives this record to nobody, though it lists it
+            return crm.faults.refuse(edit["id"])
+        if edit["do"] == "allow":
+            return crm.faults.clear()
+        tenant = crm.tenant
         does, name, record_id = edit["do"], edit.get("object", ""), edit.get("id", "")
         if does == "create":
             tenant.create(name, _stored(edit["record"]))
@@ -161,6 +199,7 @@ class World:
             getattr(tenant, does)(name, record_id)
         else:
             raise ValueError(f"nobody can {does!r} here")
+        return None
 
     def run(self, run: Mapping[str, Any]) -> dict[str, int]:
         """One run; its numbers that are not 0."""
@@ -169,19 +208,27 @@ class World:
         if how == "reconcile":
             made = reconciled(bench, pipeline).to_json()
             return {name: made[name] for name in _COMPARED if made.get(name)}
+        if how == "write_back":
+            numbers = write_back(bench.run(pipeline), hub=self.hub, reach=bench.reach(), clock=bench.now)
+            return {name: number for name, number in numbers.items() if number}
         if how == "replay":
             numbers = mend(bench.run(pipeline), Wanted(), hub=self.hub, reach=bench.reach(), clock=bench.now)
             return {name: number for name, number in numbers.items() if number}
+        before = _gets(bench)
         report = bench.sync(pipeline, manual(full=how == "full"))
-        return {name: getattr(report, name) for name in NUMBERS if getattr(report, name)}
+        numbers = {name: getattr(report, name) for name in NUMBERS if getattr(report, name)}
+        return numbers | ({"calls of get": _gets(bench) - before} if _gets(bench) > before else {})
 
     def again(self, step: Mapping[str, Any]) -> dict[str, dict[str, int]]:
-        """Everything is read once more; what was sent or removed for it, by pipeline: nothing, if all is well."""
+        """Everything is read and written back once more; what was sent or removed for it, by pipeline and run: nothing,
+        if all is well."""
         sent: dict[str, dict[str, int]] = {}
-        for name in dict.fromkeys(run["pipeline"] for run in step["runs"]):
-            numbers = self.run({"pipeline": name, "how": "full"})
+        back = (run for run in step["runs"] if run.get("how") == "write_back")
+        full = ({"pipeline": name, "how": "full"} for name in dict.fromkeys(run["pipeline"] for run in step["runs"]))
+        for run in (*full, *back):
+            numbers = self.run(run)
             if found := {key: numbers[key] for key in ("delivered", "in_doubt", "removed") if key in numbers}:
-                sent[name] = found
+                sent[f"{run['pipeline']} {run['how']}"] = found
         return sent
 
     def letters(self) -> list[dict[str, Any]]:
@@ -199,6 +246,8 @@ class World:
         for pipeline in self.pipelines.values():
             where, read = self._shown(pipeline)
             shown[where] = plain(read)
+            if pipeline.write_back is not None:
+                shown[pipeline.source.object] = plain(self._written_back(pipeline, list(pipeline.write_back.fields)))
         return shown
 
     def _shown(self, pipeline: Pipeline) -> tuple[str, list[Any]]:
@@ -208,6 +257,8 @@ class World:
             return target.form, [{**bill.content, **({"forbidden": True} if bill.forbidden else {})} for bill in bills]
         if isinstance(target, QeasyStore):
             return target.scheme, _by_id(targets.qeasy.contents(target.scheme))
+        if isinstance(target, FenxiangTarget):
+            return target.object, self._records(target.object, [each.path for each in pipeline.mapping.columns])
         if isinstance(target, WriteApi):
             return "POST /write", _by_id(targets.write.rows)
         if isinstance(target, SqlTable):
@@ -220,6 +271,17 @@ class World:
         held = [each for each in self.hub.records(pipeline.name) if each.content is not None]
         return "hub", [{**(each.content or {}), **({"removed": True} if each.removed_at else {})} for each in held]
 
+    def _records(self, object_name: str, fields: Sequence[str]) -> list[Any]:
+        """The records of an object of the CRM, with what a pipeline writes of them."""
+        held = self.targets.tenant.records(object_name).values()
+        shown = [{name: each.get(name) for name in (*fields, "life_status")} for each in held]
+        return sorted(shown, key=lambda each: str(each[fields[0]]))
+
+    def _written_back(self, pipeline: Pipeline, fields: Sequence[str]) -> list[Any]:
+        """The records of a pipeline's object, with what it writes back into them."""
+        held = self.crms[pipeline.source.connection].tenant.records(pipeline.source.object)
+        return [{name: held[each].get(name) for name in ("_id", "name", *fields)} for each in sorted(held)]
+
     def _columns(self, table: str) -> list[tuple[Any, ...]]:
         assert self.place is not None
         with self.place.engine.connect() as connection:
@@ -227,6 +289,7 @@ class World:
             return [(name,) for name in cursor.keys()]  # noqa: SIM118
 
 
+_TRACE = re.compile(r"traceId [\w.-]+")
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+\+00:00")
 _BOOK = ("fx_modified_ms", "fx_version", "fx_hash", "fx_removed_at")
 
@@ -240,6 +303,7 @@ def world(name: str, folder: Path, place: Place | None = None) -> Iterator[World
         crms = {
             conn_id: stack.enter_context(Simulator(knobs=quiet(), records=nothing, real=NOON.timestamp))
             for conn_id in told["given"]
+            if conn_id != ERP
         }
         hub = stack.enter_context(Hub.connect(f"sqlite:///{hub_file(folder)}"))
         made = World(told, crms, hub, folder, place)
@@ -248,10 +312,14 @@ def world(name: str, folder: Path, place: Place | None = None) -> Iterator[World
         yield made
 
 
+def _gets(bench: Bench) -> int:
+    return sum(calls for path, calls in bench.simulator.requests.items() if path.endswith("/data/get"))
+
+
 def _reason(pipeline: Pipeline, letter: StoredLetter) -> str:
-    """Why; each database says that in words of its own."""
+    """Why; each database says that in words of its own, and each call has another traceId."""
     by_database = isinstance(pipeline.target, SqlTable) and letter.stage == "load"
-    return "the table refuses it" if by_database else letter.reason
+    return "the table refuses it" if by_database else _TRACE.sub("traceId …", letter.reason)
 
 
 def needs_database(name: str) -> bool:

@@ -35,14 +35,18 @@ from fenxiang_sync import (
     Filter,
     HubTarget,
     IdCheck,
+    KingdeeBatchSave,
     KingdeeSource,
     Logic,
     Operator,
     Pipeline,
     QeasyStore,
     Reconcile,
+    Refusal,
     Source,
+    Told,
     WriteApi,
+    WriteBack,
     errors,
     formats,
     instant,
@@ -477,6 +481,10 @@ MISTAKES: dict[str, Callable[[], object]] = {
     "`id_check=True`": lambda: pipeline(id_check=True),
     '`instant("Asia/Shanghai", "%Y-%m-%d")`': lambda: instant("Asia/Shanghai", "%Y-%m-%d"),
     "`conditions=[Condition(…)]`": lambda: pipeline(conditions=[Condition("a", Logic.EQ, 1)]),
+    '`WriteBack(fields={"name": Refusal()})`': lambda: pipeline(write_back=WriteBack(fields={"name": Refusal()})),
+    '`Told("Nummer")`': lambda: pipeline(
+        target=KingdeeBatchSave(form="BD_Customer"), write_back=WriteBack(fields={"erp__c": Told("Nummer")})
+    ),
     "a filter on `last_modified_time`": lambda: pipeline(
         source=Source(object="AccountObj", filters=[Filter("last_modified_time", Operator.GTE, 0)])
     ),

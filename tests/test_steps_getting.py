@@ -96,6 +96,7 @@ class TestRuns:
         report = crm.sync(products(), manual(full=True))
         assert (report.read, report.unchanged) == (250, 250)
         assert gets(crm) == 0
+        crm.later()
         assert crm.sync(products(source={"lookback": timedelta(days=400)})).read == 250
         assert gets(crm) == 0
 

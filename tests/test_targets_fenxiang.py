@@ -516,3 +516,13 @@ def test_a_throttled_create_is_made_again_and_makes_one_record(crm: Office) -> N
 
     assert deliveries(crm.send(products(), [product("A-1")])) == [DELIVERED]
     assert crm.record("A-1")
+
+
+def test_it_tells_the_id_of_the_record_that_each_row_went_into(crm: Office) -> None:
+    rows = [product("A-1"), product("A-2", name="new")]
+    first = crm.send(products(), rows[:1])
+    second = crm.send(products(), rows)
+    ids = [answer.told["_id"] for answer in second]
+    assert first[0].told == {"_id": ids[0]}
+    assert [crm.simulator.tenant.record("ProductObj", str(each))["product_code"] for each in ids] == ["A-1", "A-2"]  # type: ignore[index]
+    assert products().tells == {"_id"}

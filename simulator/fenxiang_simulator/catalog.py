@@ -223,6 +223,19 @@ def _field(name: str, label: str, type: str = "text", **more: Any) -> FieldDef:
     )
 
 
+def _of_erp() -> tuple[FieldDef, ...]:
+    """The fields that a synchronisation writes back into a record; people leave them alone."""
+    return (
+        _field("erp_number__c", "ERP编码"),
+        _field("erp_id__c", "ERP内码"),
+        _field("sync_status__c", "ERP同步状态", "select_one", options=SYNC_STATUS),
+        _field("sync_error__c", "ERP同步错误", "long_text"),
+    )
+
+
+ERP_FIELDS = frozenset(("erp_number__c", "erp_id__c", "sync_status__c", "sync_error__c"))
+
+
 def _options(*labels: str) -> dict[str, str]:
     return {str(value): label for value, label in enumerate(labels, 1)}
 
@@ -234,6 +247,7 @@ ORDER_STATUS = _options("待确认", "已确认", "已发货", "已收货", "已
 UNITS = {"pcs": "件", "box": "箱", "set": "套", "kg": "千克", "m": "米"}
 CATEGORIES = _options("电气元件", "五金工具", "办公用品", "包装材料", "仪器仪表", "劳保用品")
 REPORT_STATUS = {"draft": "草稿", "submitted": "已提交", "checked": "已复核"}
+SYNC_STATUS = {"synced": "已同步", "failed": "同步失败"}
 PAYMENT_TYPES = {"default__c": "预设业务类型", "fee_to_goods__c": "费用转货款"}
 PAYMENT_METHODS = _options("现金", "银行转账", "支票", "承兑汇票")
 
@@ -321,6 +335,7 @@ def demo() -> dict[str, ObjectDef]:
             ),
             _field("field_tags__c", "客户标签", "select_many", options=TAGS),
             _field("field_vip__c", "VIP", "true_or_false"),
+            *_of_erp(),
             name_label="客户名称",
         ),
         object_def(
@@ -349,6 +364,7 @@ def demo() -> dict[str, ObjectDef]:
             _field("confirmed_time", "确认时间", "date_time"),
             _field("field_account_level__c", "客户级别", "quote", quotes=("account_id", "account_level")),
             _field("field_lines_sum__c", "明细合计", "count", sums=("SalesOrderProductObj", "subtotal")),
+            *_of_erp(),
             name_label="销售订单编号",
             name_type="auto_number",
             number_format="SO{:08d}",

@@ -127,13 +127,13 @@ def _tasks(pipeline: Pipeline) -> None:
         pipeline=pipeline,
         pool=target_pool(pipeline.target),
         trigger_rule="none_failed",
-        outlets=[_outlet(pipeline)],
+        outlets=[reconcile_outlet(pipeline)],
     )
     surveyed >> compared
     per_segment.expand(segment=compared.output) >> concluded
 
 
-def _outlet(pipeline: Pipeline) -> Asset:
+def reconcile_outlet(pipeline: Pipeline) -> Asset:
     """Its own asset: those who wait for the pipeline's wait for another kind of event."""
     return Asset(
         name=reconcile_name(pipeline), uri=f"fenxiang://{pipeline.source.connection}/{pipeline.name}/reconcile"

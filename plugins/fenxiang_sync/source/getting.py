@@ -73,11 +73,9 @@ class Getting:
             return self._told(answers, stamps)
 
     def _answers(self, stamps: Mapping[str, int]) -> dict[str, Record | RefusedError]:
-        pool = ThreadPoolExecutor(max_workers=AT_ONCE)
-        try:
+        """What was answered of each; the first failure ends it, with no further calls."""
+        with ThreadPoolExecutor(max_workers=AT_ONCE) as pool:
             return dict(zip(stamps, pool.map(self._answer, stamps, stamps.values()), strict=True))
-        finally:
-            pool.shutdown(cancel_futures=True)  # the first failure ends it: the others are not worth their calls
 
     def _answer(self, record_id: str, modified_ms: int) -> Record | RefusedError:
         found = asked(self._client, self._object, record_id, since_ms=modified_ms)

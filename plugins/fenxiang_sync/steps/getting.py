@@ -40,7 +40,7 @@ class Getter:
     ) -> None:
         self._pipeline = pipeline
         self._names = pipeline.got
-        self._hub = hub if pipeline.keep_records else None
+        self._hub = hub
         self._getting = Getting(client, pipeline.source.object, filters)
         self._counting = threading.Lock()
         self._counted: Counter[str] = Counter()

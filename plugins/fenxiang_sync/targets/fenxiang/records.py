@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from fenxiang_sync.targets.crm import Crm, Record
 from fenxiang_sync.targets.fenxiang.known import ID, Held, Lookup, Recent
@@ -81,6 +81,11 @@ class Records:
     def named(self, value: str) -> str:
         """A match value for people."""
         return f"{self._target.object}, {self._target.match} {value!r}"
+
+
+def taken(record_id: Any) -> Answer:
+    """The row is in this record, which the answer tells; None where a create did not say which it is."""
+    return Answer(delivery=Delivery.DELIVERED, told={} if record_id is None else {ID: str(record_id)})
 
 
 def refused(reason: str, code: int | str | None = None) -> Answer:

@@ -28,12 +28,12 @@ from fenxiang_sync.targets.crm import Crm, Record
 from fenxiang_sync.targets.fenxiang.details import Details
 from fenxiang_sync.targets.fenxiang.known import ID, STAMP, Held, stamp_of, value_of
 from fenxiang_sync.targets.fenxiang.parcels import Delivering, Lost, Parcel
-from fenxiang_sync.targets.fenxiang.records import Records, refused
+from fenxiang_sync.targets.fenxiang.records import Records, refused, taken
 from fenxiang_sync.targets.fenxiang.removal import Leaving, Removing
 from fenxiang_sync.targets.fenxiang.values import differences, empty, wire
 from fenxiang_sync.targets.protocol import Answer, Delivery, Reach, Removal
 from fenxiang_sync.targets.results import DELIVERED
-from fenxiang_sync.targets.sending import LOOKS, stopped
+from fenxiang_sync.targets.sending import LOOKS, is_delivered, stopped
 
 if TYPE_CHECKING:
     from fenxiang_sync.targets.fenxiang.target import FenxiangTarget
@@ -46,7 +46,7 @@ _ENDS = (TransientError, RefusedError, SetupError)
 
 
 class FenxiangSender:
-    """Open records of one object. Also a `Finder`, a `Holder` and, where records are created, a `Remover`."""
+    """Open records of one object. Also a `Finder`, a `Teller`, a `Holder` and, where it creates them, a `Remover`."""
 
     def __init__(self, target: FenxiangTarget, crm: Crm, reach: Reach) -> None:
         self._target = target
@@ -83,6 +83,13 @@ class FenxiangSender:
             if len(live) < 2:
                 found[parcel.place] = bool(live) and not self._differences(parcel, live[0])
         return found
+
+    def tell(self, rows: Sequence[Row]) -> Sequence[Mapping[str, str | int]]:
+        """See `Teller.tell`: the id of the one record of the row's match value."""
+        values = [value_of(row.content.get(self._target.match)) for row in rows]
+        known = self._records.live([value for value in dict.fromkeys(values) if value])
+        live = [known[value].live if value else () for value in values]
+        return [taken(records[0][ID]).told if len(records) == 1 else {} for records in live]
 
     @property
     def sample(self) -> int:
@@ -142,7 +149,8 @@ class FenxiangSender:
         try:
             if now.shape != held.shape:
                 return self._written(parcel, now)
-            return DELIVERED if len(now.live) == 1 and not self._differences(parcel, now.live[0]) else said
+            same = len(now.live) == 1 and not self._differences(parcel, now.live[0])
+            return taken(now.live[0][ID]) if same else said
         except RecordError as refusal:
             return refused(str(refusal), refusal.code)
 
@@ -197,7 +205,7 @@ class FenxiangSender:
         self._doubtful.discard(parcel.value)
         self._lost_in_a_row = 0
         self._records.recent.note(parcel.value, {**values, ID: record_id}, 0)
-        return DELIVERED
+        return taken(record_id)
 
     def _update(self, parcel: Parcel, record: Record) -> Answer:
         self._doubtful.discard(parcel.value)
@@ -205,13 +213,13 @@ class FenxiangSender:
             return refused(f"{self._records.named(parcel.value)}: {said}")
         changes = self._differences(parcel, record)
         if not changes:
-            return DELIVERED
+            return taken(record[ID])
         if record[ID] is None:
             said = "its record was just created, its id is not told, and queries do not show it yet"
             return Answer(delivery=Delivery.AGAIN, reason=f"{self._records.named(parcel.value)}: {said}")
         self._crm.update(self._target.object, str(record[ID]), wire(changes), **self._triggers)
         self._records.recent.note(parcel.value, {**record, **changes}, stamp_of(record))
-        return DELIVERED
+        return taken(record[ID])
 
     def _differences(self, parcel: Parcel, record: Record) -> dict[str, Any]:
         return differences(record, {n: v for n, v in parcel.content.items() if n not in CREATE_ONLY})
@@ -241,7 +249,7 @@ class FenxiangSender:
 
     def _after(self, delivery: Delivering, answers: list[Answer | None]) -> None:
         """The rows that waited behind a lost create of their value: written where that is settled."""
-        ready = [each for each in delivery.waiting if answers[delivery.lost[each.value][0].place] == DELIVERED]
+        ready = [each for each in delivery.waiting if is_delivered(answers[delivery.lost[each.value][0].place])]
         if ready:
             again = Delivering(self._delivered, self._reach.now, self._doubtful)
             self._records.each(ready, again, answers)
