@@ -23,8 +23,9 @@ demo: $(RUN) ## Run the shipped pipelines once, in a real Airflow on this machin
 up: $(RUN) ## Start Airflow with its UI and the simulator, until Ctrl-C
 	@$(BIN)/python -m demo.up
 
+# The tests start Python hundreds of times: let it keep bytecode, whatever the environment says.
 test: $(DEV) ## Run every test
-	@$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 lint: $(DEV) ## Check style, types and which module imports which
 	@$(BIN)/ruff check .
@@ -42,8 +43,8 @@ chaos: $(DEV) ## Let everything go wrong for five minutes, and compare (SEED=7 M
 crash: $(DEV) ## Kill a run at every call and every commit, and compare (half an hour; TARGET="write, appends" one target)
 	@$(BIN)/python -m tests.crash --minutes $(or $(MINUTES),60) $(if $(TARGET),--target "$(TARGET)")
 
-bench-pace: $(DEV) ## Measure how much of the quota two first loads use in a real Airflow (a quarter of an hour)
-	@$(BIN)/python -m benchmarks pace
+bench-pace: $(DEV) ## Measure how much of the quotas first loads use, two of them in a real Airflow (20 minutes)
+	@$(BIN)/python -m benchmarks pace getting
 
 bench-loss: $(DEV) ## Measure what is lost while others edit, beside dlt, Airbyte's CDK and the Singer SDK (some minutes)
 	@$(BIN)/python -m benchmarks loss

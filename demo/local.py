@@ -11,6 +11,7 @@ import secrets
 import socket
 import sys
 from collections.abc import Iterable, Mapping
+from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
@@ -105,7 +106,8 @@ class LocalAirflow:
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(self.password_file),
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin",
             "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",
-            "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "10",
+            # A changed file is parsed at once all the same.
+            "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "60",
             "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "5",
             "AIRFLOW__DATABASE__LOAD_DEFAULT_CONNECTIONS": "False",
             # SQLite has one writer at a time and by itself waits 5 s for it: on a busy machine components would end.
@@ -211,10 +213,16 @@ class LocalAirflow:
         self.processes.start(component, [sys.executable, "-c", PRELOADED, component, *arguments], self.environment)
 
     def _migrate(self) -> None:
-        """Bring the metadata database up to date. A new one appears whole: a half-made one cannot be."""
-        if self._database.exists():
+        """Bring the metadata database to the version of Airflow that is installed, once for each."""
+        this, made_for = version("apache-airflow-core"), self.home / "airflow.db.version"
+        if not self._database.exists():
+            self._make_database()
+        elif not made_for.exists() or made_for.read_text() != this:
             self.run("db", "migrate")
-            return
+        made_for.write_text(this)
+
+    def _make_database(self) -> None:
+        """Let it appear whole: a half-made one cannot be brought further."""
         draft = self.home / "airflow.db.new"
         draft.unlink(missing_ok=True)
         env = {**self.environment, "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{draft}"}

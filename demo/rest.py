@@ -229,7 +229,7 @@ class Rest:
             self._check()
             if time.monotonic() > deadline:
                 raise AirflowApiError(complaint())
-            time.sleep(0.25)
+            time.sleep(0.5)
 
 
 def _is_locked(answer: requests.Response) -> bool:

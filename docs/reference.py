@@ -30,6 +30,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "Formats": ("formats",),
     "Targets": ("targets",),
     "Policies": ("rows", "reconcile", "letters", "lookback"),
+    "Write-back": ("write_back",),
 }
 """The sections, by the modules that the words are of; what is of none of them comes last."""
 OTHERS = "Other words"

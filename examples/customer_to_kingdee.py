@@ -1,7 +1,8 @@
 """Customers (客户) → customers of Kingdee Cloud Galaxy (金蝶云星空, BD_Customer).
 
 The level is an option here and another there (静态映射); a level that the table lacks makes a dead letter, so that
-nobody is filed wrongly. The group that a customer belongs to goes by its name, as people read it in the CRM.
+nobody is filed wrongly. The group that a customer belongs to goes by its name, as people read it in the CRM. Number and
+id that Kingdee gives a customer, or why it refused one, are written back (回写), so that people see it where they work.
 """
 
 from __future__ import annotations
@@ -14,8 +15,13 @@ from fenxiang_sync import (
     Field,
     KingdeeBatchSave,
     Logic,
+    Outcome,
     Pipeline,
+    Refusal,
     Source,
+    Standing,
+    Told,
+    WriteBack,
     chain,
     label,
     limited,
@@ -45,6 +51,14 @@ customer_to_kingdee = Pipeline(
     key="FNumber",
     number="account_no",
     target=KingdeeBatchSave(form="BD_Customer", id_field="FCUSTID", upserts=True, forbids=True),
+    write_back=WriteBack(
+        fields={
+            "erp_number__c": Told("Number"),
+            "erp_id__c": Told("Id", convert=text),
+            "sync_status__c": Standing({Outcome.DELIVERED: "synced", Outcome.DEAD_LETTER: "failed"}),
+            "sync_error__c": Refusal(characters=100),
+        },
+    ),
     schedule="*/30 * * * *",
     start=pendulum.datetime(2026, 1, 1, tz="Asia/Shanghai"),
     tags=["kingdee"],

@@ -1,7 +1,9 @@
 """Sales orders with their lines (销售订单, 订单产品) → sales orders of Kingdee (金蝶云星空, SAL_SaleOrder).
 
 Approved orders only. The query gives headers, so the lines are fetched by reference. Customer and materials are looked
-up where `customer_to_kingdee` and `product_to_material` have put them: an order that comes before its customer waits.
+up where `customer_to_kingdee` and `product_to_material` have put them, the customer by the number that Kingdee told: an
+order that comes before its customer waits. Where it stands is written back (回写); the cycle ends by itself, since an
+order that was written back is read again and gives the same row.
 """
 
 from __future__ import annotations
@@ -17,8 +19,13 @@ from fenxiang_sync import (
     Lines,
     Logic,
     Lookup,
+    Outcome,
     Pipeline,
+    Refusal,
     Source,
+    Standing,
+    Told,
+    WriteBack,
     day,
     decimal,
     text,
@@ -39,7 +46,7 @@ order_to_kingdee = Pipeline(
         Lookup(
             "FCustId.FNumber",
             pipeline="customer_to_kingdee",
-            find="FNumber",
+            find="@told.Number",
             where={"_id": "account_id"},
             required=True,
         ),
@@ -63,6 +70,13 @@ order_to_kingdee = Pipeline(
     ],
     key="FBillNo",
     target=KingdeeBatchSave(form="SAL_SaleOrder", number_field="FBillNo", upserts=True),
+    write_back=WriteBack(
+        fields={
+            "erp_id__c": Told("Id", convert=text),
+            "sync_status__c": Standing({Outcome.DELIVERED: "synced", Outcome.DEAD_LETTER: "failed"}),
+            "sync_error__c": Refusal(),
+        },
+    ),
     schedule="*/30 * * * *",
     start=pendulum.datetime(2026, 1, 1, tz="Asia/Shanghai"),
     tags=["kingdee"],

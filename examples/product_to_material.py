@@ -1,4 +1,8 @@
-"""Products (产品) → materials (物料, BD_MATERIAL) of Kingdee Cloud Galaxy (金蝶云星空)."""
+"""Products (产品) → materials (物料, BD_MATERIAL) of Kingdee Cloud Galaxy (金蝶云星空).
+
+Queries leave the description out: it is got with a call for each product that is new or changed (先查询, 再取详情).
+Where the server refuses one of them, that product alone becomes a dead letter.
+"""
 
 from __future__ import annotations
 
@@ -19,17 +23,18 @@ from fenxiang_sync import (
 )
 from fenxiang_sync.airflow import sync_dag
 
-UNITS = {"pcs": "Pcs", "box": "Box", "set": "Set", "kg": "kg", "m": "m"}
+UNITS = {"pcs": "Pcs", "box": "Box", "set": "Set", "kg": "kg"}
 
 product_to_material = Pipeline(
     name="product_to_material",
     title="产品 → 金蝶物料",
     description=__doc__,
-    source=Source(object="ProductObj"),
+    source=Source(object="ProductObj", get_fields=["description__c"]),
     fields=[
         Field("product_code", "FNumber", convert=text, required=True),
         Field("name", "FName", convert=limited(80), required=True),
         Field("product_spec", "FSpecification", convert=limited(100)),
+        Field("description__c", "FDescription", convert=limited(255)),
         Field("unit", "SubHeadEntity.FBaseUnitId", convert=chain(value_map(UNITS), wrapped("FNumber")), required=True),
         Field("barcode", "SubHeadEntity.FBARCODE", convert=text),
         Field("price", "FRefPrice", convert=decimal(scale=2)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -44,16 +45,10 @@ def pytest_unconfigure() -> None:
 def airflow_home(pytestconfig: pytest.Config) -> Path:
     """The home, with a database as `airflow db migrate` makes it; its template is kept between sessions."""
     template = Path(pytestconfig.cache.mkdir("airflow")) / f"{version('apache-airflow-core')}.db"
-    if not template.exists():
-        fresh = HOME / "template"
-        environment = {**os.environ, "AIRFLOW_HOME": str(fresh), "AIRFLOW__CORE__PLUGINS_FOLDER": str(fresh)}
-        command = [sys.executable, "-m", "airflow", "db", "migrate"]
-        subprocess.run(command, env=environment, check=True, capture_output=True, cwd=HOME)
-        template.parent.mkdir(parents=True, exist_ok=True)
-        part = template.with_suffix(f".{os.getpid()}")
-        with sqlite3.connect(fresh / "airflow.db") as source, sqlite3.connect(part) as copy:
-            source.backup(copy)
-        part.replace(template)
+    with template.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # one process makes it, the others wait for it
+        if not template.exists():
+            _make(template)
     from airflow import settings
 
     for left in HOME.glob("airflow.db*"):  # somebody looked for a connection before there was a database
@@ -61,6 +56,17 @@ def airflow_home(pytestconfig: pytest.Config) -> Path:
     shutil.copy(template, HOME / "airflow.db")
     settings.get_engine().dispose()
     return HOME
+
+
+def _make(template: Path) -> None:
+    fresh = HOME / "template"
+    environment = {**os.environ, "AIRFLOW_HOME": str(fresh), "AIRFLOW__CORE__PLUGINS_FOLDER": str(fresh)}
+    command = [sys.executable, "-m", "airflow", "db", "migrate"]
+    subprocess.run(command, env=environment, check=True, capture_output=True, cwd=HOME)
+    part = template.with_suffix(".part")
+    with sqlite3.connect(fresh / "airflow.db") as source, sqlite3.connect(part) as copy:
+        source.backup(copy)
+    part.replace(template)
 
 
 @pytest.fixture

@@ -27,6 +27,7 @@ from fenxiang_sync.kingdee import KingdeeClient
 from fenxiang_sync.source.writer import FenxiangWriter
 from fenxiang_sync.stage import Stage
 from fenxiang_sync.steps.mend import Wanted, mend
+from fenxiang_sync.steps.write_back import write_back
 from fenxiang_sync.targets.protocol import Database, Endpoint, Reach
 from fenxiang_sync.window import to_ms
 from tests.hub_fixtures import hub_file
@@ -183,7 +184,12 @@ class World:
             return self._document(edit)
         if edit["do"] == "erase":
             return self.targets.targets.kingdee.erase(edit["form"], edit["number"])
-        tenant = self.crms[edit.get("crm", CRM)].tenant
+        crm = self.crms[edit.get("crm", CRM)]
+        if edit["do"] == "refuse":  # the server gives this record to nobody, though it lists it
+            return crm.faults.refuse(edit["id"])
+        if edit["do"] == "allow":
+            return crm.faults.clear()
+        tenant = crm.tenant
         does, name, record_id = edit["do"], edit.get("object", ""), edit.get("id", "")
         if does == "create":
             tenant.create(name, _stored(edit["record"]))
@@ -202,19 +208,27 @@ class World:
         if how == "reconcile":
             made = reconciled(bench, pipeline).to_json()
             return {name: made[name] for name in _COMPARED if made.get(name)}
+        if how == "write_back":
+            numbers = write_back(bench.run(pipeline), hub=self.hub, reach=bench.reach(), clock=bench.now)
+            return {name: number for name, number in numbers.items() if number}
         if how == "replay":
             numbers = mend(bench.run(pipeline), Wanted(), hub=self.hub, reach=bench.reach(), clock=bench.now)
             return {name: number for name, number in numbers.items() if number}
+        before = _gets(bench)
         report = bench.sync(pipeline, manual(full=how == "full"))
-        return {name: getattr(report, name) for name in NUMBERS if getattr(report, name)}
+        numbers = {name: getattr(report, name) for name in NUMBERS if getattr(report, name)}
+        return numbers | ({"calls of get": _gets(bench) - before} if _gets(bench) > before else {})
 
     def again(self, step: Mapping[str, Any]) -> dict[str, dict[str, int]]:
-        """Everything is read once more; what was sent or removed for it, by pipeline: nothing, if all is well."""
+        """Everything is read and written back once more; what was sent or removed for it, by pipeline and run: nothing,
+        if all is well."""
         sent: dict[str, dict[str, int]] = {}
-        for name in dict.fromkeys(run["pipeline"] for run in step["runs"]):
-            numbers = self.run({"pipeline": name, "how": "full"})
+        back = (run for run in step["runs"] if run.get("how") == "write_back")
+        full = ({"pipeline": name, "how": "full"} for name in dict.fromkeys(run["pipeline"] for run in step["runs"]))
+        for run in (*full, *back):
+            numbers = self.run(run)
             if found := {key: numbers[key] for key in ("delivered", "in_doubt", "removed") if key in numbers}:
-                sent[name] = found
+                sent[f"{run['pipeline']} {run['how']}"] = found
         return sent
 
     def letters(self) -> list[dict[str, Any]]:
@@ -232,6 +246,8 @@ class World:
         for pipeline in self.pipelines.values():
             where, read = self._shown(pipeline)
             shown[where] = plain(read)
+            if pipeline.write_back is not None:
+                shown[pipeline.source.object] = plain(self._written_back(pipeline, list(pipeline.write_back.fields)))
         return shown
 
     def _shown(self, pipeline: Pipeline) -> tuple[str, list[Any]]:
@@ -261,6 +277,11 @@ class World:
         shown = [{name: each.get(name) for name in (*fields, "life_status")} for each in held]
         return sorted(shown, key=lambda each: str(each[fields[0]]))
 
+    def _written_back(self, pipeline: Pipeline, fields: Sequence[str]) -> list[Any]:
+        """The records of a pipeline's object, with what it writes back into them."""
+        held = self.crms[pipeline.source.connection].tenant.records(pipeline.source.object)
+        return [{name: held[each].get(name) for name in ("_id", "name", *fields)} for each in sorted(held)]
+
     def _columns(self, table: str) -> list[tuple[Any, ...]]:
         assert self.place is not None
         with self.place.engine.connect() as connection:
@@ -268,6 +289,7 @@ class World:
             return [(name,) for name in cursor.keys()]  # noqa: SIM118
 
 
+_TRACE = re.compile(r"traceId [\w.-]+")
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+\+00:00")
 _BOOK = ("fx_modified_ms", "fx_version", "fx_hash", "fx_removed_at")
 
@@ -290,10 +312,14 @@ def world(name: str, folder: Path, place: Place | None = None) -> Iterator[World
         yield made
 
 
+def _gets(bench: Bench) -> int:
+    return sum(calls for path, calls in bench.simulator.requests.items() if path.endswith("/data/get"))
+
+
 def _reason(pipeline: Pipeline, letter: StoredLetter) -> str:
-    """Why; each database says that in words of its own."""
+    """Why; each database says that in words of its own, and each call has another traceId."""
     by_database = isinstance(pipeline.target, SqlTable) and letter.stage == "load"
-    return "the table refuses it" if by_database else letter.reason
+    return "the table refuses it" if by_database else _TRACE.sub("traceId …", letter.reason)
 
 
 def needs_database(name: str) -> bool:

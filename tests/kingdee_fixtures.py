@@ -20,6 +20,7 @@ from fenxiang_sync.kingdee import KingdeeClient
 from fenxiang_sync.pipeline import Pipeline
 from fenxiang_sync.stage import Stage
 from fenxiang_sync.targets.protocol import Endpoint, Reach
+from tests.hub_fixtures import hub_file
 from tests.steps_fixtures import Bench
 
 MATERIAL, STOCK = "BD_MATERIAL", "STK_Inventory"
@@ -75,7 +76,7 @@ class _Between:
 
 @contextmanager
 def erp(folder: Path, **forms: int) -> Iterator[Erp]:
-    with Simulator(seed=7, only="targets") as simulator, Hub.connect(f"sqlite:///{folder}/hub.db") as hub:
+    with Simulator(seed=7, only="targets") as simulator, Hub.connect(f"sqlite:///{hub_file(folder)}") as hub:
         made = Erp(simulator, hub, Stage(folder / "stage"))
         for form, count in forms.items():
             made.kingdee.fill(form, count)

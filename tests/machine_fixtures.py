@@ -23,7 +23,7 @@ from fenxiang_sync.rows import DeletePolicy, Row
 from fenxiang_sync.source import FenxiangClient, MemoryTokenStore, Pace, Tokens
 from fenxiang_sync.stage import Stage
 from fenxiang_sync.steps import Asked, Plan, Run, Segment, extract, load, plan, transform, verify
-from fenxiang_sync.steps.extract import RANGES
+from fenxiang_sync.steps.attaching import RANGES
 from fenxiang_sync.steps.reconcile import (
     Survey,
     Wanted,

@@ -58,6 +58,16 @@ def client_of(server: Simulator, who: Credentials | None = None, **changes: Any)
     return FenxiangClient(session=requests.Session(), base_url=server.url, credentials=who, **(given | changes))
 
 
+def scripted_client(url: str) -> FenxiangClient:
+    """A client of a server that answers by script."""
+    session, who = requests.Session(), credentials()
+    tokens = Tokens(session=session, base_url=url, credentials=who)
+    paces = Paces(lambda: Pace(1_000_000, 1))
+    return FenxiangClient(
+        session=session, base_url=url, tokens=tokens, credentials=who, pace=paces, sleep=lambda seconds: None
+    )
+
+
 class Scripted:
     """An app that answers every call as the script says, and keeps what it was asked."""
 

@@ -26,6 +26,7 @@ from fenxiang_sync.steps.late import Watch
 from fenxiang_sync.steps.verify import Report
 from fenxiang_sync.targets.protocol import Database, Endpoint, Reach, no_database
 from tests.hub_fixtures import hub_file
+from tests.targets_fixtures import kingdee_connection
 
 CREDENTIALS = Credentials(
     app_id="FSAID_demo001",
@@ -73,6 +74,8 @@ class Bench:
         )
 
     def _endpoint(self, conn_id: str) -> Endpoint:
+        if conn_id == "kingdee":
+            return Endpoint(conn_id=conn_id, **kingdee_connection(self.simulator.url))
         logins = {"qeasy": ("demoappkey01", "demo-qeasy-secret-20")}
         login, password = logins.get(conn_id, ("", ""))
         return Endpoint(conn_id=conn_id, url=self.simulator.url, login=login, password=password)
@@ -86,7 +89,7 @@ class Bench:
 
     def deliver(self, run: Run, made: Plan) -> None:
         for segment in made.segments:
-            extract(run, segment, client=self.client())
+            extract(run, segment, client=self.client(), hub=self.hub)
             transform(run, segment, hub=self.hub)
             watch = Watch.of(run, made, segment.window, self.hub)
             how: dict[str, Any] = {"dry_run": made.dry_run, "resend": made.resend, "watch": watch}

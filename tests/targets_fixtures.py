@@ -87,16 +87,20 @@ def stand(*apps: App) -> Iterator[Stand]:
     targets.knobs.hang_s = HANG_S
     server = Server([*apps, targets], clock)
     server.start()
-    kingdee_connection = {
-        "url": f"{server.url}/k3cloud",
+    try:
+        yield Stand(clock, targets, server.url, connections={"kingdee": kingdee_connection(server.url)})
+    finally:
+        server.stop()
+
+
+def kingdee_connection(url: str) -> dict[str, Any]:
+    """What an `Endpoint` of the simulated Kingdee at this address has."""
+    return {
+        "url": f"{url}/k3cloud",
         "login": kingdee.USER,
         "password": kingdee.APP_SECRET,
         "extra": {"acct_id": kingdee.ACCT_ID, "app_id": kingdee.APP_ID},
     }
-    try:
-        yield Stand(clock, targets, server.url, connections={"kingdee": kingdee_connection})
-    finally:
-        server.stop()
 
 
 def rows(count: int, *, bad: Iterable[int] = (), start: int = 0) -> list[Row]:

@@ -55,6 +55,14 @@ def test_every_task_that_calls_fenxiang_is_in_the_pool_of_its_interface(dag: DAG
     assert custom.get_task("plan").pool == "fenxiang-second-custom"
 
 
+def test_records_that_cost_a_call_each_are_read_in_a_pool_that_holds_up_no_queries() -> None:
+    got = sync_dag(
+        declared(fields=[Field("_id"), Field("image__c")], source=Source(object="ProductObj", get_fields=["image__c"]))
+    )
+    assert got.get_task("segment.extract").pool == "fenxiang-fenxiang-preset-get"
+    assert {got.get_task(name).pool for name in ("plan", "verify")} == {"fenxiang-fenxiang-preset"}
+
+
 def test_verify_runs_also_where_no_segment_did_and_not_after_a_failure(dag: DAG) -> None:
     assert dag.get_task("verify").trigger_rule == "none_failed"
 

@@ -16,6 +16,7 @@ from fenxiang_sync.airflow.fitness import Fitness
 from fenxiang_sync.hub import Hub
 from tests.airflow_fixtures import ConnectionSetter
 from tests.cli_fixtures import fenxiang
+from tests.hub_fixtures import hub_file
 from tests.kingdee_fixtures import CONNECTION, MATERIAL, material
 
 FILE = """
@@ -48,8 +49,8 @@ def hub(simulator: Simulator, connection: ConnectionSetter, tmp_path: Path) -> s
     """The URL of the hub of this test, which has the connections to it and to Kingdee."""
     fields: dict[str, Any] = {"conn_type": "http", "host": f"{simulator.url}/k3cloud", **CONNECTION}
     connection("kingdee", **fields)
-    connection("fenxiang_hub", conn_type="sqlite", host=f"{tmp_path}/hub.db")
-    return f"sqlite:///{tmp_path}/hub.db"
+    connection("fenxiang_hub", conn_type="sqlite", host=str(hub_file(tmp_path)))
+    return f"sqlite:///{hub_file(tmp_path)}"
 
 
 @pytest.fixture

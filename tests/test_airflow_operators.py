@@ -17,7 +17,7 @@ from fenxiang_simulator import Simulator
 from fenxiang_sync import Field, Filter, HubTarget, Operator, Pipeline, Source
 from fenxiang_sync.airflow import FenxiangQueryOperator, sync_dag
 from fenxiang_sync.airflow.deployment import Deployment
-from fenxiang_sync.airflow.operators import FAILURE
+from fenxiang_sync.airflow.operators import FAILURE, ExtractOperator, LoadOperator, PlanOperator, TransformOperator
 from fenxiang_sync.errors import ParamError, RefusedError
 from tests.airflow_fixtures import ConnectionSetter
 
@@ -35,7 +35,7 @@ class TaskInstance(SimpleNamespace):
 
 @pytest.fixture
 def simulator() -> Iterator[Simulator]:
-    with Simulator(seed=7, records={"AccountObj": 250}) as running:
+    with Simulator(seed=7, records={"AccountObj": 250, "ProductObj": 20}) as running:
         yield running
 
 
@@ -139,3 +139,16 @@ def test_the_log_of_a_task_says_what_was_done(account: Pipeline, caplog: pytest.
     caplog.set_level("INFO", logger="fenxiang_sync")
     sync_dag(account).get_task("plan").execute(context(params={"full": True}))
     assert "segments to read: 1" in caplog.text
+
+
+def test_what_the_hub_keeps_is_not_got_again_by_the_task_of_another_run(simulator: Simulator) -> None:
+    source = Source(object="ProductObj", get_fields=["description__c"])
+    product = Pipeline(
+        name="product", source=source, fields=[Field("_id"), Field("description__c")], target=HubTarget()
+    )
+    for run_id in ("manual__1", "manual__2"):
+        here = context(run_id, params={"full": True})
+        [segment] = PlanOperator(task_id="plan", pipeline=product).execute(here)
+        for step in (ExtractOperator, TransformOperator, LoadOperator):
+            step(task_id=step.__name__, pipeline=product, segment=segment).execute(here)
+        assert simulator.requests["/cgi/crm/v2/data/get"] == 20

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
 
+from fenxiang_simulator import Simulator
 from fenxiang_simulator.clock import Clock
 from fenxiang_simulator.server import Request, Response, Server
+from fenxiang_sync.airflow.pools import pool_name, target_pool
 from fenxiang_sync.airflow.reach import make_reach
+from fenxiang_sync.airflow.settings import Settings
 from fenxiang_sync.errors import SetupError
+from fenxiang_sync.hub import Hub
 from fenxiang_sync.targets.files.folder import Folder
+from fenxiang_sync.targets.protocol import Delivery
 from tests.airflow_fixtures import ConnectionSetter
+from tests.crm_fixtures import PRODUCTS, product, products
 
 
 class Recorder:
@@ -32,6 +40,12 @@ class Recorder:
 @pytest.fixture
 def recorder() -> Recorder:
     return Recorder()
+
+
+@pytest.fixture
+def simulator() -> Iterator[Simulator]:
+    with Simulator(seed=7, records={PRODUCTS: 0}) as running:
+        yield running
 
 
 @pytest.fixture
@@ -290,3 +304,26 @@ class TestDatabases:
     def test_a_missing_one_is_a_sentence_with_the_way_to_add_it(self) -> None:
         with pytest.raises(SetupError, match="airflow connections add warehouse --conn-uri postgres://"):
             make_reach().database("warehouse")
+
+
+def test_a_crm_of_a_fenxiang_connection_is_written_to_in_its_pace_and_counted(
+    simulator: Simulator, fenxiang: Mapping[str, Any]
+) -> None:
+    with products().open(make_reach()) as sender:
+        (answer,) = sender.send([product("A-1")])
+    assert answer.delivery is Delivery.DELIVERED
+    assert simulator.requests["/cgi/crm/v2/data/create"] == 1
+
+    with Hub.connect(Settings.load().hub_url()) as hub:
+        (counted,) = hub.calls(since=f"{datetime.now(UTC) - timedelta(days=1):%Y-%m-%d}")
+    assert counted.calls == sum(n for path, n in simulator.requests.items() if "/data/" in path)
+
+
+def test_a_crm_without_a_connection_says_which_type_it_is_of(airflow_home: Path) -> None:
+    with pytest.raises(SetupError, match=r"'absent' does not exist.*type fenxiang"):
+        make_reach().crm("absent")
+
+
+def test_the_load_of_a_target_in_the_crm_waits_for_its_own_pool_and_not_for_the_sources() -> None:
+    assert target_pool(products()) == "fenxiang-target-fenxiang"
+    assert target_pool(products()) != pool_name("fenxiang", "ProductObj")

@@ -75,6 +75,8 @@ def test_the_tasks_stand_in_the_order_of_a_run_and_in_their_pools() -> None:
     assert list(pools) == ["survey", "compare", "segment.fetch", "segment.transform", "segment.load", "conclude"]
     assert [name for name, pool in pools.items() if pool == "fenxiang-fenxiang-preset"] == ["compare", "segment.fetch"]
     assert [name for name, pool in pools.items() if pool == "fenxiang-target-qeasy"] == ["segment.load", "conclude"]
+    got = made(fields=[Field("_id"), Field("image__c")], source=Source(object="ProductObj", get_fields=["image__c"]))
+    assert got.get_task("segment.fetch").pool == "fenxiang-fenxiang-preset-get"
     assert dag.get_task("conclude").trigger_rule == "none_failed"
     (asset,) = dag.get_task("conclude").outlets
     assert (asset.name, asset.uri) == ("account.reconcile", "fenxiang://fenxiang/account/reconcile")

@@ -230,6 +230,16 @@ class TestCost:
         quota = FenxiangHook("slow").quota()
         assert (quota.limit, quota.seconds) == (50, 2000)
 
+    def test_what_is_got_is_told_apart_since_its_quota_is_its_own(self, dags: Path) -> None:
+        got = f"{HEAD}sync_dag(Pipeline(name='product', source=Source(object='ProductObj', get_fields=['image__c']), "
+        (dags / "product.py").write_text(
+            got + "fields=[Field('_id'), Field('image__c')], target=HubTarget()))\n", encoding="utf-8"
+        )
+        told = command("preview", "product", "--dags", dags, "--rows", 1).stdout
+        assert "150 to get each record, " in told
+        cost = json.loads(command("preview", "product", "--dags", dags, "--rows", 1, "--json").stdout)["cost"]
+        assert cost["calls"] == cost["planning"] + cost["reading"] + cost["getting"] + cost["verifying"]
+
     @pytest.mark.parametrize("records", [0, 5, 250, 700, 1500, 4900, 12_000])
     def test_the_estimate_is_about_what_a_run_takes(self, tmp_path: Path, records: int) -> None:
         with bench(tmp_path, AccountObj=records) as there:

@@ -45,6 +45,8 @@ def test_a_demo_that_was_killed_in_its_middle_is_cleaned_up_by_the_next_and_then
     assert second.count("id ← warehouseId") == 3
     assert processes_of(home) == []
 
+    (home / "logs" / "airflow-db.log").unlink()
     third = run_demo(home)
     assert "Nothing changed" in third
     assert processes_of(home) == []
+    assert not (home / "logs" / "airflow-db.log").exists(), "its database was made for this version of Airflow"

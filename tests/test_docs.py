@@ -35,14 +35,18 @@ from fenxiang_sync import (
     Filter,
     HubTarget,
     IdCheck,
+    KingdeeBatchSave,
     KingdeeSource,
     Logic,
     Operator,
     Pipeline,
     QeasyStore,
     Reconcile,
+    Refusal,
     Source,
+    Told,
     WriteApi,
+    WriteBack,
     errors,
     formats,
     instant,
@@ -74,7 +78,7 @@ PAGES = [
     ROOT / "simulator" / "README.md",
     *sorted((ROOT / "docs").glob("*.md")),
 ]
-EXAMPLES = {"dags/account_table.py", "dags/contact.py", "dags/stock_service.py"}
+EXAMPLES = {"dags/account_table.py", "dags/archive.py", "dags/contact.py", "dags/stock_service.py"}
 """Files that a reader is told to make."""
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -472,10 +476,15 @@ MISTAKES: dict[str, Callable[[], object]] = {
     'no `Field("_id")` and no `key`': lambda: pipeline(fields=[Field("name")]),
     "`target=HubTarget`": lambda: pipeline(target=HubTarget),
     "`start=datetime(2026, 1, 1)`": lambda: pipeline(start=datetime(2026, 1, 1)),  # noqa: DTZ001
+    '`Source(get_fields="image__c")`': lambda: pipeline(source=Source(object="ProductObj", get_fields="image__c")),
     '`Source(drift="warn")`': lambda: pipeline(source=Source(object="AccountObj", drift="warn")),  # type: ignore[arg-type]
     "`id_check=True`": lambda: pipeline(id_check=True),
     '`instant("Asia/Shanghai", "%Y-%m-%d")`': lambda: instant("Asia/Shanghai", "%Y-%m-%d"),
     "`conditions=[Condition(…)]`": lambda: pipeline(conditions=[Condition("a", Logic.EQ, 1)]),
+    '`WriteBack(fields={"name": Refusal()})`': lambda: pipeline(write_back=WriteBack(fields={"name": Refusal()})),
+    '`Told("Nummer")`': lambda: pipeline(
+        target=KingdeeBatchSave(form="BD_Customer"), write_back=WriteBack(fields={"erp__c": Told("Nummer")})
+    ),
     "a filter on `last_modified_time`": lambda: pipeline(
         source=Source(object="AccountObj", filters=[Filter("last_modified_time", Operator.GTE, 0)])
     ),

@@ -30,7 +30,8 @@ QUERY = "/data/query"
 PAGE_FAULTS = ("repeated_page", "other_page", "empty_page", "short_page")
 OFTEN = ("repeated_page", "empty_page", "short_page")
 """Nobody can see through a server that answers other questions all the time, in the right form."""
-CALL_FAULTS = tuple(fault for fault in FAULTS if fault not in (*PAGE_FAULTS, "lost_row", "huge", "late"))
+GET_FAULTS = ("stale_record", "other_record")
+CALL_FAULTS = tuple(fault for fault in FAULTS if fault not in (*PAGE_FAULTS, *GET_FAULTS, "lost_row", "huge", "late"))
 """All but two: what is `huge` is refused at once, and a page that only lacks a row is known to nobody who asks once."""
 WINDOWS = 2
 TRIES = 5

@@ -78,6 +78,7 @@ def test_each_column_says_what_it_is_made_of() -> None:
     document = Lineage.of(declared()).to_json()
     assert (document["object"], document["key"], document["explode"]) == ("AccountObj", "_id", None)
     assert document["filters"] == ["life_status EQ normal"]
+    assert document["gets"] == []
     by_target = {each["target"]: each for each in document["columns"]}
     assert list(by_target) == ["_id", "level", "address.city", "credit", "origin"]
     assert by_target["level"]["reads"] == ["account_level", "account_level__r"]
@@ -86,6 +87,19 @@ def test_each_column_says_what_it_is_made_of() -> None:
     assert (by_target["address.city"]["source"], by_target["address.city"]["reads"]) == ("location.city", ["location"])
     assert (by_target["credit"]["kind"], by_target["credit"]["scale"]) == ("decimal", 2)
     assert (by_target["origin"]["source"], by_target["origin"]["converter"]) == (None, "constant 'CRM'")
+
+
+def test_what_is_got_is_told(tmp_path: Path) -> None:
+    got = """
+from fenxiang_sync import *
+from fenxiang_sync.airflow import sync_dag
+sync_dag(Pipeline(name="product", source=Source(object="ProductObj", get_fields=["image__c"]),
+                  fields=[Field("_id"), Field("image__c")], target=HubTarget()))
+"""
+    (tmp_path / "product.py").write_text(got, encoding="utf-8")
+    told = fenxiang("lineage", "product", "--dags", tmp_path).stdout
+    assert "  gets      image__c, with a call for each record" in told.splitlines()
+    assert json.loads(fenxiang("lineage", "product", "--dags", tmp_path, "--json").stdout)[0]["gets"] == ["image__c"]
 
 
 def test_the_page_of_the_dag_tells_the_same_columns_in_the_same_words() -> None:

@@ -80,6 +80,20 @@ class TestTheHub:
         assert ask(hub, "@id", ["code"], ("c",)) == {("c",): "A"}
         assert ask(hub, "@id", ["@id"], ("B",), ("C",), ("D",)) == {}
 
+    def test_what_the_target_told_of_a_row_is_found_and_is_a_key(self, hub: Hub) -> None:
+        rows = [row("A", code="c1"), row("B", code="c2"), row("C", code="c3")]
+        hub.claim("customer", rows, run="r", id_check=IdCheck.UPSERT_ON_CHANGE, lease_s=60, now=NOW)
+        told = [{"Id": 7, "Number": 'x"\\'}, {"Id": 8}, {}]
+        settled = [
+            Settled(row=each, outcome=Outcome.DELIVERED, told=said) for each, said in zip(rows, told, strict=True)
+        ]
+        hub.settle("customer", settled, run="r", now=NOW)
+        assert ask(hub, "@told.Number", ["_id"], *((f"source-{each}",) for each in "ABC")) == {
+            ("source-A",): 'x"\\', ("source-B",): None, ("source-C",): None,
+        }  # fmt: skip
+        assert ask(hub, "@told.Id", ["code"], ("c2",)) == {("c2",): 8}
+        assert ask(hub, "code", ["@told.Id"], ("7",), ("9",)) == {("7",): "c1"}
+
     def test_no_key_is_text_of_a_statement(self, hub: Hub) -> None:
         deliver(hub, row("A'--", **{"a'b": "x' OR 1=1 --"}))
         assert ask(hub, "@id", ["a'b"], ("x' OR 1=1 --",), ("' OR ''='",)) == {("x' OR 1=1 --",): "A'--"}
@@ -172,7 +186,8 @@ class TestTheMapping:
             ({"pipeline": ""}, "give the name of the pipeline"),
             ({"where": {}}, "say what of the row equals"),
             ({"where": {"_id": "客户"}}, "labels are no names"),
-            ({"where": {"@nummer": "a"}}, "'_id', '@id' and '@number'"),
+            ({"where": {"@nummer": "a"}}, "'_id', '@id', '@number' and '@told.' with a name"),
+            ({"find": "@told."}, "'@told.' with a name"),
             ({"find": 'a"b'}, "cannot be looked up"),
             ({"required": True, "default": 1}, "keep one"),
             ({"convert": "text"}, "give the converter itself"),
@@ -189,8 +204,8 @@ class TestWaiting:
     CUSTOMER = pipeline("AccountObj", name="customer", fields=[Field("_id"), Field("name", "no", convert=text)])
 
     @staticmethod
-    def contacts(**words: Any) -> Pipeline:
-        looked_up = Lookup("customer", pipeline="customer", find="no", where={"_id": "account_id"}, required=True)
+    def contacts(*, find: str = "no", **words: Any) -> Pipeline:
+        looked_up = Lookup("customer", pipeline="customer", find=find, where={"_id": "account_id"}, required=True)
         return pipeline("ContactObj", name="contact", fields=[Field("_id"), looked_up], **words)
 
     @pytest.fixture
@@ -216,6 +231,22 @@ class TestWaiting:
         records = crm.simulator.tenant.records("ContactObj")
         assert {each: made["customer"] for each, made in crm.held(contacts).items()} == {
             each: names[record["account_id"]] for each, record in records.items()
+        }
+
+    def test_a_parent_that_was_delivered_and_of_which_nothing_was_told_yet_is_not_there_yet(self, crm: Bench) -> None:
+        contacts = self.contacts(find="@told.Number")
+        crm.sync(self.CUSTOMER)
+        crm.sync(contacts)
+        letters = list(crm.hub.dead_letters("contact"))
+        assert {each.error for each in letters} == {PARENT_MISSING}
+        assert all("has a row for it without '@told.Number'" in each.reason for each in letters)
+        numbers = {each.id: f"ERP-{place}" for place, each in enumerate(crm.hub.records("customer"))}
+        crm.hub.told.store("customer", {each: {"Number": number} for each, number in numbers.items()}, crm.now())
+        crm.later()
+        assert crm.sync(contacts).open_letters == 0
+        records = crm.simulator.tenant.records("ContactObj")
+        assert {each: made["customer"] for each, made in crm.held(contacts).items()} == {
+            each: numbers[record["account_id"]] for each, record in records.items()
         }
 
     def test_the_replay_takes_them_by_the_clock_of_the_ladder(self, crm: Bench) -> None:

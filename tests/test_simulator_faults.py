@@ -213,9 +213,29 @@ def test_pages_are_repeated_emptied_shortened_or_lose_a_row(api: Api, simulator:
     assert ids(0) == first[:50] + first[51:]
 
 
+def test_single_records_are_spoiled_or_refused_by_get_alone(simulator: Simulator) -> None:
+    api = Api(simulator)
+    record_id = next(iter(simulator.tenant.records("AccountObj")))
+    stamp = simulator.tenant.records("AccountObj")[record_id]["last_modified_time"]
+
+    def got() -> dict[str, Any]:
+        return api.call(f"{PRESET}/data/get", {"data": {"dataObjectApiName": "AccountObj", "objectDataId": record_id}})
+
+    simulator.faults.next("stale_record", path="/data/get")
+    assert got()["data"]["last_modified_time"] == stamp - 1
+    simulator.faults.next("other_record", path="/data/get")
+    assert got()["data"]["_id"] != record_id
+    assert (got()["data"]["_id"], got()["data"]["last_modified_time"]) == (record_id, stamp)
+    simulator.faults.refuse(record_id, 201112011)
+    assert got()["errorCode"] == 201112011
+    assert [row["_id"] for row in api.rows("AccountObj", ("_id", "EQ", [record_id]))] == [record_id]
+    simulator.faults.clear()
+    assert got()["errorCode"] == 0
+
+
 def test_every_fault_is_tried_here() -> None:
     tried = {*ANSWERS, "truncated_json", "cut", "reset", "hang", "slow", "slow_head", "huge", "late"}
-    tried |= {"repeated_page", "other_page", "empty_page", "short_page", "lost_row"}
+    tried |= {"repeated_page", "other_page", "empty_page", "short_page", "lost_row", "stale_record", "other_record"}
 
     assert tried == set(FAULTS)
 

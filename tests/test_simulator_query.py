@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -659,3 +659,33 @@ def test_a_hidden_record_is_found_by_others_alone(api: Api, simulator: Simulator
     assert Api(simulator, style="header", user="1002").query("ProductObj")["data"]["total"] == 150
     simulator.tenant.show("ProductObj", record_id, api.user)
     assert api.query("ProductObj")["data"]["total"] == 150
+
+
+def _product(api: Api, *, fields: Sequence[str] = ()) -> tuple[dict[str, Any], dict[str, Any]]:
+    """One product as a query gives it, and as `get` does."""
+    [row] = api.rows("ProductObj", ("product_code", "EQ", ["P000002"]), fields=fields)
+    record_id = api.rows("ProductObj", ("product_code", "EQ", ["P000002"]))[0]["_id"]
+    got = api.call("/cgi/crm/v2/data/get", {"data": {"dataObjectApiName": "ProductObj", "objectDataId": record_id}})
+    return row, got["data"]
+
+
+@pytest.mark.parametrize("fields", [(), ("_id", "name", "description__c", "image__c")])
+def test_what_only_get_gives_is_in_no_answer_to_a_query(api: Api, fields: Sequence[str]) -> None:
+    row, got = _product(api, fields=fields)
+    assert {"description__c", "image__c"}.isdisjoint(row)
+    assert got["description__c"].startswith("<p>")
+    assert got["image__c"][0]["ext"] == "png"
+
+
+def test_how_much_only_get_gives_is_a_knob(api: Api, simulator: Simulator) -> None:
+    simulator.knobs.only_get = "none"
+    row, got = _product(api)
+    assert row["description__c"] == got["description__c"]
+
+    def fields_of(mode: str) -> set[str]:
+        simulator.knobs.only_get = mode
+        return {name for row in api.rows("AccountObj") for name in row}
+
+    all_of_them = fields_of("none")
+    assert all_of_them - fields_of("long") == {"remark"}
+    assert all_of_them - fields_of("computed") == {"field_credit_left__c"}

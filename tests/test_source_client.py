@@ -8,7 +8,6 @@ from threading import Thread
 from typing import Any
 
 import pytest
-import requests
 
 from fenxiang_simulator import Simulator
 from fenxiang_simulator.server import Request, Response
@@ -22,8 +21,8 @@ from fenxiang_sync.errors import (
     TokenError,
     TransientError,
 )
-from fenxiang_sync.source import FenxiangClient, Filter, Operator, Pace, Paces, SearchQuery, Style, Tokens, pages
-from tests.source_fixtures import ALL_TIME, client_of, credentials, serving, simulator, tokens_of
+from fenxiang_sync.source import Filter, Operator, Pace, Paces, SearchQuery, Style, pages
+from tests.source_fixtures import ALL_TIME, client_of, credentials, scripted_client, serving, simulator, tokens_of
 
 QUERY = "/cgi/crm/v2/data/query"
 FIRST_PAGE = SearchQuery(object_name="AccountObj", projection=["_id", "name"], orders=[("_id", True)], limit=10)
@@ -184,15 +183,6 @@ def test_a_fresh_token_that_is_refused_too_is_left_to_the_next_try_of_the_task(s
 def answering(payload: Any) -> Callable[[Request], Response]:
     token = {"errorCode": 0, "corpAccessToken": "CAT", "corpId": "FSCID", "expiresIn": 7200}
     return lambda request: Response.json(token if request.path.endswith("V2") else payload)
-
-
-def scripted_client(url: str) -> FenxiangClient:
-    session, who = requests.Session(), credentials()
-    tokens = Tokens(session=session, base_url=url, credentials=who)
-    paces = Paces(lambda: Pace(1_000_000, 1))
-    return FenxiangClient(
-        session=session, base_url=url, tokens=tokens, credentials=who, pace=paces, sleep=lambda seconds: None
-    )
 
 
 @pytest.mark.parametrize(

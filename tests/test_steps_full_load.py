@@ -13,7 +13,7 @@ from fenxiang_sync.errors import FenxiangSyncError
 from fenxiang_sync.pipeline import Pipeline
 from fenxiang_sync.stage import Stage
 from fenxiang_sync.steps import Run, extract
-from fenxiang_sync.steps.extract import PAGES_A_FILE, RANGES
+from fenxiang_sync.steps.attaching import PAGES_A_FILE, RANGES
 from tests.machine_fixtures import Deaths, Killed, MortalPath
 from tests.many_fixtures import fill, id_at
 from tests.steps_fixtures import Bench, bench, manual, pipeline, quiet

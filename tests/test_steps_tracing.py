@@ -322,8 +322,9 @@ def test_a_record_is_found_by_its_id_its_rows_id_and_its_number(hub: Hub) -> Non
     assert hub.trace("stock", "nobody") is None
 
 
-def test_events_and_readings_are_swept_by_age(hub: Hub) -> None:
+def test_events_and_readings_are_swept_by_age_but_for_the_newest_event(hub: Hub) -> None:
     claim_and_settle(hub, row("1"))
+    claim_and_settle(hub, row("2"))
     assert hub.forget_old("stock", events=NOW, readings=NOW) == 0
     assert hub.forget_old("stock", events=NOW + timedelta(seconds=1), readings=NOW) == 1
     life = hub.trace("stock", "source-1")

@@ -164,6 +164,17 @@ def test_what_was_just_written_counts_although_queries_do_not_show_it() -> None:
         assert (crm.calls("create"), crm.calls("update")) == (1, 2)
 
 
+def test_what_was_written_long_ago_is_forgotten(crm: Office) -> None:
+    with products().open(crm.reach) as sender:
+        sender.send([product("A-1")])
+        crm.simulator.tenant.invalid(PRODUCTS, crm.record("A-1")["_id"])
+        crm.simulator.tenant.delete(PRODUCTS, crm.record("A-1")["_id"])
+        crm.simulator.clock.advance(61)
+
+        assert deliveries(sender.send([product("A-1")])) == [DELIVERED]
+    assert crm.record("A-1")
+
+
 def test_a_new_custom_record_is_found_wherever_its_id_is_answered() -> None:
     columns = (Column(path="warehouseId", kind=Kind.TEXT), Column(path="location", kind=Kind.TEXT))
     target = products(columns, object="object_warehouse__c", match="warehouseId")
@@ -435,6 +446,18 @@ def test_where_voided_records_are_not_seen_a_new_one_is_created(words: dict[str,
         assert len(crm.records("A-1", voided=False)) == 1
 
 
+@pytest.mark.parametrize("fault", ["reset", "http_502"])
+def test_a_recover_whose_answer_was_lost_goes_with_the_next_try(crm: Office, fault: str) -> None:
+    crm.send(products(), [product("A-1")])
+    crm.remove(products(), "A-1")
+    crm.simulator.faults.next(fault, path="/recover")
+    with pytest.raises(TransientError):
+        crm.send(products(), [product("A-1", name="b")])
+
+    assert deliveries(crm.send(products(), [product("A-1", name="b")])) == [DELIVERED]
+    assert (crm.record("A-1")["life_status"], crm.record("A-1")["name"]) == ("normal", "b")
+
+
 # Details
 
 
@@ -462,7 +485,7 @@ def test_lines_are_created_with_their_header_and_equal_ones_are_left(crm: Office
     assert (header["remark"], len(crm.simulator.tenant.records(LINES))) == ("neu", 2)
 
 
-@pytest.mark.parametrize("quantities", [("2",), ("2", "3"), ("2", "3.5", "3.5")])
+@pytest.mark.parametrize("quantities", [(), ("2",), ("2", "3"), ("2", "3.5", "3.5")])
 def test_lines_that_differ_from_those_of_the_record_refuse_the_row(crm: Office, quantities: tuple[str, ...]) -> None:
     crm.send(products(), [product("G-1")])
     crm.send(orders(), [order(crm, "2", "3.5")])
@@ -493,3 +516,13 @@ def test_a_throttled_create_is_made_again_and_makes_one_record(crm: Office) -> N
 
     assert deliveries(crm.send(products(), [product("A-1")])) == [DELIVERED]
     assert crm.record("A-1")
+
+
+def test_it_tells_the_id_of_the_record_that_each_row_went_into(crm: Office) -> None:
+    rows = [product("A-1"), product("A-2", name="new")]
+    first = crm.send(products(), rows[:1])
+    second = crm.send(products(), rows)
+    ids = [answer.told["_id"] for answer in second]
+    assert first[0].told == {"_id": ids[0]}
+    assert [crm.simulator.tenant.record("ProductObj", str(each))["product_code"] for each in ids] == ["A-1", "A-2"]  # type: ignore[index]
+    assert products().tells == {"_id"}

@@ -12,7 +12,7 @@ from fenxiang_simulator.targets import Fault
 from fenxiang_sync.errors import DeclarationError, RefusedError, SetupError, ThrottledError, TokenError, TransientError
 from fenxiang_sync.rows import DeletePolicy, Row
 from fenxiang_sync.targets.kingdee import KingdeeBatchSave, Operation
-from fenxiang_sync.targets.protocol import Answer, Delivery, Removal, Remover, Target, removals_of
+from fenxiang_sync.targets.protocol import Answer, Delivery, Removal, Remover, Target, Teller, removals_of
 from tests.targets_fixtures import Stand, deliveries, row, stand
 
 FORM = "BD_Customer"
@@ -258,3 +258,44 @@ def test_it_is_a_target_on_one_connection_that_can_delete() -> None:
 def test_a_declaration_that_cannot_be_meant_names_the_value(wrong: dict[str, Any]) -> None:
     with pytest.raises(DeclarationError, match=r"KingdeeBatchSave (form|number_field|operation|sample)="):
         KingdeeBatchSave(**wrong)
+
+
+IDS = [{"Id": 100_001 + place, "Number": f"C{place:03d}"} for place in range(3)]
+
+
+def test_it_tells_the_id_and_the_number_of_each_document_that_it_took(simulated: Stand) -> None:
+    target = KingdeeBatchSave(form=FORM)
+    assert [answer.told for answer in simulated.send(target, customers(3))] == IDS
+    answers = simulated.send(target, later(customers(3)))
+    assert [answer.told for answer in answers] == IDS
+    assert target.tells == {"Id", "Number"}
+
+
+def test_a_refused_document_tells_nothing(simulated: Stand) -> None:
+    simulated.targets.knobs.kingdee_required[FORM] = ["FName"]
+    answers = simulated.send(KingdeeBatchSave(form=FORM), customers(2, bad=frozenset({0})))
+    assert [answer.told for answer in answers] == [{}, {"Id": 100_001, "Number": "C001"}]
+
+
+@pytest.mark.parametrize("operation", list(Operation))
+def test_of_a_document_whose_answer_was_lost_it_is_asked(simulated: Stand, operation: Operation) -> None:
+    simulated.targets.faults.inject(Fault.DROP_AFTER_COMMIT, on="BatchSave")
+    answers = simulated.send(KingdeeBatchSave(form=FORM, operation=operation), customers(2))
+    assert deliveries(answers) == [Delivery.DELIVERED] * 2
+    assert [answer.told for answer in answers] == IDS[:2]
+
+
+def test_it_can_be_asked_what_it_tells(simulated: Stand) -> None:
+    with KingdeeBatchSave(form=FORM).open(simulated.reach) as sender:
+        assert isinstance(sender, Teller)
+        sender.send(customers(1))
+        assert sender.tell(customers(2)) == [IDS[0], {}]
+
+
+def test_a_row_that_is_there_is_delivered_though_kingdee_cannot_be_asked_what_it_tells(simulated: Stand) -> None:
+    target = KingdeeBatchSave(form=FORM, tries=1)
+    simulated.targets.faults.inject(Fault.DROP_AFTER_COMMIT, on="BatchSave")
+    # The look before the write and the one after its loss succeed; the one that asks what it tells does not.
+    simulated.targets.faults.inject(None, None, Fault.HTML, on="ExecuteBillQuery")
+    [answer] = simulated.send(target, customers(1))
+    assert (answer.delivery, answer.told) == (Delivery.DELIVERED, {})

@@ -18,10 +18,11 @@ from fenxiang_simulator.server import Request, Response
 from fenxiang_simulator.targets import Fault, IdRule
 from fenxiang_sync.errors import DeclarationError, RefusedError, SetupError, ThrottledError, TransientError
 from fenxiang_sync.targets.envelope import Array, Envelope
-from fenxiang_sync.targets.protocol import Delivery
+from fenxiang_sync.targets.hub import HubTarget
+from fenxiang_sync.targets.protocol import Answer, Delivery, tells_of
 from fenxiang_sync.targets.qeasy import QeasyStore
 from fenxiang_sync.targets.rest import RestTarget
-from fenxiang_sync.targets.results import ByIndex, ByKey, ErrorList, Item, Results
+from fenxiang_sync.targets.results import DELIVERED, ByIndex, ByKey, ErrorList, Item, Results, Whole
 from fenxiang_sync.targets.wire import MAX_BYTES
 from tests.targets_fixtures import Stand, deliveries, ids, row, rows, stand
 
@@ -349,3 +350,27 @@ def test_chance_faults_lose_and_double_nothing_where_the_target_upserts(simulate
         todo = again + todo[25:]
     assert refused == ["r00005", "r00064", "r00065"]
     assert sorted(ids(simulated.targets.qeasy.contents("demo"))) == [one.id for one in sent if one.id not in refused]
+
+
+TELLING = Item(ok="ok", tells={"id": "data.id", "no": "number"})
+
+
+@pytest.mark.parametrize("results", [ByIndex(path="", item=TELLING), ByKey(path="", key="row", item=TELLING)])
+def test_an_answer_of_its_own_tells_what_is_declared_of_a_row_that_was_taken(results: Results) -> None:
+    entries = [
+        {"row": "r00000", "ok": True, "data": {"id": 7}, "number": "N7"},
+        {"row": "r00001", "ok": False, "data": {"id": 8}},
+        {"row": "r00002", "ok": True, "data": {"id": [9]}, "number": ""},
+    ]
+    answers = results.read(entries, rows(3))
+    assert isinstance(answers, list)
+    assert [answer.told for answer in answers] == [{"id": 7, "no": "N7"}, {}, {}]
+    assert RestTarget(connection="c", path="/w", results=results).tells == {"id", "no"}
+
+
+def test_the_answer_of_a_call_tells_of_its_row_where_it_has_one() -> None:
+    results = Whole(tells={"id": "data.id"})
+    assert results.read({"data": {"id": 7}}, rows(1)) == [Answer(delivery=Delivery.DELIVERED, told={"id": 7})]
+    assert results.read({"data": {"id": 7}}, rows(2)) == [DELIVERED] * 2
+    assert tells_of(RestTarget(connection="c", path="/w", results=results)) == {"id"}
+    assert tells_of(RestTarget(connection="c", path="/w")) == tells_of(HubTarget()) == frozenset()

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from fenxiang_sync.lookup import Lookup
     from fenxiang_sync.pipeline import Pipeline
     from fenxiang_sync.reconcile import Reconcile
-    from fenxiang_sync.rows import DeletePolicy, IdCheck
+    from fenxiang_sync.rows import DeletePolicy, IdCheck, Outcome
     from fenxiang_sync.source import Bounds, Filter, Operator
     from fenxiang_sync.targets.fenxiang import FenxiangTarget
     from fenxiang_sync.targets.files import FilesTarget, Format
@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from fenxiang_sync.targets.rest import RestTarget
     from fenxiang_sync.targets.sql import Numeric, SqlTable, Varchar
     from fenxiang_sync.targets.write import WriteApi
+    from fenxiang_sync.write_back import Refusal, Standing, Told, WriteBack
 
 __all__ = [
     "QEASY_LADDER",
@@ -83,17 +84,22 @@ __all__ = [
     "Lookup",
     "Numeric",
     "Operator",
+    "Outcome",
     "Pipeline",
     "QeasyStore",
     "Rate",
     "Reconcile",
+    "Refusal",
     "RestTarget",
     "Source",
     "SqlTable",
+    "Standing",
     "Take",
+    "Told",
     "Unmatched",
     "Varchar",
     "WriteApi",
+    "WriteBack",
     "as_is",
     "boolean",
     "chain",
@@ -153,17 +159,22 @@ _HOMES = {
     "Lookup": "fenxiang_sync.lookup",
     "Numeric": "fenxiang_sync.targets.sql",
     "Operator": "fenxiang_sync.source",
+    "Outcome": "fenxiang_sync.rows",
     "Pipeline": "fenxiang_sync.pipeline",
     "QEASY_LADDER": "fenxiang_sync.letters",
     "QeasyStore": "fenxiang_sync.targets.qeasy",
     "Rate": "fenxiang_sync.targets.pace",
     "Reconcile": "fenxiang_sync.reconcile",
+    "Refusal": "fenxiang_sync.write_back",
     "RestTarget": "fenxiang_sync.targets.rest",
     "Source": "fenxiang_sync.fenxiang_source",
     "SqlTable": "fenxiang_sync.targets.sql",
+    "Standing": "fenxiang_sync.write_back",
     "Take": "fenxiang_sync.group",
+    "Told": "fenxiang_sync.write_back",
     "Varchar": "fenxiang_sync.targets.sql",
     "WriteApi": "fenxiang_sync.targets.write",
+    "WriteBack": "fenxiang_sync.write_back",
 }
 
 

@@ -160,6 +160,25 @@ def details_problems(details: Any) -> Iterator[str]:
     )
 
 
+def get_fields_problems(names: Any, details: Any) -> Iterator[str]:
+    if not isinstance(names, tuple):
+        yield f"get_fields={names!r}: give a list of fields, as in get_fields=('description__c',)"
+        return
+    lists = [each.name for each in details if isinstance(each, Details)] if isinstance(details, tuple) else []
+    for name in names:
+        if not isinstance(name, str) or not _OBJECT.fullmatch(name):
+            yield f"get_fields: {name!r}: give the API name of a field, as in 'description__c'"
+        elif name in INJECTED:
+            yield f"get_fields: {name!r} is put into pages by Fenxiang; it is no field of the record"
+        elif name in lists:
+            yield f"get_fields: {name!r} is a list of details too; give the list another name with into="
+    yield from (
+        f"get_fields: {name!r} is there twice; once is enough"
+        for name in dict.fromkeys(each for each in names if isinstance(each, str))
+        if names.count(name) > 1
+    )
+
+
 def span_problems(word: str, span: Any) -> Iterator[str]:
     if not isinstance(span, timedelta):
         yield f"{word}={span!r}: give a timedelta, as in timedelta(minutes=10)"

@@ -12,6 +12,7 @@ from fenxiang_sync.checks import (
     connection_problems,
     details_problems,
     filter_problems,
+    get_fields_problems,
     names_its_words,
     object_problems,
     span_problems,
@@ -19,8 +20,12 @@ from fenxiang_sync.checks import (
 from fenxiang_sync.details import Details
 from fenxiang_sync.drift import Drift
 from fenxiang_sync.mapping import ENGINE_FIELDS, Mapping
+from fenxiang_sync.paths import base
 from fenxiang_sync.source import Bounds, Client, FenxiangClient, FenxiangObject, Filter, is_custom
 from fenxiang_sync.source.query import MAX_LIMIT
+
+GOT_A_SEGMENT = 5_000
+"""So many records of a segment are read with a call each: a good quarter of an hour."""
 
 
 @names_its_words
@@ -32,6 +37,9 @@ class Source:
     `settle` is how long the server's clock must have passed the window's end. `filters` are Fenxiang's own and ANDed.
     `check_fields` asks before each run whether the object has the fields that are read; `drift` says what a run does
     where their description has changed. `details` are fetched for each record and attached to it.
+
+    `get_fields` are what a query leaves out and only ``data/get`` gives (long texts, images, what is worked out): a
+    call for each record that is new or changed, 100 in 20 s. One that the hub keeps with the same stamp costs none.
     """
 
     object: str
@@ -45,6 +53,7 @@ class Source:
     check_fields: bool = True
     drift: Drift = Drift.WARN
     details: Sequence[Details] = ()
+    get_fields: Sequence[str] = ()
 
     counts: ClassVar[bool] = True
     at_once: ClassVar[int] = 8
@@ -53,6 +62,7 @@ class Source:
     def __post_init__(self) -> None:
         object.__setattr__(self, "filters", as_tuple(self.filters))
         object.__setattr__(self, "details", as_tuple(self.details))
+        object.__setattr__(self, "get_fields", as_tuple(self.get_fields))
 
     def problems(self) -> Iterator[str]:
         """What cannot be meant as written, each as a sentence."""
@@ -74,15 +84,26 @@ class Source:
         elif self.drift is Drift.STOP and self.check_fields is False:
             yield "drift=Drift.STOP needs the description that check_fields asks for before each run; leave that on"
         yield from details_problems(self.details)
+        yield from get_fields_problems(self.get_fields, self.details)
+
+    @property
+    def most_records(self) -> int:
+        """How many records a segment holds: fewer where each costs a call, so that others need not wait for hours."""
+        return min(self.segment_records, GOT_A_SEGMENT) if self.get_fields else self.segment_records
 
     def opened(self, client: Client) -> FenxiangObject:
         """The object, as it is read; see `Readable`."""
         return FenxiangObject(FenxiangClient.of(client), self.object, self.filters, self.page_size, self.bounds)
 
     def asks(self, mapping: Mapping) -> tuple[str, ...]:
-        """The fields to ask for: the record's own that are read, the lists of details left out."""
-        attached = {each.name for each in self.details}
+        """The fields to query: the record's own that are read, without the lists of details and what is got."""
+        attached = {*(each.name for each in self.details), *self.gets(mapping)}
         return tuple(name for name in mapping.projection if name not in attached)
+
+    def gets(self, mapping: Mapping) -> tuple[str, ...]:
+        """The fields that only `get` gives, and their companions, as far as they are read."""
+        wanted = set(self.get_fields)
+        return tuple(name for name in mapping.projection if name in wanted or base(name) in wanted)
 
     def misfits(self, mapping: Mapping) -> Iterator[str]:
         """What of a mapping this source cannot serve, each as a sentence."""
@@ -91,6 +112,14 @@ class Source:
                 yield f"details: into={name!r} is a field of the record itself; give the list another name"
             elif name not in mapping.projection:
                 yield f"details: nothing reads the list {name!r}: map it with Lines({name!r}, …) or explode it"
+        for name in self.get_fields:
+            if name in ENGINE_FIELDS:
+                yield f"source: get_fields: {name!r} is what reading goes by, and every query gives it; take it out"
+            elif not any(name in (each, base(each)) for each in self.gets(mapping)):
+                yield (
+                    f"source: get_fields: nothing reads {name!r}, and it would cost a call for each record; map it, as "
+                    f"in Field({name!r}), or take it out"
+                )
 
     def said(self) -> dict[str, Any]:
         """What of it decides which rows reach the target, as JSON."""

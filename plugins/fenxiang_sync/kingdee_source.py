@@ -24,6 +24,7 @@ _OWN = ("_id", "last_modified_time")
 _ELSEWHERE = {
     "object": "a form of Kingdee is form='BD_MATERIAL'",
     "filters": "Filter is Fenxiang's; give where=, a FilterString of Kingdee",
+    "get_fields": "a bill query gives all of a document",
     "details": "a bill query gives a row for each entry; read those with the entry's own key, id='FEntity_FEntryID'",
     "check_fields": "before each run Kingdee is always asked whether it knows the fields",
     "drift": "Kingdee does not describe its forms, so that nothing can be compared",
@@ -69,6 +70,7 @@ class KingdeeSource:
     elsewhere: ClassVar[dict[str, str]] = _ELSEWHERE
     filters: ClassVar[tuple[Filter, ...]] = ()
     details: ClassVar[tuple[Details, ...]] = ()
+    get_fields: ClassVar[tuple[str, ...]] = ()
     check_fields: ClassVar[bool] = False
     drift: ClassVar[Drift] = Drift.IGNORE
 
@@ -80,6 +82,11 @@ class KingdeeSource:
     def object(self) -> str:
         """The form."""
         return self.form
+
+    @property
+    def most_records(self) -> int:
+        """How many documents a segment holds."""
+        return self.segment_records
 
     def problems(self) -> Iterator[str]:
         """What cannot be meant as written, each as a sentence."""
@@ -128,6 +135,10 @@ class KingdeeSource:
     def asks(self, mapping: Mapping) -> tuple[str, ...]:
         """The field keys to ask for, whole: Kingdee answers each by itself."""
         return tuple(dict.fromkeys((*_OWN, *mapping.paths)))
+
+    def gets(self, _mapping: Mapping) -> tuple[str, ...]:
+        """Nothing: a bill query gives all of a document."""
+        return ()
 
     def misfits(self, mapping: Mapping) -> Iterator[str]:
         """What of a mapping this source cannot serve, each as a sentence."""

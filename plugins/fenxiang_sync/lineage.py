@@ -83,6 +83,7 @@ class Lineage:
             "key": pipeline.mapping.key,
             "explode": None if pipeline.explode is None else str(pipeline.explode),
             "filters": [said for _, said in self.filters],
+            "gets": list(pipeline.source.get_fields),
             "conditions": [[str(each) for each in group] for group in pipeline.conditions],
             "columns": [{**each.to_json(), "conditions": self.about(each)} for each in self.origins],
         }

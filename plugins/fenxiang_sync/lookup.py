@@ -23,6 +23,8 @@ from fenxiang_sync.paths import Read, finder, found, path_problems, shown, sourc
 
 RECORD_ID, ROW_ID, NUMBER = "_id", "@id", "@number"
 """What of a row is no path in it: the ``_id`` of the record that it came from, its own id, its number (编码)."""
+TOLD = "@told."
+"""What begins the name of something that the target told of a row: ``@told.Number``."""
 
 Key = tuple[str, ...]
 """Values that are looked for together, each as text."""
@@ -59,8 +61,9 @@ class Lookup:
     """The value at `find`, a path in the rows of the pipeline of that name, of the row that `where` leads to.
 
     `where` says what of the row equals which source field of the record; all of it must. A row is asked for its paths,
-    for ``_id`` (of the record that it came from), ``@id`` (its id) and ``@number``. Rows count that the target holds:
-    neither removed nor in doubt. `convert` is for what was found; `default` stands in where nothing was; with
+    for ``_id`` (of the record that it came from), ``@id`` (its id), ``@number``, and for what the target told when it
+    took it: ``@told.Number`` is the number that Kingdee gave it. Rows count that the target holds: neither removed nor
+    in doubt. `convert` is for what was found; `default` stands in where nothing was; with
     `required` the record then waits: it is a dead letter, ParentMissing, that is tried again by itself.
     """
 
@@ -234,9 +237,14 @@ def _said(key: Key) -> Any:
     return key[0] if len(key) == 1 else list(key)
 
 
+def _is_told(path: str) -> bool:
+    name = path.removeprefix(TOLD)
+    return name != path and name != "" and "." not in name
+
+
 def _row_path_problems(path: Any, word: str) -> Iterator[str]:
     yield from path_problems(path, word)
-    if isinstance(path, str) and path.startswith("@") and path not in (ROW_ID, NUMBER):
-        yield f"{word} {path!r}: beside its paths a row is asked for '_id', '@id' and '@number'"
+    if isinstance(path, str) and path.startswith("@") and path not in (ROW_ID, NUMBER) and not _is_told(path):
+        yield f"{word} {path!r}: beside its paths a row is asked for '_id', '@id', '@number' and '@told.' with a name"
     if isinstance(path, str) and any(letter in path for letter in '"\\{},'):
         yield f"{word} {path!r}: a path with {{}}, a comma, a quotation mark or a backslash cannot be looked up"

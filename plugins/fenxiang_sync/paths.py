@@ -12,6 +12,8 @@ from fenxiang_sync.convert import is_null
 
 INJECTED = ("total_num", "searchAfterId")
 """What Fenxiang puts into the records of a page that are not the record's own (seen in real answers)."""
+COMPANIONS = ("__r", "__l", "__o", "__v", "__p", "__e", "__relation_ids")
+"""What Fenxiang adds to a field's name for its label, its list, its other text … (vendor documentation)."""
 
 Read = Callable[[Record[str, Any]], Any]
 
@@ -114,3 +116,15 @@ def _dotted(path: str) -> str:
     'lines.0.name'
     """
     return re.sub(r"\[(\d+)\]", r".\1", path)
+
+
+def base(name: str) -> str:
+    """The field that a companion belongs to.
+
+    >>> base("owner__r"), base("field_a__c"), base("field_a__c__r")
+    ('owner', 'field_a__c', 'field_a__c')
+    """
+    for suffix in COMPANIONS:
+        if name.endswith(suffix):
+            return name.removesuffix(suffix)
+    return name

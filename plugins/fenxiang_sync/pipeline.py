@@ -40,7 +40,8 @@ from fenxiang_sync.mapping import ENGINE_FIELDS, Entry, Mapping
 from fenxiang_sync.reconcile import Reconcile
 from fenxiang_sync.rows import DeletePolicy, IdCheck, Row
 from fenxiang_sync.targets.crm import IntoCrm
-from fenxiang_sync.targets.protocol import Fitting, Target, removals_of
+from fenxiang_sync.targets.protocol import Fitting, Target, removals_of, tells_of
+from fenxiang_sync.write_back import WriteBack
 
 __all__ = ["Pipeline", "Source"]
 
@@ -61,6 +62,7 @@ class Pipeline:
     last hours or days again.
     `delete_policy` is for rows whose record is voided or gone, or does not give them any more (by default they are
     flagged where the target can, else ignored); `reconcile` says when the former are looked for, None never.
+    `write_back` says what goes back into the records that were read.
     `keep_records` is whether the records that were read are kept, so that a changed mapping can be applied to them.
     """
 
@@ -83,6 +85,7 @@ class Pipeline:
     delete_policy: DeletePolicy | None = None
     reconcile: Reconcile | None = _DAILY
     dead_letters: DeadLetters = _KEPT
+    write_back: WriteBack | None = None
     keep_records: bool = True
     tags: Sequence[str] = ()
     owner: str = "airflow"
@@ -114,16 +117,21 @@ class Pipeline:
 
     @functools.cached_property
     def asked(self) -> tuple[str, ...]:
-        """What to ask the source for: all that is read but the lists of details."""
+        """What to ask the source's queries for: all that is read but the lists of details, and what is got."""
         return self.source.asks(self.mapping)
 
     @functools.cached_property
+    def got(self) -> tuple[str, ...]:
+        """The fields that only `get` gives, and their companions, as far as they are read."""
+        return self.source.gets(self.mapping)
+
+    @functools.cached_property
     def reads(self) -> tuple[str, ...]:
-        """All that is read of a record, those of its details dotted: a record that was read without one of these, under
-        an earlier declaration, cannot be mapped by this one."""
+        """All that is read of a record, those of its details dotted, and those that were got marked as such: a record
+        that was read without one of these, under an earlier declaration, cannot be mapped by this one."""
         lists = [each.name for each in self.source.details]
         of_details = (f"{each.name}.{name}" for each in self.source.details for name in self.asked_of(each))
-        return (*self.asked, *lists, *of_details)
+        return (*self.asked, *self.got, *lists, *of_details, *map(by_get, self.got))
 
     def asked_of(self, details: Details) -> tuple[str, ...]:
         """The fields of a detail object to ask for: all that is read of a line, and what its declaration adds."""
@@ -180,6 +188,8 @@ class Pipeline:
             "removes": self.removes,
             "explode": repr(self.explode),
         }
+        if self.got:
+            says["get_fields"] = ", ".join(sorted(self.got))
         return sha256(msgspec.json.encode(says, order="sorted")).hexdigest()[:16]
 
     def describe_markdown(self) -> str:
@@ -194,6 +204,7 @@ class Pipeline:
             [
                 f"- **Source** {source}{_selected([said for _, said in source.selects()])}",
                 *(f"- **Details** (从对象) {each}" for each in source.details),
+                *([f"- **Gets** {', '.join(map(_code, source.get_fields))}, one call a record"] if self.got else []),
                 *([f"- **Keeps** {_kept(self.conditions)}"] if self.conditions else []),
                 *([f"- **Explodes** (拍扁) {self.explode}"] if self.explode else []),
                 f"- **Target** {self.target.describe()}; id `{self.mapping.key}`, id check `{self.id_check}`",
@@ -207,6 +218,11 @@ class Pipeline:
                 f"- **Rows of voided or deleted records, or given no more,** {_REMOVES[self.removes]}; "
                 f"looked for {_looks(self.reconcile)}",
                 f"- **Dead letters** are tried again {_again(self.dead_letters)}: DAG `{self.name}.replay`",
+                *(
+                    [f"- **Writes back** (回写) {_cell(str(self.write_back))}: DAG `{self.name}.write_back`"]
+                    if self.write_back
+                    else []
+                ),
             ]
         )
         yield "\n".join(
@@ -226,7 +242,7 @@ class Pipeline:
         )
 
     def _problems(self) -> Iterator[str]:
-        yield from name_problems(self.name)
+        yield from self._name_problems()
         if isinstance(self.source, Source | KingdeeSource):
             yield from (f"source: {problem}" for problem in self.source.problems())
         else:
@@ -241,22 +257,19 @@ class Pipeline:
         if not isinstance(self.id_check, IdCheck):
             yield f"id_check={self.id_check!r}: give IdCheck.UPSERT_ON_CHANGE, or Qeasy's true as IdCheck.SKIP_EXISTING"
         yield from self._delete_problems()
+        yield from self._write_back_problems()
         yield from self._time_problems()
         yield from self._word_problems()
 
+    def _name_problems(self) -> Iterator[str]:
+        return name_problems(self.name)
+
     def _misfit_problems(self) -> Iterator[str]:
         """What of the mapping does not go with the source; what is wrong with either is said elsewhere."""
-        source: Any = self.source
-        wrong = [
-            *(source.problems() if isinstance(source, Source | KingdeeSource) else ["no source"]),
-            *field_problems(self.fields, self.key, self.explode),
-            *condition_problems(self.conditions, self.explode),
-            *number_problems(self.number),
-        ]
-        if wrong:
+        if not self._is_mapped:
             return
-        yield from source.misfits(self.mapping)
-        for each in source.details:
+        yield from self.source.misfits(self.mapping)
+        for each in self.source.details:
             whole = [e for e in self.fields if not isinstance(e, Lines) and each.name in e.sources]
             if whole and set(self.asked_of(each)) <= {"_id", each.by, *ENGINE_FIELDS}:
                 yield (
@@ -293,6 +306,40 @@ class Pipeline:
         else:
             yield f"dead_letters={self.dead_letters!r}: give DeadLetters(…), as in DeadLetters(most_share=0.05)"
 
+    def _write_back_problems(self) -> Iterator[str]:
+        back: Any = self.write_back
+        if back is None:
+            return
+        if not isinstance(back, WriteBack):
+            yield f"write_back={back!r}: give WriteBack(fields={{'erp_number__c': Told('Number')}}), or None"
+            return
+        found = list(back.problems())
+        if isinstance(self.source, KingdeeSource):
+            found.append(f"what is read is no record of Fenxiang but {self.source}; nothing can be written back there")
+        entries = self.fields if isinstance(self.fields, tuple) else ()
+        if self.explode is not None or any(isinstance(each, Lines) and each.most is not None for each in entries):
+            word = "Lines(most=…)" if self.explode is None else "explode"
+            found.append(
+                f"{word} makes many rows of a record, which then has no answer of its own; leave one of them out"
+            )
+        elif not found and self._is_mapped:
+            filters = (each.field for each in self.source.filters)
+            found += back.clashes({*self.mapping.projection, *filters}, tells_of(self.target))
+        yield from (f"write_back: {problem}" for problem in found)
+
+    @property
+    def _is_mapped(self) -> bool:
+        """Whether source, fields and conditions can be meant, so that there is a mapping."""
+        source: Any = self.source
+        return isinstance(source, Source | KingdeeSource) and not any(
+            (
+                *source.problems(),
+                *field_problems(self.fields, self.key, self.explode),
+                *condition_problems(self.conditions, self.explode),
+                *number_problems(self.number),
+            )
+        )
+
     def _time_problems(self) -> Iterator[str]:
         if self.schedule is not None:
             yield from cron_problems(self.schedule)
@@ -312,6 +359,19 @@ class Pipeline:
                 yield f"{word}={getattr(self, word)!r}: give text"
         if not isinstance(self.tags, tuple) or not all(isinstance(tag, str) for tag in self.tags):
             yield f"tags={self.tags!r}: give a list of texts"
+
+
+def by_get(name: str) -> str:
+    """What a field is called among all that was read, where it was got: what a query gave may be empty or cut off.
+
+    >>> by_get("description__c")
+    'description__c (get)'
+    """
+    return f"{name} (get)"
+
+
+def _code(name: str) -> str:
+    return f"`{name}`"
 
 
 def _line(origin: Origin) -> str:

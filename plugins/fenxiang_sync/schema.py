@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fenxiang_sync.columns import Kind
 from fenxiang_sync.condition import Condition, Logic
 from fenxiang_sync.convert import converter, given_by, text, written
 from fenxiang_sync.field import Field
-from fenxiang_sync.lookup import NUMBER, RECORD_ID, ROW_ID
+from fenxiang_sync.lookup import NUMBER, RECORD_ID, ROW_ID, TOLD
 from fenxiang_sync.mapping import Entry
+from fenxiang_sync.paths import base
 from fenxiang_sync.pipeline import Pipeline
 from fenxiang_sync.source import Operator
 from fenxiang_sync.source.description import FieldDescription, ObjectDescription
+from fenxiang_sync.targets.protocol import tells_of
+from fenxiang_sync.write_back import Refusal, Standing, Told, WriteBack
 
 ALWAYS = frozenset((
     "_id", "name", "version", "is_deleted", "create_time", "last_modified_time", "created_by", "last_modified_by",
@@ -27,9 +30,6 @@ ALWAYS = frozenset((
     "owner_department", "owner_department_id", "data_own_department", "object_describe_api_name", "extend_obj_data_id",
 ))  # fmt: skip
 """System fields of every object, which a describe may leave out."""
-
-COMPANIONS = ("__r", "__l", "__o", "__v", "__p", "__e", "__relation_ids")
-"""What Fenxiang adds to a field's name for its label, its list, its other text … (vendor documentation)."""
 
 _LABELLED = frozenset((
     "select_one", "select_many", "record_type", "object_reference", "object_reference_many", "master_detail",
@@ -42,6 +42,7 @@ _LISTS = frozenset((
 _NO_NUMBERS = _LISTS | {"text", "long_text", "true_or_false"}
 _NUMBERS = frozenset(("number", "currency", "percentile"))
 _MOMENTS = frozenset(("date", "date_time"))
+_TEXTS = frozenset(("text", "long_text", "html_rich_text", "phone_number", "email", "url"))
 _COMPUTED = frozenset(("formula", "count", "quote"))
 
 
@@ -68,6 +69,8 @@ def findings(pipeline: Pipeline, described: ObjectDescription) -> Iterator[Findi
         if field := described.fields.get(name):
             yield from _of_values(field, values)
     yield from _filters(pipeline, described)
+    if pipeline.write_back is not None:
+        yield from _written_back(pipeline.write_back, described)
 
 
 def parents(pipeline: Pipeline, known: Mapping[str, Pipeline]) -> Iterator[Finding]:
@@ -82,6 +85,9 @@ def parents(pipeline: Pipeline, known: Mapping[str, Pipeline]) -> Iterator[Findi
             continue
         paths = [column.path for column in there.mapping.columns]
         for path in dict.fromkeys((*lookup.where, lookup.find)):
+            if path.startswith(TOLD):
+                yield from _untold(lookup.to, path.removeprefix(TOLD), there)
+                continue
             if path in (RECORD_ID, ROW_ID, NUMBER) or any(f"{path}.".startswith(f"{each}.") for each in paths):
                 continue
             if any(each.startswith(f"{path}.") for each in paths) and path == lookup.find:
@@ -91,9 +97,41 @@ def parents(pipeline: Pipeline, known: Mapping[str, Pipeline]) -> Iterator[Findi
             yield Finding(field=lookup.to, said=f"{path!r} is no path of the rows of pipeline {there.name!r}{hint}")
 
 
+def _untold(to: str, name: str, there: Pipeline) -> Iterator[Finding]:
+    """What is looked up and that pipeline's target does not tell."""
+    tells = sorted(tells_of(there.target))
+    if name not in tells:
+        said = f"the target of pipeline {there.name!r} does not tell {name!r}; it tells {', '.join(tells) or 'nothing'}"
+        yield Finding(field=to, said=said)
+
+
+def _written_back(back: WriteBack, described: ObjectDescription) -> Iterator[Finding]:
+    """What is written back into fields that cannot take it."""
+    yield from (
+        replace(each, said=f"is written back, and {each.said}") for each in unknown_names(back.fields, described)
+    )
+    for name, word in back.fields.items():
+        field = described.fields.get(name)
+        if field is None:
+            continue
+        if not field.active:
+            yield _finding(field, "is written back, and is switched off in the CRM")
+        elif field.type in _COMPUTED or field.type == "auto_number":
+            yield _finding(field, f"is written back, and the CRM works it out itself ({field.type})")
+        elif isinstance(word, Standing):
+            yield from _of_values(field, list(word.labels.values()), "is written back as")
+        elif field.type not in _TEXTS and not (isinstance(word, Told) and field.type in _NUMBERS):
+            yield _finding(field, f"is written back, and is {field.type}; {word} goes into a text field")
+        elif isinstance(word, Refusal) and field.length is not None and field.length < word.characters:
+            said = f"takes {field.length} characters, and {word.characters} are written back; write"
+            yield _finding(field, f"{said} Refusal(characters={field.length})")
+
+
 def unknown(pipeline: Pipeline, described: ObjectDescription) -> Iterator[Finding]:
     """The fields that are read and that the object does not have: they come as null in every record."""
-    yield from unknown_names([*pipeline.asked, *(each.field for each in pipeline.source.filters)], described)
+    yield from unknown_names(
+        [*pipeline.asked, *pipeline.got, *(each.field for each in pipeline.source.filters)], described
+    )
 
 
 def unknown_names(names: Iterable[str], described: ObjectDescription, *, of: str = "") -> Iterator[Finding]:
@@ -104,18 +142,6 @@ def unknown_names(names: Iterable[str], described: ObjectDescription, *, of: str
             near = difflib.get_close_matches(name, sorted(known), n=1)
             hint = f", did you mean {near[0]!r}?" if near else ""
             yield Finding(field=name, said=f"is none of {f'the fields of {of}' if of else 'its fields'}{hint}")
-
-
-def base(name: str) -> str:
-    """The field that a companion belongs to.
-
-    >>> base("owner__r"), base("field_a__c"), base("field_a__c__r")
-    ('owner', 'field_a__c', 'field_a__c')
-    """
-    for suffix in COMPANIONS:
-        if name.endswith(suffix):
-            return name.removesuffix(suffix)
-    return name
 
 
 def _of_entry(entry: Entry, field: FieldDescription) -> Iterator[Finding]:
@@ -173,13 +199,11 @@ def _of_options(field: FieldDescription, convert: Any) -> Iterator[Finding]:
         )
 
 
-def _of_values(field: FieldDescription, values: Iterable[Any]) -> Iterator[Finding]:
-    """Conditions and filters on options that there are not, and on moments in seconds."""
+def _of_values(field: FieldDescription, values: Iterable[Any], verb: str = "is compared with") -> Iterator[Finding]:
+    """Conditions, filters and labels on options that there are not, and on moments in seconds."""
     for value in values:
         if field.options and isinstance(value, str) and value not in field.options:
-            yield _finding(
-                field, f"is compared with {value!r}, which is none of its options{_option_hint(value, field)}"
-            )
+            yield _finding(field, f"{verb} {value!r}, which is none of its options{_option_hint(value, field)}")
         if field.type in _MOMENTS and _in_seconds(value):
             yield _finding(
                 field,

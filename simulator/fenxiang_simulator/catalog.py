@@ -11,6 +11,7 @@ EMPLOYEE_TYPES = frozenset({"employee", "employee_many"})
 DEPARTMENT_TYPES = frozenset({"department", "department_many"})
 REFERENCE_TYPES = frozenset({"object_reference", "master_detail"})
 COMPUTED_TYPES = frozenset({"formula", "count", "quote"})
+LONG_TYPES = frozenset({"long_text", "html_rich_text", "image", "file_attachment", "signature"})
 LIST_TYPES = EMPLOYEE_TYPES | DEPARTMENT_TYPES | {"select_many", "tag", "array", "object_reference_many"}
 
 LIFE_STATUS = {
@@ -26,7 +27,7 @@ DRIFT_FIELD = "drift__c"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FieldDef:
     """One field. What is computed says from what: `quotes` names (reference field, field there), `sums` (detail object,
-    field there), `difference` two fields of the same record.
+    field there), `difference` two fields of the same record. `only_get`: queries leave it out.
     """
 
     name: str
@@ -41,6 +42,7 @@ class FieldDef:
     quotes: tuple[str, str] | None = None
     sums: tuple[str, str] | None = None
     difference: tuple[str, str] | None = None
+    only_get: bool = False
 
     def describe(self) -> dict[str, Any]:
         """The entry of this field in object/describe."""
@@ -184,6 +186,7 @@ def _from_entry(name: str, entry: Mapping[str, Any]) -> FieldDef:
         options={str(option["value"]): str(option["label"]) for option in entry.get("options") or ()},
         target=entry.get("target_api_name"),
         decimal_places=int(entry.get("decimal_places") or 0),
+        only_get=bool(entry.get("only_get")),
     )
 
 
@@ -220,6 +223,19 @@ def _field(name: str, label: str, type: str = "text", **more: Any) -> FieldDef:
     )
 
 
+def _of_erp() -> tuple[FieldDef, ...]:
+    """The fields that a synchronisation writes back into a record; people leave them alone."""
+    return (
+        _field("erp_number__c", "ERP编码"),
+        _field("erp_id__c", "ERP内码"),
+        _field("sync_status__c", "ERP同步状态", "select_one", options=SYNC_STATUS),
+        _field("sync_error__c", "ERP同步错误", "long_text"),
+    )
+
+
+ERP_FIELDS = frozenset(("erp_number__c", "erp_id__c", "sync_status__c", "sync_error__c"))
+
+
 def _options(*labels: str) -> dict[str, str]:
     return {str(value): label for value, label in enumerate(labels, 1)}
 
@@ -231,6 +247,7 @@ ORDER_STATUS = _options("待确认", "已确认", "已发货", "已收货", "已
 UNITS = {"pcs": "件", "box": "箱", "set": "套", "kg": "千克", "m": "米"}
 CATEGORIES = _options("电气元件", "五金工具", "办公用品", "包装材料", "仪器仪表", "劳保用品")
 REPORT_STATUS = {"draft": "草稿", "submitted": "已提交", "checked": "已复核"}
+SYNC_STATUS = {"synced": "已同步", "failed": "同步失败"}
 PAYMENT_TYPES = {"default__c": "预设业务类型", "fee_to_goods__c": "费用转货款"}
 PAYMENT_METHODS = _options("现金", "银行转账", "支票", "承兑汇票")
 
@@ -273,6 +290,8 @@ def demo() -> dict[str, ObjectDef]:
             _field("product_spec", "规格"),
             _field("product_status", "上下架", "select_one", options={"1": "已上架", "2": "已下架"}),
             _field("is_saleable", "可独立销售", "true_or_false"),
+            _field("description__c", "产品介绍", "html_rich_text", only_get=True),
+            _field("image__c", "产品图片", "image", only_get=True),
             name_label="产品名称",
             shared=True,
         ),
@@ -316,6 +335,7 @@ def demo() -> dict[str, ObjectDef]:
             ),
             _field("field_tags__c", "客户标签", "select_many", options=TAGS),
             _field("field_vip__c", "VIP", "true_or_false"),
+            *_of_erp(),
             name_label="客户名称",
         ),
         object_def(
@@ -344,6 +364,7 @@ def demo() -> dict[str, ObjectDef]:
             _field("confirmed_time", "确认时间", "date_time"),
             _field("field_account_level__c", "客户级别", "quote", quotes=("account_id", "account_level")),
             _field("field_lines_sum__c", "明细合计", "count", sums=("SalesOrderProductObj", "subtotal")),
+            *_of_erp(),
             name_label="销售订单编号",
             name_type="auto_number",
             number_format="SO{:08d}",

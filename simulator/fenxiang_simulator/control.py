@@ -33,7 +33,7 @@ class Control:
             "/knobs": ("GET: all with their choices; POST {name: value}: change some", self._knobs),
             "/faults": (
                 'GET; POST {"fault": "busy", "rate": 0.05} or {"fault": …, "next": 2, "path": "/data/query"}; '
-                'POST {"clear": true}',
+                'POST {"refuse": id, "code": 201112011}: get refuses this record; POST {"clear": true}',
                 self._faults,
             ),
             "/edit": (
@@ -98,6 +98,8 @@ class Control:
             order = _object(request)
             if order.get("clear"):
                 faults.clear()
+            elif "refuse" in order:
+                faults.refuse(str(order["refuse"]), int(order.get("code", 201112011)))
             elif "rate" in order:
                 faults.rate(order["fault"], float(order["rate"]), order.get("path", ""))
             elif "fault" in order:
@@ -108,7 +110,9 @@ class Control:
                     skip=int(order.get("skip", 0)),
                 )
             else:
-                raise ValueError('say {"fault": …, "rate": …}, {"fault": …, "next": …} or {"clear": true}')
+                raise ValueError(
+                    'say {"fault": …, "rate": …}, {"fault": …, "next": …}, {"refuse": id} or {"clear": true}'
+                )
         return {**faults.as_dict(), "known": FAULTS}
 
     def _edit(self, request: Request) -> Any:

@@ -12,7 +12,7 @@ from typing import Any
 from fenxiang_simulator import directory, metadata
 from fenxiang_simulator.editor import Editor
 from fenxiang_simulator.envelope import ApiError, bad, good, trace_id
-from fenxiang_simulator.faults import AFTER, LATE, LATE_S, PAGES, Faults, replacement, spoil
+from fenxiang_simulator.faults import AFTER, GETS, LATE, LATE_S, PAGES, Faults, replacement, spoil
 from fenxiang_simulator.knobs import Knobs
 from fenxiang_simulator.limits import Limits
 from fenxiang_simulator.query import page, plan
@@ -143,7 +143,7 @@ class Crm:
         if fault == LATE:
             self._late.append((self._tenant.clock.elapsed() + LATE_S, request))
             return Response(reset=True)
-        response = self._respond(request, fault if fault in PAGES else None)
+        response = self._respond(request, fault if fault in (*PAGES, *GETS) else None)
         if response is not None and fault in AFTER:
             spoil(fault, response)
         return response
@@ -176,7 +176,9 @@ class Crm:
             with self._counting:
                 self.codes[str(error.code)] += 1
             return self._sent(bad(trace, error))
-        if page_fault is not None:
+        if page_fault in GETS:
+            self._spoil_record(page_fault, payload)
+        elif page_fault is not None:
             self._spoil_page(page_fault, payload)
         elif "dataList" in (payload.get("data") or {}):
             self._pages.append(payload["data"])
@@ -265,7 +267,7 @@ class Crm:
                 made.before.append(unvoided)
             records, count = page(tenant.shelf(search.object), made, search, fields, knobs)
             total = _total(count, search.total, knobs)
-            wire = Wire(tenant, search.object, open_ids=caller.open_ids, simple=simple)
+            wire = Wire(tenant, search.object, open_ids=caller.open_ids, simple=simple, listing=True)
             if search.projection is not None:
                 rows = wire.projected(records, search.projection, include_null=search.include_null)
             else:
@@ -288,6 +290,9 @@ class Crm:
             if self._knobs.missing_record == "empty":
                 return {"data": None}
             raise ApiError(32000, "参数错误", f"数据不存在或已被删除: {record_id}")
+        refusal = self._faults.refusal(record_id)
+        if refusal is not None:
+            raise ApiError(refusal, "数据处理失败", f"无法读取该数据: {record_id}")
         wire = Wire(self._tenant, name, open_ids=caller.open_ids)
         return {"data": wire.full(record, include_null=body.get("includeNull") is True)}
 
@@ -296,6 +301,13 @@ class Crm:
         wrong = custom != path.startswith("/cgi/crm/custom/") and not path.endswith(("/findSimple", "/findOne"))
         if wrong and self._knobs.wrong_path_kind == "error":
             raise ApiError(32000, "参数错误", f"{'自定义' if custom else '预设'}对象不支持该接口: {name}")
+
+    def _spoil_record(self, fault: str, payload: dict[str, Any]) -> None:
+        record = payload["data"]
+        if record and fault == "stale_record":
+            payload["data"] = {**record, "last_modified_time": record["last_modified_time"] - 1}
+        elif record:
+            payload["data"] = {**record, "_id": record["_id"][::-1]}
 
     def _spoil_page(self, fault: str, payload: dict[str, Any]) -> None:
         data = payload["data"]

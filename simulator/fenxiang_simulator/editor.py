@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 
-from fenxiang_simulator.catalog import COMPUTED_TYPES
+from fenxiang_simulator.catalog import COMPUTED_TYPES, ERP_FIELDS
 from fenxiang_simulator.envelope import ApiError
 from fenxiang_simulator.seed import DAY_MS, Draw, Record, sample
 from fenxiang_simulator.tenant import Tenant
@@ -77,6 +77,7 @@ class Editor:
         for each in definition.fields.values():
             if (
                 each.define_type != "system"
+                and each.name not in ERP_FIELDS
                 and each.type not in COMPUTED_TYPES
                 and (each.required or self._draw.chance(0.5))
             ):
@@ -147,5 +148,6 @@ _GUARDED = frozenset(
     {
         *("life_status", "life_status_before_invalid", "lock_status", "owner_department", "owner_department_id"),
         "warehouseId",
+        *ERP_FIELDS,
     }
 )

@@ -36,6 +36,8 @@ FAULTS = {
     "empty_page": "a query is answered with no rows",
     "short_page": "the last half of a page's rows is missing",
     "lost_row": "one row in the middle of a page is missing",
+    "stale_record": "a get is answered with an older version of the record",
+    "other_record": "a get is answered with another record",
 }
 CODES = {
     "busy": (-1, "系统繁忙"),
@@ -46,6 +48,7 @@ CODES = {
     "token_expired": (20016, "the cropId,cropAccessToken or authorization is error"),
 }
 PAGES = ("repeated_page", "other_page", "empty_page", "short_page", "lost_row")
+GETS = ("stale_record", "other_record")
 LATE = "late"
 LATE_S = 5.0
 WRITES = ("/create", "/update", "/invalid", "/recover", "/delete")
@@ -65,13 +68,15 @@ class _Order:
 
 
 class Faults:
-    """`rates` are parts of one by fault; `next` orders come first. `injected` counts what happened."""
+    """`rates` are parts of one by fault; `next` orders come first. `injected` counts what happened. `get` refuses the
+    records that are named."""
 
     def __init__(self, seed: int = 7) -> None:
         self._random = Random(f"{seed}:faults")
         self._lock = threading.Lock()
         self._rates: dict[tuple[str, str], float] = {}
         self._orders: list[_Order] = []
+        self._refused: dict[str, int] = {}
         self.injected: Counter[str] = Counter()
 
     def rate(self, fault: str, part: float, path: str = "") -> None:
@@ -88,8 +93,18 @@ class Faults:
         with self._lock:
             self._orders.append(_Order(fault, path, count, skip))
 
+    def refuse(self, record_id: str, code: int = 201112011) -> None:
+        """Let `get` refuse this record with the code, though queries list it."""
+        with self._lock:
+            self._refused[record_id] = code
+
+    def refusal(self, record_id: str) -> int | None:
+        with self._lock:
+            return self._refused.get(record_id)
+
     def clear(self) -> None:
         with self._lock:
+            self._refused.clear()
             self._rates.clear()
             self._orders.clear()
 
@@ -98,6 +113,8 @@ class Faults:
         with self._lock:
             fault = self._ordered(path) or self._by_rate(path)
             if fault in PAGES and not path.endswith(("/query", "/findSimple")):
+                return None
+            if fault in GETS and not path.endswith("/data/get"):
                 return None
             if fault == LATE and not path.endswith(WRITES):
                 return None
@@ -110,6 +127,7 @@ class Faults:
             return {
                 "rates": {f"{fault} {path}".strip(): part for (fault, path), part in self._rates.items() if part},
                 "next": [{"fault": o.fault, "path": o.path, "left": o.left, "skip": o.skip} for o in self._orders],
+                "refused": dict(self._refused),
                 "injected": dict(self.injected),
             }
 

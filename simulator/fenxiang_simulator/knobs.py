@@ -69,6 +69,9 @@ class Knobs:
     """Whether a voided row says `is_deleted: true`."""
     companions_with_projection: str = _one_of("omitted", "included", "never")
     """Companions (`owner__r`) under a projection: those it names, those of all fields it names, or none at all."""
+    only_get: str = _one_of("marked", "none", "long", "computed")
+    """Which fields queries leave out and only `get` gives: those that the catalogue marks (`only_get`); none; those and
+    all long texts and files; those and all that are worked out."""
     token_style_ids: str = _one_of("by_auth_style", "always_fsuid")
     """User ids in data: FSUID in the body style and employee ids in the header style, or FSUID always."""
     missing_record: str = _one_of("error", "empty")

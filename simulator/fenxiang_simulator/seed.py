@@ -233,7 +233,16 @@ def _product(draw: Draw, index: int, _ids: Ids) -> Record:
         "price": draw.money(5000),
         "product_status": "2" if draw.chance(0.1) else "1",
         "is_saleable": draw.chance(0.9),
+        "description__c": f"<p>第{index + 1}号产品的介绍</p>",
     }
+    if index % 3:
+        file = {
+            "path": f"N_202609_{index:06d}",
+            "filename": f"P{index + 1:06d}.png",
+            "ext": "png",
+            "size": 2048 + index,
+        }
+        record["image__c"] = [file]
     if draw.chance(0.7):
         record["barcode"] = f"69{draw.under(10**11):011d}"
     if draw.chance(0.5):

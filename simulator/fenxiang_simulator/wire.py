@@ -10,6 +10,7 @@ from fenxiang_simulator.catalog import (
     COMPUTED_TYPES,
     DEPARTMENT_TYPES,
     EMPLOYEE_TYPES,
+    LONG_TYPES,
     REFERENCE_TYPES,
     FieldDef,
     ObjectDef,
@@ -26,17 +27,24 @@ Getter = Callable[[Record], Any]
 class Wire:
     """Shows the records of one object to one caller. `open_ids`: people as FSUID, else as employee ids.
 
-    `simple` is findSimple: nothing is calculated and nothing accompanies.
+    `simple` is findSimple: nothing is calculated and nothing accompanies. `listing` is an answer to a query, which
+    leaves out what only `get` gives.
     """
 
-    def __init__(self, tenant: Tenant, name: str, *, open_ids: bool, simple: bool = False) -> None:
+    def __init__(
+        self, tenant: Tenant, name: str, *, open_ids: bool, simple: bool = False, listing: bool = False
+    ) -> None:
         self._tenant = tenant
         self._definition: ObjectDef = tenant.definition(name)
         self._fields = tenant.fields(name)
         self._open_ids = open_ids
         self._simple = simple
         self._live = tenant.knobs.unstamped_change
-        shown = [each for each in self._fields.values() if not (simple and each.type in COMPUTED_TYPES)]
+        self._left_out = _only_got(self._fields.values(), tenant.knobs.only_get) if listing else frozenset()
+        left_out = self._left_out | {
+            each.name for each in self._fields.values() if simple and each.type in COMPUTED_TYPES
+        }
+        shown = [each for each in self._fields.values() if each.name not in left_out]
         self._getters = [(each, self._get(each.name)) for each in shown]
 
     def full(self, record: Record, *, include_null: bool = False) -> dict[str, Any]:
@@ -57,6 +65,7 @@ class Wire:
         self, records: Iterable[Record], projection: Sequence[str], *, include_null: bool = False
     ) -> list[dict[str, Any]]:
         """The fields of `projection`; companions as the knob says."""
+        projection = [name for name in projection if name not in self._left_out]
         names = [name for name in projection if name in self._fields]
         if self._simple:
             names = [name for name in names if self._fields[name].type not in COMPUTED_TYPES]
@@ -152,6 +161,14 @@ class Wire:
             there = self._tenant.record(each.target or "", record[each.name])
             return there and there.get("name")
         return record.get(f"{each.name}__r")
+
+
+def _only_got(fields: Iterable[FieldDef], mode: str) -> frozenset[str]:
+    """The names of the fields that queries leave out."""
+    if mode == "none":
+        return frozenset()
+    types = {"long": LONG_TYPES, "computed": COMPUTED_TYPES}.get(mode, frozenset())
+    return frozenset(each.name for each in fields if each.only_get or each.type in types)
 
 
 def _names(team: Sequence[Mapping[str, Any]]) -> list[str]:

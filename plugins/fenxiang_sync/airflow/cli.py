@@ -1,6 +1,6 @@
 """``fenxiang``: what a deployment needs beside the DAG files, made (``setup``) and demanded (``check``); what the hub
 knows (`reports`, `tracing`); dead letters (`letters`) and rows in doubt (`doubt`); what is kept, mapped anew
-(`retransforming`)."""
+(`retransforming`), or told the CRM (`writing_back`)."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from fenxiang_sync.airflow import (
     resend,
     retransforming,
     tracing,
+    writing_back,
 )
 from fenxiang_sync.airflow.fitness import Fitness
 from fenxiang_sync.errors import FenxiangSyncError
@@ -122,6 +123,7 @@ app.command()(reports.late)
 app.command()(reports.calls)
 app.command()(tracing.trace)
 app.command()(retransforming.retransform)
+app.command()(writing_back.write_back)
 for command in (letters.letters, letters.letter, letters.replay, letters.dismiss, doubt.doubt, resend.resend):
     app.command()(command)
 
@@ -166,6 +168,8 @@ def _needs(dags: Path | None) -> Needs:
                 needs.pipelines[pipeline.name] = pipeline
             fenxiang = isinstance(pipeline.source, Source)
             (needs.sources if fenxiang else needs.targets).add(pipeline.source.connection)
+            if pipeline.write_back is not None and pipeline.write_back.connection is not None:
+                needs.sources.add(pipeline.write_back.connection)
             if not isinstance(pipeline.target, Checking):
                 needs.targets.update(pipeline.target.connections)
     return needs

@@ -5,8 +5,8 @@
     plan ─► segment × n ( extract ─► transform ─► load ) ─► verify
 
 Beside it stand ``<name>.reconcile``, which compares all that is held with the source (`reconcile_dag`),
-``<name>.replay``, which tries dead letters again (`replay_dag`), and ``<name>.retransform``, which maps anew what was
-read (`retransform_dag`).
+``<name>.replay``, which tries dead letters again (`replay_dag`), ``<name>.retransform``, which maps anew what was read
+(`retransform_dag`), and, where it is declared, ``<name>.write_back`` (`write_back_dag`).
 """
 
 from __future__ import annotations
@@ -28,13 +28,14 @@ from fenxiang_sync.airflow.operators import (
     outlet,
 )
 from fenxiang_sync.airflow.params import lookback_params, run_params
-from fenxiang_sync.airflow.pools import source_pool, target_pool
+from fenxiang_sync.airflow.pools import reading_pool, source_pool, target_pool
 from fenxiang_sync.airflow.priority import LOOKBACK_WEIGHT, RunPriority
 from fenxiang_sync.airflow.reconcile import reconcile_dag
 from fenxiang_sync.airflow.replay import replay_dag
 from fenxiang_sync.airflow.retransform import retransform_dag
 from fenxiang_sync.airflow.retries import retry_arguments
 from fenxiang_sync.airflow.timetable import EVERYTHING, WindowTimetable
+from fenxiang_sync.airflow.write_back import write_back_dag
 from fenxiang_sync.checks import spoken_span
 from fenxiang_sync.lookback import Lookback
 from fenxiang_sync.pipeline import Pipeline
@@ -52,7 +53,7 @@ def sync_dag(pipeline: Pipeline, **overrides: Any) -> DAG:
 
     `overrides` are arguments of Airflow's ``DAG`` (``owner_links``, ``deadline``, ``max_active_runs`` …) that win over
     what is made here. `default_args` are merged. Those that are not about times and names are for the reconcile,
-    replay and retransform DAGs too.
+    replay, retransform and write-back DAGs too.
     """
     schedule = overrides.pop("schedule", _schedule(pipeline))
     arguments: dict[str, Any] = {
@@ -77,6 +78,7 @@ def sync_dag(pipeline: Pipeline, **overrides: Any) -> DAG:
     reconcile_dag(pipeline, **shared)
     replay_dag(pipeline, **shared)
     retransform_dag(pipeline, **shared)
+    write_back_dag(pipeline, **shared)
     return dag
 
 
@@ -128,7 +130,7 @@ def _tasks(pipeline: Pipeline, lookback: Lookback | None = None) -> None:
     @task_group(group_id="segment")
     def per_segment(segment: Any) -> None:
         mapped: dict[str, Any] = {"pipeline": pipeline, "segment": segment, "map_index_template": LABEL}
-        extract = ExtractOperator(task_id="extract", pool=pool, **mapped)
+        extract = ExtractOperator(task_id="extract", pool=reading_pool(pipeline.source), **mapped)
         transform = TransformOperator(task_id="transform", **mapped)
         load = LoadOperator(task_id="load", pool=target_pool(pipeline.target), **mapped)
         extract >> transform >> load

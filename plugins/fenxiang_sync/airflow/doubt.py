@@ -36,7 +36,7 @@ def doubt(
     """Show the rows that were sent and whose answer was lost, or settle them after a look at the target; exit code 1 if
     one is left."""
     choice = _choice(resend, accept, every, record, pipeline)
-    meant = declared(dags, pipeline)
+    meant = declared(dags, pipeline, ways_back=True)
     if choice is None:
         _show(meant, record, as_json=as_json)
     else:

@@ -36,7 +36,7 @@ def backfill_field(
     dags: Dags = None,
 ) -> None:
     """Bring fields that were added to a declaration to rows that were delivered without them (补字段). Only those
-    fields are read, 100 records a call. Exit code 1 if a row could not be filled."""
+    fields are read, 100 records a call (one, for get_fields). Exit code 1 if a row could not be filled."""
     [found] = declared(dags, pipeline)
     with opened_hub() as hub:
         try:

@@ -13,6 +13,7 @@ from fenxiang_sync.steps.mend import REPLAY
 from fenxiang_sync.steps.reconcile import Reconciled, Survey
 from fenxiang_sync.steps.reconcile.survey import RECONCILE
 from fenxiang_sync.steps.verify import Report
+from fenxiang_sync.steps.written import KIND as WRITE_BACK
 from fenxiang_sync.window import Window
 
 
@@ -87,14 +88,22 @@ class ReconcileJournal(Journal):
 class ReplayJournal(Journal):
     """The same for a replay, which has no window."""
 
-    def began(self, dry_run: bool) -> None:
-        self._write("running", None, {"dry_run": dry_run}, kind=REPLAY)
+    kind = REPLAY
 
-    def replayed(self, numbers: dict[str, Any]) -> None:
-        self._write("success", None, numbers, kind=REPLAY)
+    def began(self, dry_run: bool) -> None:
+        self._write("running", None, {"dry_run": dry_run}, kind=self.kind)
+
+    def ended(self, numbers: dict[str, Any]) -> None:
+        self._write("success", None, numbers, kind=self.kind)
 
     def failed(self, task: str, error: Exception) -> None:
-        self._fail(task, error, None, kind=REPLAY)
+        self._fail(task, error, None, kind=self.kind)
+
+
+class WriteBackJournal(ReplayJournal):
+    """The same for a write-back."""
+
+    kind = WRITE_BACK
 
 
 def _span(plan: Plan) -> Window | None:

@@ -48,7 +48,7 @@ def letters(
     as_json: Json = False,
 ) -> None:
     """Show the dead letters, by pipeline or one by one; exit code 1 if one is open."""
-    meant = declared(dags, pipeline)
+    meant = declared(dags, pipeline, ways_back=True)
     wanted = _selection(run, stage, error, record, closed=closed)
     with opened_hub() as hub:
         found = {each.name: hub.letters.count(each.name, replace(wanted, closed=False)) for each in meant}

@@ -53,6 +53,8 @@ def _heads(found: Lineage) -> Iterator[str]:
     yield f"{document['pipeline']}: {document['object']} ({document['connection']}) → {document['target']}"
     if document["filters"]:
         yield f"  asks for  {' and '.join(document['filters'])}"
+    if document["gets"]:
+        yield f"  gets      {', '.join(document['gets'])}, with a call for each record"
     if document["conditions"]:
         yield f"  keeps     {' or '.join(' and '.join(group) for group in document['conditions'])}"
     if document["explode"]:

@@ -133,7 +133,8 @@ class ExtractOperator(SegmentOperator):
     """Reads the segment into the stage."""
 
     def segment_step(self, run: Run, segment: Segment, deployment: Deployment) -> dict[str, int]:
-        return extract(run, segment, client=deployment.reader(self.pipeline.source))
+        hub = deployment.hub if self.pipeline.got else None
+        return extract(run, segment, client=deployment.reader(self.pipeline.source), hub=hub)
 
 
 class TransformOperator(SegmentOperator):

@@ -287,6 +287,32 @@ def retransform_params() -> dict[str, Param]:
     }
 
 
+def write_back_params() -> dict[str, Param]:
+    """The params of a pipeline's write-back DAG. Left as they are, a run writes back what has changed."""
+    return {
+        "every": Param(
+            False,
+            type="boolean",
+            title="Every record (全部)",
+            description="Look at every record and not only at those that changed. 检查全部记录，而不仅是有变化的记录。",
+        ),
+        "dry_run": Param(
+            False,
+            type="boolean",
+            title="Dry run (空跑)",
+            description="Only say how many would be written. 只报告将写入的数量，不做任何更改。",
+        ),
+    }
+
+
+def write_back_asked(context: Mapping[str, Any]) -> dict[str, bool]:
+    """What a write-back was asked for, by the names of its params; raises `ParamError` for what cannot be meant."""
+    given = dict(context.get("params") or {})
+    known = tuple(write_back_params())
+    _check_names(given, known)
+    return {name: _flag(given, name) for name in known}
+
+
 def retransform_wanted(context: Mapping[str, Any]) -> RetransformWanted:
     """What a retransform was asked for; raises `ParamError` for params that cannot be meant."""
     given = dict(context.get("params") or {})

@@ -26,11 +26,23 @@ def pool_name(conn_id: str, object_name: str) -> str:
 
 
 def source_pool(source: Source | KingdeeSource) -> str:
-    """The pool of every task that reads this source. What is read from Kingdee shares one with what is written there:
+    """The pool of every task that asks this source. What is read from Kingdee shares one with what is written there:
     a limit of its server holds for both."""
     if isinstance(source, KingdeeSource):
         return f"{PREFIX}target-{source.connection}"
     return pool_name(source.connection, source.object)
+
+
+def reading_pool(source: Source | KingdeeSource) -> str:
+    """The pool of a task that reads this source's records.
+
+    Where each record costs a call of `get`, that interface's own: others may query meanwhile, for hours of a first
+    load. The few queries between those calls are kept within their quota by the allowance that all share.
+
+    >>> reading_pool(Source(object="ProductObj", get_fields=("image__c",)))
+    'fenxiang-fenxiang-preset-get'
+    """
+    return f"{source_pool(source)}-get" if source.get_fields else source_pool(source)
 
 
 def target_pool(target: Target) -> str:

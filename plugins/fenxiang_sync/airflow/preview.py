@@ -166,10 +166,11 @@ def _totals(pipeline: Pipeline, found: Preview, quota: Quota | None, *, given: b
         yield "a run of it: the source does not tell how many records there are"
         return
     speed = f"{quota.limit:,} calls in {quota.seconds:g} s"
-    parts = f"{cost.planning:,} to plan, {cost.reading:,} to read, {cost.verifying:,} to verify"
+    gets = f"{cost.getting:,} to get each record, " if cost.getting else ""
+    parts = f"{cost.planning:,} to plan, {cost.reading:,} to read, {gets}{cost.verifying:,} to verify"
     yield (
         f"a run of it: about {counted(cost.records, 'record')}, about {counted(cost.calls, 'call')} ({parts}), "
-        f"{_spoken(_seconds(cost.calls, quota))} at {speed}"
+        f"{_spoken(_seconds(cost.paced, quota))} at {speed}"
     )
 
 
@@ -256,8 +257,9 @@ def _document(pipeline: Pipeline, found: Preview, quota: Quota | None) -> dict[s
             "calls": cost.calls,
             "planning": cost.planning,
             "reading": cost.reading,
+            "getting": cost.getting,
             "verifying": cost.verifying,
-            "seconds": round(_seconds(cost.calls, quota)),
+            "seconds": round(_seconds(cost.paced, quota)),
         },
         "calls": found.calls,
     }

@@ -24,7 +24,7 @@ from fenxiang_sync.airflow.operators import (
     span_label,
 )
 from fenxiang_sync.airflow.params import reconcile_params, reconcile_wanted
-from fenxiang_sync.airflow.pools import source_pool, target_pool
+from fenxiang_sync.airflow.pools import reading_pool, source_pool, target_pool
 from fenxiang_sync.airflow.priority import RunPriority
 from fenxiang_sync.airflow.retries import retry_arguments
 from fenxiang_sync.pipeline import Pipeline
@@ -115,7 +115,7 @@ def _tasks(pipeline: Pipeline) -> None:
     @task_group(group_id="segment")
     def per_segment(segment: Any) -> None:
         mapped: dict[str, Any] = {"pipeline": pipeline, "segment": segment, "map_index_template": LABEL}
-        read = FetchOperator(task_id="fetch", pool=pool, **mapped)
+        read = FetchOperator(task_id="fetch", pool=reading_pool(pipeline.source), **mapped)
         made = ReconcileTransformOperator(task_id="transform", **mapped)
         sent = ReconcileLoadOperator(task_id="load", pool=target_pool(pipeline.target), **mapped)
         read >> made >> sent
@@ -127,13 +127,13 @@ def _tasks(pipeline: Pipeline) -> None:
         pipeline=pipeline,
         pool=target_pool(pipeline.target),
         trigger_rule="none_failed",
-        outlets=[_outlet(pipeline)],
+        outlets=[reconcile_outlet(pipeline)],
     )
     surveyed >> compared
     per_segment.expand(segment=compared.output) >> concluded
 
 
-def _outlet(pipeline: Pipeline) -> Asset:
+def reconcile_outlet(pipeline: Pipeline) -> Asset:
     """Its own asset: those who wait for the pipeline's wait for another kind of event."""
     return Asset(
         name=reconcile_name(pipeline), uri=f"fenxiang://{pipeline.source.connection}/{pipeline.name}/reconcile"

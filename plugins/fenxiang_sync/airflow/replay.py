@@ -70,7 +70,7 @@ def replay_dag(pipeline: Pipeline, **overrides: Any) -> DAG:
     schedule = CronTriggerTimetable(rhythm, timezone=pipeline.timezone) if rhythm else None
     with DAG(schedule=schedule, **arguments) as dag:
         ReplayOperator(
-            task_id=REPLAY, pipeline=pipeline, pool=target_pool(pipeline.target), outlets=[_outlet(pipeline)]
+            task_id=REPLAY, pipeline=pipeline, pool=target_pool(pipeline.target), outlets=[replay_outlet(pipeline)]
         )
     return dag
 
@@ -85,7 +85,7 @@ def _default_args(pipeline: Pipeline) -> dict[str, Any]:
     }
 
 
-def _outlet(pipeline: Pipeline) -> Asset:
+def replay_outlet(pipeline: Pipeline) -> Asset:
     """Its own asset: those who wait for the pipeline's wait for another kind of event."""
     return Asset(name=replay_name(pipeline), uri=f"fenxiang://{pipeline.source.connection}/{pipeline.name}/{REPLAY}")
 
@@ -106,7 +106,7 @@ class ReplayOperator(PipelineOperator):
             raise AirflowSkipException("no dead letter is due")  # nor is this a run to remember, or an asset event
         told = ", ".join(f"{value:,} {name}" for name, value in numbers.items() if type(value) is int and value)
         log.info("%s", told or "nothing to replay")
-        journal.replayed(numbers)
+        journal.ended(numbers)
         for asset in self.outlets:
             context["outlet_events"][asset].extra = numbers
         return numbers
@@ -128,7 +128,7 @@ def mend_by_hand(pipeline: Pipeline, wanted: Wanted) -> tuple[str, dict[str, Any
         try:
             journal.began(wanted.dry_run)
             numbers = mend(run, wanted, hub=deployment.hub, reach=deployment.reach, clock=deployment.now)
-            journal.replayed(numbers)
+            journal.ended(numbers)
         except FenxiangSyncError as error:
             with suppress(FenxiangSyncError):
                 journal.failed(REPLAY, error)

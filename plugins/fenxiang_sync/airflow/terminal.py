@@ -32,18 +32,24 @@ Dags = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Tell it as JSON.")]
 
 
-def declared(dags: Path | None, name: str | None) -> list[Pipeline]:
-    """The pipelines of the DAG files, or the one of that name; a file that cannot be read is told, and left out."""
+def declared(dags: Path | None, name: str | None, *, ways_back: bool = False) -> list[Pipeline]:
+    """The pipelines of the DAG files, or the one of that name; a file that cannot be read is told, and left out.
+
+    A name may be that of a way back (``account.write_back``); with `ways_back` they are among all of them, too.
+    """
     from airflow import settings
     from airflow.dag_processing.dagbag import DagBag
 
     from fenxiang_sync.airflow.operators import PipelineOperator
+    from fenxiang_sync.steps.written import written, written_name
 
     bag = DagBag(str(dags or settings.DAGS_FOLDER))
     for file in sorted(map(str, bag.import_errors)):
         typer.echo(f"{file} cannot be read (fenxiang check says why); its pipelines are left out", err=True)
     tasks = [task for dag in bag.dags.values() for task in dag.tasks if isinstance(task, PipelineOperator)]
     found = {task.pipeline.name: task.pipeline for task in tasks}
+    if ways_back or name is not None:
+        found |= {written_name(each): written(each) for each in found.values() if each.write_back is not None}
     if name is not None and name not in found:
         cannot_tell(f"no DAG file declares a pipeline {name!r}; there are: {', '.join(sorted(found)) or 'none'}")
     return [found[each] for each in sorted(found) if name in (None, each)]

@@ -17,7 +17,7 @@ from fenxiang_sync.errors import FenxiangSyncError
 from fenxiang_sync.window import from_ms
 
 if TYPE_CHECKING:
-    from fenxiang_sync.hub import Event, Hub, Record, StoredLetter
+    from fenxiang_sync.hub import Event, Hub, Record, Said, StoredLetter
     from fenxiang_sync.pipeline import Pipeline
     from fenxiang_sync.steps.tracing import Read, Trace, Value
 
@@ -95,7 +95,11 @@ def _lines(pipeline: Pipeline, found: Trace) -> Iterator[str]:
     if life.rows:
         yield ""
         yield "at the target, by the ledger"
-        yield from (_of_row(row, zone) for row in life.rows)
+        yield from (line for row in life.rows for line in _of_row(row, life.told.get(row.id), zone))
+    if found.written is not None:
+        yield ""
+        yield "written back into the record"
+        yield from (f"  {name} = {shown(value)}" for name, value in found.written.items())
     yield ""
     yield from _of_values(found, zone)
 
@@ -138,12 +142,14 @@ def _of_letter(letter: StoredLetter, zone: ZoneInfo) -> Iterator[str]:
         yield f"    before, {_moment(earlier['at'], zone)} by {earlier['run']}: {earlier['reason']}"
 
 
-def _of_row(row: Record, zone: ZoneInfo) -> str:
+def _of_row(row: Record, told: Said | None, zone: ZoneInfo) -> Iterator[str]:
     held = "never delivered" if row.modified_ms is None else f"holds the version of {_moment(row.modified_ms, zone)}"
     if row.removed_at is not None:
         held = f"removed {_at(row.removed_at, zone)}"
     said = " ".join(part for part in (row.code, row.reason) if part)
-    return f"  row {row.id}: {row.status.name.lower().replace('_', ' ')}, {held}{f': {said}' if said else ''}"
+    yield f"  row {row.id}: {row.status.name.lower().replace('_', ' ')}, {held}{f': {said}' if said else ''}"
+    if told is not None:
+        yield f"    it told {_at(told.at, zone)}: " + ", ".join(f"{name} {value}" for name, value in told.words.items())
 
 
 def _of_values(found: Trace, zone: ZoneInfo) -> Iterator[str]:

@@ -6,6 +6,8 @@
 `decision`          what becomes of one row; `writer` stores it
 `records`           reading the ledger; `lookups` finds rows by their values
 `sources`           the records of the source, as they were last seen
+`told`              what the target told of rows that it took
+`replies`           what is to be told the source of its records
 `events`            what happened to each row and record, in order
 `readings`          the files of records that runs have read
 `lives`             all of one record: its trace
@@ -39,11 +41,13 @@ from fenxiang_sync.hub.orphans import Given
 from fenxiang_sync.hub.readings import Reading
 from fenxiang_sync.hub.records import Record
 from fenxiang_sync.hub.removals import Due
+from fenxiang_sync.hub.replies import Reply
 from fenxiang_sync.hub.runs import RunRecord
 from fenxiang_sync.hub.selection import PARENT_MISSING, DeadLetter, Ladder, Selection, StoredLetter
 from fenxiang_sync.hub.sources import Entry, Kept, Listed, Seen
 from fenxiang_sync.hub.store import Hub
 from fenxiang_sync.hub.tables import Presence, Status
+from fenxiang_sync.hub.told import Said
 from fenxiang_sync.hub.writer import Settled
 
 __all__ = [
@@ -69,7 +73,9 @@ __all__ = [
     "Presence",
     "Reading",
     "Record",
+    "Reply",
     "RunRecord",
+    "Said",
     "Seen",
     "Selection",
     "Settled",

@@ -12,9 +12,10 @@ A row that is taken stays in doubt until it is settled, so that a death in betwe
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import (
@@ -35,6 +36,7 @@ from sqlalchemy import (
 from sqlalchemy import Row as Found
 
 from fenxiang_sync.hub import events
+from fenxiang_sync.hub import told as tellings
 from fenxiang_sync.hub.bulk import batches
 from fenxiang_sync.hub.connect import Database
 from fenxiang_sync.hub.content import clean, dumps, loads
@@ -45,6 +47,7 @@ from fenxiang_sync.rows import Outcome, Row
 from fenxiang_sync.window import to_ms
 
 _PAGE = 500
+_NOTHING: Mapping[str, Mapping[str, str | int]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,8 +128,17 @@ class Doubts:
             _tell(connection, pipeline, [each.row for each in still], What.RESENT, run, now)
         return still
 
-    def accept(self, pipeline: str, doubts: Sequence[Doubt], *, by: str, now: datetime) -> list[Doubt]:
-        """Note that the target has these rows; those that were still in doubt. Their dead letters are closed."""
+    def accept(
+        self,
+        pipeline: str,
+        doubts: Sequence[Doubt],
+        *,
+        by: str,
+        now: datetime,
+        told: Mapping[str, Mapping[str, str | int]] = _NOTHING,
+    ) -> list[Doubt]:
+        """Note that the target has these rows, and what it `told` of them by their ids; those that were still in doubt.
+        Their dead letters are closed."""
         has = {
             "status": Status.FINISHED,
             "outcome": Outcome.DELIVERED.value,
@@ -146,6 +158,7 @@ class Doubts:
         with self._database.writing(f"records of {pipeline}") as connection:
             still = _still(connection, pipeline, doubts, now)
             _write(connection, _of(pipeline).values(**has), [{"row": each.id} for each in still])
+            tellings.store(connection, pipeline, {each.id: told.get(each.id, {}) for each in still}, to_ms(now))
             close_delivered(connection, pipeline, [each.row for each in still], by, to_ms(now))
             _tell(connection, pipeline, [each.row for each in still], What.ACCEPTED, clean(by, 1_000), now)
         return still

@@ -39,6 +39,8 @@ from fenxiang_sync.window import from_ms, to_ms
 
 VALUE_CHARACTERS = 1_000
 REASON_CHARACTERS = 4_000
+NO_ID = "no-id-"
+"""How the record of a letter is called that has no id of its own."""
 HISTORY = 10
 """Earlier tries that a letter remembers."""
 
@@ -331,4 +333,4 @@ def _record_id(letter: DeadLetter) -> str:
     """The record's id; for a record without one a digest of it, so that a retry finds its letter."""
     if letter.record_id is not None:
         return letter.record_id
-    return "no-id-" + hashlib.blake2b(dumps(letter.payload).encode(), digest_size=12).hexdigest()
+    return NO_ID + hashlib.blake2b(dumps(letter.payload).encode(), digest_size=12).hexdigest()

@@ -14,18 +14,20 @@ from fenxiang_sync.hub.records import Record, Records
 from fenxiang_sync.hub.selection import Selection, StoredLetter
 from fenxiang_sync.hub.sources import Kept, Sources
 from fenxiang_sync.hub.tables import dead_letter, record, source
+from fenxiang_sync.hub.told import Said, Tellings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Life:
-    """One record of the source. `kept` is how it was read last; `rows` are what the ledger holds of it, `events` what
-    happened, oldest first; `readings` are the files of records that may hold it: their first and last ids are around
-    its own."""
+    """One record of the source. `kept` is how it was read last; `rows` are what the ledger holds of it, `told` what the
+    target told of them, by their ids; `events` what happened, oldest first; `readings` are the files of records that
+    may hold it: their first and last ids are around its own."""
 
     pipeline: str
     source_id: str
     kept: Kept | None
     rows: list[Record]
+    told: dict[str, Said]
     events: list[Event]
     letters: list[StoredLetter]
     readings: list[Reading]
@@ -39,15 +41,17 @@ class Lives:
 
     def of(self, pipeline: str, source_id: str) -> Life | None:
         """The life of the record with this Fenxiang ``_id``; None where nothing is known of it."""
-        rows = Records(self._database).find(
+        found = Records(self._database).find(
             pipeline, ids=None, source_id=source_id, number=None, status=None, window=None, content=True
         )
+        rows = list(found)
         letters = Letters(self._database).find(pipeline, Selection(records=(source_id,), closed=True), whole=True)
         life = Life(
             pipeline=pipeline,
             source_id=source_id,
             kept=Sources(self._database).kept(pipeline, [source_id]).get(source_id),
-            rows=list(rows),
+            rows=rows,
+            told=Tellings(self._database).of(pipeline, [row.id for row in rows]),
             events=Events(self._database).of(pipeline, source_id),
             letters=list(letters),
             readings=Readings(self._database).of(pipeline, source_id=source_id),

@@ -1,7 +1,7 @@
 """Looking up rows of a pipeline by their values (联查), many keys at once.
 
 A row's own id and its record's ``_id`` have an index. Any other path is read out of the JSON of every row of that
-pipeline, once for each batch of keys: a scan.
+pipeline, once for each batch of keys: a scan. What its target told of a row is read beside it, by the row's id.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 from fenxiang_sync.hub.connect import Database
 from fenxiang_sync.hub.content import dumps, loads
 from fenxiang_sync.hub.tables import Status
-from fenxiang_sync.lookup import NUMBER, RECORD_ID, ROW_ID, Key, Question, Several
+from fenxiang_sync.lookup import NUMBER, RECORD_ID, ROW_ID, TOLD, Key, Question, Several
 
 KEYS = 10_000
 """So many keys are asked for with one statement."""
@@ -26,6 +26,10 @@ _INDEXED = (ROW_ID, RECORD_ID)
 _HELD = (
     "modified_ms IS NOT NULL AND removed_at IS NULL AND content_hash IS NOT NULL AND content IS NOT NULL "
     f"AND status <> {int(Status.IN_DOUBT)}"
+)
+_SAID = (
+    "(SELECT said FROM fenxiang_told AS told WHERE told.pipeline = fenxiang_record.pipeline "
+    "AND told.id = fenxiang_record.id)"
 )
 
 
@@ -95,11 +99,19 @@ def _wanted(question: Question, keys: Sequence[Key]) -> list[tuple[str, list[str
     ]
 
 
+def _placed(path: str) -> tuple[str, list[str]]:
+    """The document in which a path leads somewhere, and its parts there."""
+    if path.startswith(TOLD):
+        return _SAID, [path.removeprefix(TOLD)]
+    return "content", path.split(".")
+
+
 def _sqlite(question: Question, keys: Sequence[Key]) -> _Sql:
     def at(path: str) -> _Sql:
         if path in _COLUMNS:
             return _Sql(_COLUMNS[path])
-        return _Sql("content -> ?", ("$" + "".join(f'."{part}"' for part in path.split(".")),))
+        document, parts = _placed(path)
+        return _Sql(f"{document} -> ?", ("$" + "".join(f'."{part}"' for part in parts),))
 
     shown = [at(path) for path in (*question.where, question.find)]
     among = "IN (SELECT value FROM json_each(?))"
@@ -116,7 +128,8 @@ def _postgresql(question: Question, keys: Sequence[Key]) -> _Sql:
     def at(path: str) -> _Sql:
         if path in _COLUMNS:
             return _Sql(_COLUMNS[path])
-        return _Sql("(content::json #> %s::text[])::text", (path.split("."),))
+        document, parts = _placed(path)
+        return _Sql(f"({document}::json #> %s::text[])::text", (parts,))
 
     wanted = _wanted(question, keys)
     driving = next((path for path, _ in wanted if path in _INDEXED), None)

@@ -17,7 +17,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, select, text, update
 
-from fenxiang_sync.hub import events, letters
+from fenxiang_sync.hub import events, letters, told
 from fenxiang_sync.hub.bulk import LookUp
 from fenxiang_sync.hub.connect import Database
 from fenxiang_sync.hub.content import clean, loads
@@ -157,9 +157,11 @@ class Removals:
         ]
         with self._database.writing(f"records of {pipeline}") as connection:
             write(connection, _claimed_by(run), rows, pipeline, done)
+            if not keeps_content:
+                told.forget(connection, pipeline, [each.id for each in removed])
             letters.close_rows(connection, pipeline, [(each.source_id, each.id) for each in removed], run, to_ms(now))
-            told = ((each, f"removed: {REASONS[each.why]}") for each in removed)
-            events.store(connection, pipeline, _events(told, What.REMOVED, run, now))
+            why = ((each, f"removed: {REASONS[each.why]}") for each in removed)
+            events.store(connection, pipeline, _events(why, What.REMOVED, run, now))
 
     def release(
         self, pipeline: str, left: Sequence[tuple[Due, str]], *, run: str, now: datetime, in_doubt: bool = False
@@ -175,9 +177,9 @@ class Removals:
             events.store(connection, pipeline, _events(left, What.NOT_REMOVED, run, now))
 
 
-def _events(told: Iterable[tuple[Due, str]], what: What, run: str, now: datetime) -> Iterator[Event]:
+def _events(removed: Iterable[tuple[Due, str]], what: What, run: str, now: datetime) -> Iterator[Event]:
     """Of the version of the record that says so; no number of it is known where another load has brought it."""
-    for due, reason in told:
+    for due, reason in removed:
         modified_ms, version = due.as_of
         said = clean(reason, events.REASON_CHARACTERS)
         yield Event(

@@ -26,11 +26,13 @@ from fenxiang_sync.hub.orphans import Orphans
 from fenxiang_sync.hub.readings import Reading, Readings
 from fenxiang_sync.hub.records import Record, Records
 from fenxiang_sync.hub.removals import Removals
+from fenxiang_sync.hub.replies import Replies
 from fenxiang_sync.hub.runs import RunRecord, Runs
 from fenxiang_sync.hub.schema import migrate
 from fenxiang_sync.hub.selection import DeadLetter, Selection, StoredLetter
 from fenxiang_sync.hub.sources import Kept, Listed, Seen, Sources
 from fenxiang_sync.hub.tables import Presence, Status
+from fenxiang_sync.hub.told import Tellings
 from fenxiang_sync.hub.writer import Settled
 from fenxiang_sync.lookup import Key, Question
 from fenxiang_sync.rows import IdCheck, Row
@@ -65,6 +67,10 @@ class Hub:
         """Rows in doubt."""
         self.removals = Removals(database)
         """Rows whose record is voided or gone."""
+        self.replies = Replies(database)
+        """What is to be told the source of its records."""
+        self.told = Tellings(database)
+        """What the target told of rows that it took."""
         self.orphans = Orphans(database)
         """Rows that their record gives no more."""
 

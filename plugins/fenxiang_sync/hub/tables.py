@@ -2,6 +2,7 @@
 
 ==============================  ==========================================================================
 ``fenxiang_record``             one row per pipeline and row id: what the target holds, and who is sending what
+``fenxiang_told``               what the target told of a row that it holds: the id and the number that it gave it
 ``fenxiang_source``             one row per pipeline and record of the source: what was read of it last
 ``fenxiang_event``              what happened to each row and record, in the order in which it happened
 ``fenxiang_reading``            the files of records that runs have read
@@ -43,7 +44,7 @@ from sqlalchemy.dialects import postgresql
 
 from fenxiang_sync.window import from_ms, to_ms
 
-REVISION = "0001"
+REVISION = "0002"
 """The migration that this code is written for."""
 
 VERSION_TABLE = "fenxiang_alembic_version"
@@ -140,6 +141,16 @@ record = Table(
         sqlite_where=text("status <> 2"),
         postgresql_where=text("status <> 2"),
     ),
+)
+
+# Beside the ledger's row and not in it: most targets tell nothing, and then this costs nothing.
+told = Table(
+    "fenxiang_told",
+    metadata,
+    Column("pipeline", _KEY, primary_key=True),
+    Column("id", _KEY, primary_key=True, comment="the row's key at the target, as in fenxiang_record"),
+    Column("at", Instant, nullable=False, comment="when it was told"),
+    Column("said", Text, nullable=False, comment="JSON: names and values"),
 )
 
 source = Table(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 
-from fenxiang_sync.hub import events, letters
+from fenxiang_sync.hub import events, letters, told
 from fenxiang_sync.hub.bulk import Upsert
 from fenxiang_sync.hub.content import clean, dumps
 from fenxiang_sync.hub.decision import Claimant, Held
@@ -20,12 +20,14 @@ from fenxiang_sync.rows import IdCheck, Outcome, Row
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settled:
-    """What became of a claimed row: delivered, dead_letter, in_doubt; stale: the target holds a newer version."""
+    """What became of a claimed row: delivered, dead_letter, in_doubt; stale: the target holds a newer version. `told`
+    is what the target says of a row that it took."""
 
     row: Row
     outcome: Outcome
     reason: str = ""
     code: int | str | None = None
+    told: Mapping[str, str | int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.outcome not in _STATUS:
@@ -209,6 +211,8 @@ class Writer:
             self._connection,
             [(*self._settled(one), one.row.modified_ms, one.row.version, *_held_content(one)) for one in delivered],
         )
+        said = {one.row.id: one.told for one in delivered if one.outcome is Outcome.DELIVERED}
+        told.store(self._connection, self._pipeline, said, self._now)
         letters.close_delivered(
             self._connection, self._pipeline, [one.row for one in delivered], self._claimant.run, self._now
         )
@@ -217,13 +221,13 @@ class Writer:
     def tell_lost(self, settled: Sequence[Settled]) -> None:
         """What the target said of rows that another claimant had taken over: it is not what counts of them."""
         late = "another run had taken it over before this answer was stored"
-        told = [self._event(one)._replace(reason=f"{late}. {one.reason}".rstrip()) for one in settled]
-        events.store(self._connection, self._pipeline, told)
+        lost = [self._event(one)._replace(reason=f"{late}. {one.reason}".rstrip()) for one in settled]
+        events.store(self._connection, self._pipeline, lost)
 
     def tell_again(self, rows: Sequence[tuple[Row, str, int | str | None]]) -> None:
         """Rows that were sent and not taken, with the target's reason and code."""
-        told = [self._said(row, What.AGAIN, reason, code) for row, reason, code in rows]
-        events.store(self._connection, self._pipeline, told)
+        again = [self._said(row, What.AGAIN, reason, code) for row, reason, code in rows]
+        events.store(self._connection, self._pipeline, again)
 
     def forget(self, rows: Sequence[Row]) -> None:
         """The target turned out not to hold them: not delivered, nor refused by anybody."""
@@ -238,12 +242,13 @@ class Writer:
                 for row in rows
             ],
         )  # fmt: skip
+        told.forget(self._connection, self._pipeline, [row.id for row in rows])
         self._tell(rows, What.FORGOTTEN, reason)
 
     def _tell(self, rows: Iterable[Row], what: What, reason: str = "") -> None:
         run, segment = self._claimant.run, self._claimant.segment
-        told = events.of_rows(rows, what, run=run, segment=segment, at_ms=self._now, reason=reason)
-        events.store(self._connection, self._pipeline, told)
+        happened = events.of_rows(rows, what, run=run, segment=segment, at_ms=self._now, reason=reason)
+        events.store(self._connection, self._pipeline, happened)
 
     def _event(self, one: Settled) -> Event:
         return self._said(one.row, _WHAT[one.outcome], one.reason, one.code)

@@ -11,6 +11,7 @@
     census     what the server holds, compared with what is held here
     slices     a window cut where its records lie            details   the detail records of headers
     protocol   what the steps ask of any source              object    how an object of the CRM answers that
+    writer     records looked up by a field, and written
 """
 
 from fenxiang_sync.source import census, slices
@@ -20,7 +21,7 @@ from fenxiang_sync.source.metering import Meter
 from fenxiang_sync.source.object import FenxiangObject
 from fenxiang_sync.source.pacing import Pace, Paces, SharedPace
 from fenxiang_sync.source.paging import Bounds, pages
-from fenxiang_sync.source.protocol import Checkable, Client, Getting, Origin, Page, Piece, Readable, Sighting, Slice
+from fenxiang_sync.source.protocol import Checkable, Client, Gettable, Origin, Page, Piece, Readable, Sighting, Slice
 from fenxiang_sync.source.query import Filter, Operator, SearchQuery, data_path, is_custom
 from fenxiang_sync.source.retries import Retries
 
@@ -32,7 +33,7 @@ __all__ = [
     "FenxiangClient",
     "FenxiangObject",
     "Filter",
-    "Getting",
+    "Gettable",
     "MemoryTokenStore",
     "Meter",
     "Operator",

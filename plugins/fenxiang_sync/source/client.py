@@ -147,12 +147,13 @@ class FenxiangClient:
             record.pop(OBJECT, None)
         return page
 
-    def get(self, object_name: str, record_id: str) -> Json | None:
-        """The record, or None where the server answers without one. A refusal of the id is a `RefusedError`, also
-        with code 50009: it stands for a time-out and for a record that the acting user has no right to."""
+    def get(self, object_name: str, record_id: str, *, since_ms: int = 0) -> Json | None:
+        """The whole record, or None where the server answers without one. A refusal of the id is a `RefusedError`, also
+        with code 50009: it stands for a time-out and for a record that the acting user has no right to.
+
+        One of another id or object, or older than `since_ms`, is no answer and is asked for again."""
         body = {"data": {"dataObjectApiName": object_name, "objectDataId": record_id}}
-        record = self._asked(data_path(object_name, "get"), body, _as_it_is).get("data")
-        return record if isinstance(record, dict) and record else None
+        return self._asked(data_path(object_name, "get"), body, partial(_record, object_name, record_id, since_ms))
 
     def objects(self) -> list[Json]:
         """The objects that the app may use (``describeApiName``, ``describeDisplayName``, ``isActive`` …)."""
@@ -283,6 +284,22 @@ def _page(object_name: str, path: str, payload: Json) -> Page:
         limit=_whole(data.get("limit")),
         offset=_whole(data.get("offset")),
     )
+
+
+def _record(object_name: str, record_id: str, since_ms: int, path: str, payload: Json) -> Json | None:
+    """The record of an answer, None where it has none."""
+    record = payload.get("data")
+    if not isinstance(record, dict) or not record:
+        return None
+    came = record.get("_id"), record.get(OBJECT, object_name)
+    if came != (record_id, object_name):
+        raise TransientError(f"{path} answered with {came[1]} {came[0]} where {object_name} {record_id} was asked for")
+    stamp = record.get("last_modified_time")
+    if since_ms and (type(stamp) is not int or stamp < since_ms):
+        raise TransientError(
+            f"{path} answered with {object_name} {record_id} as of {stamp!r}, older than the query that listed it"
+        )
+    return record
 
 
 def _objects(path: str, payload: Json) -> list[Json]:

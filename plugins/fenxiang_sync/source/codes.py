@@ -38,16 +38,20 @@ READ_CODES: Codes = {
 }
 """The codes of reading calls that are not plainly refused."""
 
-GET_CODES: Codes = {code: error for code, error in READ_CODES.items() if code != 50009}
+APP_CODES = frozenset((15003, 20014, 20020, 20021, 20022, 20023))
+"""Of what the app may do, whatever it asks for (vendor documentation)."""
+RIGHTS = 50009
+"""Of `get`: the acting user has no right to the record, or it took too long; the code does not say which."""
+GET_CODES: Codes = {code: error for code, error in READ_CODES.items() if code != RIGHTS}
 """The same for reading one record by id, where 50009 may be a matter of rights."""
 
 _BUSY = partial(AnswerLostError, over=True)
 _OF_THE_CALL = (
     *(code for code in (*range(10001, 10016), *range(11001, 11019)) if code not in (11008, 11009)),
-    *(12002, 15003, 20006, 20010, 20015, 20017, 20020, 20021, 20022, 20023),
+    *(12002, 20006, 20010, 20015, 20017, *APP_CODES - {20014}),
 )
-"""Credentials and what the app may do: the next record would be refused as well. Not people and departments that are
-not known (11008, 11009, 20012, 30007, 30027): they may be values of the record."""
+"""Credentials and what the app may do: the next record would be refused as well. Not people and departments (11008,
+11009, 20012, 20014, 30007, 30027): they may be values of the record, a look-up by the same user has just passed."""
 
 WRITE_CODES: Codes = {
     **READ_CODES,

@@ -18,7 +18,8 @@ UNSTAMPED = frozenset(("formula", "count", "quote"))
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FieldDescription:
     """One field. `options` are the values by what people read for them; `refers_to` the object that a reference leads
-    to; `decimals` the places of a number; `single`: at most one employee or department."""
+    to; `decimals` the places of a number, `length` the characters of a text; `single`: at most one employee or
+    department."""
 
     name: str
     label: str
@@ -30,6 +31,7 @@ class FieldDescription:
     options: Mapping[str, str]
     refers_to: str = ""
     decimals: int | None = None
+    length: int | None = None
 
     @property
     def stamped(self) -> bool:
@@ -71,7 +73,8 @@ def _fields(entries: Mapping[str, Any]) -> Iterator[FieldDescription]:
                 single=entry.get("is_single") is not False,
                 options=_options(entry.get("options")),
                 refers_to=_text(entry.get("target_api_name")),
-                decimals=_whole(entry.get("decimal_places")),
+                decimals=_whole(entry.get("decimal_places"), most=30),
+                length=_whole(entry.get("max_length"), most=10_000_000),
             )
 
 
@@ -87,5 +90,5 @@ def _text(given: Any) -> str:
     return "".join(letter for letter in line if letter.isprintable())
 
 
-def _whole(given: Any) -> int | None:
-    return given if isinstance(given, int) and not isinstance(given, bool) and 0 <= given <= 30 else None
+def _whole(given: Any, *, most: int) -> int | None:
+    return given if isinstance(given, int) and not isinstance(given, bool) and 0 <= given <= most else None

@@ -6,8 +6,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from fenxiang_sync.errors import RefusedError
 from fenxiang_sync.source import census, slices
 from fenxiang_sync.source.client import FenxiangClient
+from fenxiang_sync.source.getting import asked
 from fenxiang_sync.source.paging import Bounds, pages
 from fenxiang_sync.source.protocol import Page, Piece, Sighting, Slice
 from fenxiang_sync.source.query import MAX_LIMIT, Filter
@@ -17,7 +19,7 @@ from fenxiang_sync.window import Window
 
 @dataclass(frozen=True, slots=True)
 class FenxiangObject:
-    """See `Origin`; also `Getting`."""
+    """See `Origin`; also `Gettable`."""
 
     client: FenxiangClient
     name: str
@@ -59,5 +61,5 @@ class FenxiangObject:
         for page in self.fetch(ids, TRAITS, filtered=filtered):
             yield from map(census.sighting, page.records)
 
-    def get(self, record_id: str) -> dict[str, Any] | None:
-        return self.client.get(self.name, record_id)
+    def get(self, record_id: str) -> dict[str, Any] | RefusedError | None:
+        return asked(self.client, self.name, record_id)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+from fenxiang_sync.errors import RefusedError
 from fenxiang_sync.rows import is_voided
 from fenxiang_sync.window import Window
 
@@ -131,11 +132,11 @@ class Origin(Protocol):
 
 
 @runtime_checkable
-class Getting(Protocol):
+class Gettable(Protocol):
     """An origin that can also be asked for one record in another way than by a query."""
 
-    def get(self, record_id: str) -> dict[str, Any] | None:
-        """The record, or None where the server answers without one. A refusal of the id is a `RefusedError`."""
+    def get(self, record_id: str) -> dict[str, Any] | RefusedError | None:
+        """The record, None where the server answers without one, or its refusal of this very id."""
         ...
 
 
@@ -170,7 +171,9 @@ class Readable(Protocol):
     def page_size(self) -> int: ...
 
     @property
-    def segment_records(self) -> int: ...
+    def most_records(self) -> int:
+        """How many records a segment holds."""
+        ...
 
     @property
     def counts(self) -> bool: ...

@@ -10,7 +10,7 @@ from fenxiang_sync.pipeline import Source
 from fenxiang_sync.source import slices
 from fenxiang_sync.source.census import CAP, SWEPT
 from fenxiang_sync.source.query import MAX_LIMIT
-from fenxiang_sync.steps.extract import RANGES
+from fenxiang_sync.steps.attaching import RANGES
 from fenxiang_sync.steps.reconcile.survey import CALLS_A_SLICE, CALLS_A_SWEEP
 
 CALLS_A_RANGE = 5
@@ -28,10 +28,17 @@ class Cost:
     planning: int
     reading: int
     verifying: int
+    getting: int = 0
+    """One for each record, where the hub keeps none of them in its newest version."""
 
     @property
     def calls(self) -> int:
-        return self.planning + self.reading + self.verifying
+        return self.planning + self.reading + self.verifying + self.getting
+
+    @property
+    def paced(self) -> int:
+        """How many of them wait for one another: `get` has a quota of its own, beside that of queries."""
+        return self.planning + max(self.reading, self.getting) + self.verifying
 
 
 def estimate(counts: Sequence[int], source: Source) -> Cost:
@@ -41,11 +48,12 @@ def estimate(counts: Sequence[int], source: Source) -> Cost:
         planning += _planning(count, source)
         reading += _reading(count, source) + len(source.details) * ceil(count / MAX_LIMIT) * CALLS_A_HUNDRED
         verifying += _verifying(count, source)
-    return Cost(records=sum(counts), planning=planning, reading=reading, verifying=verifying)
+    getting = sum(counts) if source.get_fields else 0
+    return Cost(records=sum(counts), planning=planning, reading=reading, verifying=verifying, getting=getting)
 
 
 def _most(source: Source) -> int:
-    return min(source.segment_records, slices.STEP)
+    return min(source.most_records, slices.STEP)
 
 
 def _planning(count: int, source: Source) -> int:
@@ -68,7 +76,7 @@ def _reading(count: int, source: Source) -> int:
 
 def _verifying(count: int, source: Source) -> int:
     """Each segment is swept where it is small, else counted in spans below the cap of a count."""
-    segments = max(1, ceil(count / source.segment_records))
+    segments = max(1, ceil(count / source.most_records))
     each = ceil(count / segments)
     if each <= SWEPT:
         return segments * (ceil(each / MAX_LIMIT) + CALLS_A_SWEEP)

@@ -179,4 +179,4 @@ class Courier:
 
 
 def _settled(row: Row, answer: Answer) -> Settled:
-    return Settled(row=row, outcome=_OUTCOME[answer.delivery], reason=answer.reason, code=answer.code)
+    return Settled(row=row, outcome=_OUTCOME[answer.delivery], reason=answer.reason, code=answer.code, told=answer.told)

@@ -13,64 +13,56 @@ from typing import Any, NamedTuple
 import msgspec
 
 from fenxiang_sync.convert import integer, is_null
-from fenxiang_sync.details import Details
+from fenxiang_sync.hub import Hub, Seen
 from fenxiang_sync.hub import Reading as File
-from fenxiang_sync.hub import Seen
-from fenxiang_sync.pipeline import Pipeline
 from fenxiang_sync.rows import is_voided
-from fenxiang_sync.source import Client, FenxiangClient, Origin, Slice
-from fenxiang_sync.source.details import fetch
+from fenxiang_sync.source import Client, Origin, Slice
 from fenxiang_sync.stage import Folder
+from fenxiang_sync.steps.attaching import PAGES_A_FILE, RANGES, Attaching
+from fenxiang_sync.steps.getting import UNREAD
 from fenxiang_sync.steps.plan import Segment
 from fenxiang_sync.steps.run import Run
 from fenxiang_sync.window import Window
 
 log = logging.getLogger(__name__)
 
-PAGES_A_FILE = 10
-"""A killed task reads at most this many pages of each range again."""
 PROJECTION = "projection"
-"""The document of a segment that says which fields its records were asked for, those of details dotted."""
-RANGES = 8
-"""How many ranges are read at once, to hide the latency of the calls."""
-
-
-class Attached(NamedTuple):
-    """Details that are fetched for each record, with the fields that are asked for."""
-
-    details: Details
-    projection: Sequence[str]
+"""The document of a segment that says which fields its records were asked for, as `Pipeline.reads` names them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """What is asked of every record of a window: of which origin, which fields, with which details."""
+    """What is asked of every record of a window: of which origin, which fields; `also` is what is attached to it then,
+    as `Pipeline.reads` names it."""
 
     origin: Origin
     projection: Sequence[str]
     page_size: int = 100
-    details: Sequence[Attached] = ()
+    also: Sequence[str] = ()
 
     @property
     def fields(self) -> tuple[str, ...]:
-        """All that a record has then, as `Pipeline.reads` names it: a list of details, and their fields dotted."""
-        of_details = (f"{details.name}.{name}" for details, names in self.details for name in names)
-        return (*self.projection, *(details.name for details, _ in self.details), *of_details)
+        """All that a record has in the end."""
+        return (*self.projection, *self.also)
 
 
-def extract(run: Run, segment: Segment, *, client: Client, at_once: int = RANGES) -> dict[str, int]:
-    """Read every record of the segment into ``records-…`` files; returns {read, outside, calls}."""
+def extract(
+    run: Run, segment: Segment, *, client: Client, hub: Hub | None = None, at_once: int | None = None
+) -> dict[str, int]:
+    """Read every record of the segment into ``records-…`` files; returns {read, outside, calls}, and what became of
+    those that were to be got. The hub keeps records that need not be got again; without it all of them are."""
     source = run.pipeline.source
     reading = Reading(
         origin=source.opened(client),
         projection=run.pipeline.asked,
         page_size=source.page_size,
-        details=details_of(run.pipeline),
+        also=[name for name in run.pipeline.reads if name not in run.pipeline.asked],
     )
-    at_once = min(at_once, source.at_once)
     ranges = segment.ranges or [Slice(segment.window)]
     folder = run.segment(segment.index)
-    return read(reading, ranges, folder, client=client, expected=segment.count, at_once=at_once)
+    attaching = Attaching(run.pipeline, client, hub, source.filters)
+    at_once = min(at_once or attaching.ranges, source.at_once)
+    return read(reading, ranges, folder, client=client, attaching=attaching, expected=segment.count, at_once=at_once)
 
 
 def read(
@@ -79,11 +71,12 @@ def read(
     folder: Folder,
     *,
     client: Client,
+    attaching: Attaching | None = None,
     expected: int | None = None,
     at_once: int = RANGES,
 ) -> dict[str, int]:
     """Read every record of the ranges, `at_once` of them at a time, into ``records-…`` files of the folder; returns
-    {read, outside, calls}.
+    {read, outside, calls}, and the numbers of `attaching`.
 
     Goes on from the complete files of an earlier try that was cut off; where an earlier try had finished (the
     task was cleared), or had asked for other fields (the declaration was changed meanwhile), it starts anew. `expected`
@@ -97,34 +90,42 @@ def read(
     ranges = _ranges(ranges, 1 if few else at_once, folder)
     before = client.calls.total()
     with ThreadPoolExecutor(max_workers=at_once) as pool:
-        counted = list(pool.map(lambda at: _read_range(reading, folder, at, ranges[at], client), range(len(ranges))))
+        counted = list(pool.map(lambda at: _read_range(reading, folder, at, ranges[at], attaching), range(len(ranges))))
     numbers = {
         "read": sum(held for held, _ in counted),
         "outside": sum(outside for _, outside in counted),
         "calls": client.calls.total() - before,
+        **(attaching.numbers if attaching else {}),
     }
     folder.save("extracted", numbers)
     return numbers
 
 
-def read_ids(run: Run, ids: Iterable[str], folder: Folder, *, client: Client, filtered: bool = False) -> dict[str, int]:
-    """Read the records with these ids, as they are now, into ``records-…`` files of the folder; returns
-    {read, outside, calls}. One that is gone meanwhile, or does not pass the source's own filter where it is `filtered`,
-    is left out."""
+def read_ids(
+    run: Run,
+    ids: Iterable[str],
+    folder: Folder,
+    *,
+    client: Client,
+    hub: Hub | None = None,
+    filtered: bool = False,
+) -> dict[str, int]:
+    """Read the records with these ids, as they are now, into ``records-…`` files of the folder; returns what `extract`
+    does. One that is gone meanwhile, or does not pass the source's own filter where it is `filtered`, is left out."""
     before = client.calls.total()
+    attaching = Attaching(run.pipeline, client, hub, run.pipeline.source.filters if filtered else ())
     folder.remove("records-", "extracted")
     folder.save(PROJECTION, run.pipeline.reads)
     asked = run.pipeline.source.opened(client).fetch(ids, run.pipeline.asked, filtered=filtered)
-    details = details_of(run.pipeline)
     held = 0
     for number in count(1):
-        records = [record for page in islice(asked, PAGES_A_FILE) for record in page.records]
-        if not records:
+        found = [record for page in islice(asked, PAGES_A_FILE) for record in page.records]
+        if not found:
             break
-        attach(client, details, records)
-        folder.write_lines(f"records-00-{number:05d}", records)
+        if records := attaching.attach(found):
+            folder.write_lines(f"records-00-{number:05d}", records)
         held += len(records)
-    numbers = {"read": held, "outside": 0, "calls": client.calls.total() - before}
+    numbers = {"read": held, "outside": 0, "calls": client.calls.total() - before, **attaching.numbers}
     folder.save("extracted", numbers)
     return numbers
 
@@ -146,7 +147,7 @@ def _evenly(window: Window, parts: int) -> list[Slice]:
     return [Slice(Window(since, until)) for since, until in pairwise(bounds)]
 
 
-def _read_range(reading: Reading, folder: Folder, at: int, part: Slice, client: Client) -> tuple[int, int]:
+def _read_range(reading: Reading, folder: Folder, at: int, part: Slice, attaching: Attaching | None) -> tuple[int, int]:
     """Read one range, file by file; returns the records that are held and those dropped as outside."""
     prefix = f"records-{at:02d}-"
     done = folder.names(prefix)
@@ -157,36 +158,17 @@ def _read_range(reading: Reading, folder: Folder, at: int, part: Slice, client: 
     outside = 0
     asked = reading.origin.pages(part, reading.projection, after=after, page_size=reading.page_size)
     number = len(done)
-    while group := list(islice(asked, PAGES_A_FILE)):
-        records = [record for page in group for record in page.records]
+    while group := list(islice(asked, attaching.pages_a_file if attaching else PAGES_A_FILE)):
         outside += sum(page.outside for page in group)
+        records = [record for page in group for record in page.records]
+        if attaching:
+            records = attaching.attach(records)
         if records:
             number += 1
-            attach(client, reading.details, records)
             folder.write_lines(f"{prefix}{number:05d}", records)
         held += len(records)
         log.info("%s: %s records held", part.window, f"{held:,}")
     return held, outside
-
-
-def details_of(pipeline: Pipeline) -> list[Attached]:
-    """What is fetched for each record of the pipeline."""
-    return [Attached(each, pipeline.asked_of(each)) for each in pipeline.source.details]
-
-
-def attach(client: Client, attached: Iterable[Attached], records: Sequence[dict[str, Any]]) -> None:
-    """Put the details into their records. Voided ones are no part of a record that is not voided."""
-    for details, projection in attached:
-        ids = [record["_id"] for record in records]
-        asked = FenxiangClient.of(client)
-        found = fetch(asked, details.object, ids, by=details.by, projection=projection, filters=details.filters)
-        for record in records:
-            lines = found[record["_id"]]
-            record[details.name] = lines if _voided(record) else [line for line in lines if not _voided(line)]
-
-
-def _voided(record: dict[str, Any]) -> bool:
-    return is_voided(record.get("life_status"), record.get("is_deleted"))
 
 
 class Version(NamedTuple):
@@ -213,12 +195,13 @@ def projection_of(folder: Folder) -> tuple[str, ...] | None:
 
 
 def sightings(folder: Folder, *, keep: bool) -> Iterator[Seen]:
-    """Every record of the segment as the hub notes it; with the record itself where the hub is to keep it."""
+    """Every record of the segment as the hub notes it; with the record itself where the hub is to keep it. One that
+    lacks what could not be got is not kept, so that it is got again."""
 
     def seen(line: bytes) -> Seen:
         record = _decode_stamp(line)
         voided = is_voided(record.life_status, record.is_deleted)
-        payload = line.rstrip(b"\n") if keep else None
+        payload = line.rstrip(b"\n") if keep and record.unread is None else None
         return Seen(record._id, record.last_modified_time, voided, _number(record.version), payload)
 
     return folder.lines_as("records-", seen)
@@ -244,12 +227,13 @@ def readings(run: Run, segment: Segment, now: datetime) -> list[File]:
     return found
 
 
-class _Stamp(msgspec.Struct):
+class _Stamp(msgspec.Struct, rename={"unread": UNREAD}):
     _id: str
     last_modified_time: int
     life_status: Any = None
     is_deleted: Any = None
     version: Any = None
+    unread: Any = None
 
 
 class _Id(msgspec.Struct):

@@ -23,10 +23,11 @@ from fenxiang_sync.mapping import Mapping
 from fenxiang_sync.paths import top
 from fenxiang_sync.pipeline import Pipeline
 from fenxiang_sync.rows import IdCheck, Outcome, Row
-from fenxiang_sync.source import Client
+from fenxiang_sync.source import Client, FenxiangClient
 from fenxiang_sync.source.reader import ID, STAMP
 from fenxiang_sync.steps.courier import ROWS_A_CLAIM, Courier
 from fenxiang_sync.steps.finish import finish
+from fenxiang_sync.steps.getting import Getter, check_got
 from fenxiang_sync.steps.letters import burial
 from fenxiang_sync.steps.run import Run
 from fenxiang_sync.steps.tally import Tally
@@ -103,7 +104,7 @@ def fill(
             id_check=IdCheck.UPSERT_ON_CHANGE,
         )
         for held in groups(filling.wanted(hub, window, again=again, made=made), ROWS_A_CLAIM):
-            rows = list(filling.rows(client, held, made))
+            rows = list(filling.rows(client, hub, held, made))
             if dry_run:
                 _count(made, run.pipeline, hub, rows)
             else:
@@ -155,11 +156,12 @@ class _Filling:
             else:
                 yield row
 
-    def rows(self, client: Client, held: Sequence[Row], made: Filled) -> Iterator[Row]:
+    def rows(self, client: Client, hub: Hub, held: Sequence[Row], made: Filled) -> Iterator[Row]:
         """The rows with their fields, as the records are now; those that cannot be had are counted."""
         source = self._pipeline.source
         asked = source.opened(client).fetch([row.source_id for row in held], source.asks(self._mapping), filtered=False)
         records = {record[ID]: record for page in asked for record in page.records}
+        current: list[tuple[Row, dict[str, Any]]] = []
         for row in held:
             record = records.get(row.source_id)
             if record is None:
@@ -167,10 +169,25 @@ class _Filling:
             elif (record[STAMP], _number(record.get("version"))) != (row.modified_ms, row.version):
                 made.newer += 1
             else:
+                current.append((row, record))
+        stay = {record[ID] for record in self._got(client, hub, [record for _, record in current], made)}
+        for row, record in current:
+            if record[ID] in stay:
                 yield from self._row(row, record, made)
+
+    def _got(self, client: Client, hub: Hub, records: list[dict[str, Any]], made: Filled) -> list[dict[str, Any]]:
+        """The records with what only `get` gives, where that is brought; the others are counted."""
+        if set(self._pipeline.got).isdisjoint(self._mapping.projection):
+            return records
+        getter = Getter(self._pipeline, FenxiangClient.of(client), hub)
+        stay = getter.attach(records)
+        made.newer += getter.numbers.get("edited", 0)
+        made.gone += getter.numbers.get("gone", 0)
+        return stay
 
     def _row(self, row: Row, record: dict[str, Any], made: Filled) -> Iterator[Row]:
         try:
+            check_got(record, self._pipeline.got)
             values = self._mapping.content(record)
         except RecordError as error:
             made.rejected += 1

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from fenxiang_sync.errors import FenxiangSyncError
 from fenxiang_sync.hub import Doubt, Hub
 from fenxiang_sync.steps.run import Run
 from fenxiang_sync.steps.turns import LEASE_S
-from fenxiang_sync.targets.protocol import Finder, Reach, Sender
+from fenxiang_sync.targets.protocol import Finder, Reach, Sender, Teller
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ def inquire(
         found = _found(group, sender, reach, clock())
         there = [each for each, held in found if held]
         gone = [each for each, held in found if held is False and _is_settled(each, clock())]
-        known += len(hub.doubts.accept(name, there, by=run.id, now=clock()))
+        known += len(hub.doubts.accept(name, there, by=run.id, now=clock(), told=_told(there, sender)))
         known += len(hub.doubts.deny(name, gone, by=run.id, now=clock()))
     if known:
         log.info("%d of %d rows in doubt were looked up at the target, and are in doubt no more", known, len(ids))
@@ -51,6 +51,17 @@ def _found(group: Sequence[Doubt], sender: Finder, reach: Reach, now: datetime) 
     except FenxiangSyncError as error:
         log.warning("The target could not be asked for %d rows in doubt, which stay so: %s", len(asked), error)
         return []
+
+
+def _told(there: Sequence[Doubt], sender: Sender) -> Mapping[str, Mapping[str, str | int]]:
+    """What the target tells of these rows, by their ids, where it can be asked; it has them all the same."""
+    if not there or not isinstance(sender, Teller):
+        return {}
+    try:
+        return dict(zip([each.id for each in there], sender.tell([each.row for each in there]), strict=True))
+    except FenxiangSyncError as error:
+        log.warning("The target could not be asked what it tells of %d rows that it has: %s", len(there), error)
+        return {}
 
 
 def _is_settled(doubt: Doubt, now: datetime) -> bool:

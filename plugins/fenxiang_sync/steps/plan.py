@@ -20,6 +20,7 @@ from fenxiang_sync.pipeline import Pipeline
 from fenxiang_sync.source import Checkable, Client, Piece, Slice, slices
 from fenxiang_sync.steps import drift
 from fenxiang_sync.steps.fields import check_fields, described
+from fenxiang_sync.steps.getting import cost_of_getting
 from fenxiang_sync.steps.run import Run
 from fenxiang_sync.window import Window, from_ms, gaps, merge, to_ms
 
@@ -172,6 +173,8 @@ def plan(
     run.folder.clear()
     hub.forget_readings(pipeline.name, run.id)
     run.folder.save("plan", made)
+    if pipeline.got:
+        log.info("%s", cost_of_getting(pipeline, [each.count for each in segments]))
     drift.told(pipeline, hub, news)
     return made
 
@@ -289,7 +292,7 @@ def _proved_again(own: Window, certified: list[Window]) -> list[Window]:
 
 def _segments(run: Run, reading: list[Window], client: Client, most: int) -> list[Segment]:
     """The pieces of each window, packed into segments; into larger ones where there would be more than `most`."""
-    size = run.pipeline.source.segment_records
+    size = run.pipeline.source.most_records
     if len(reading) > most // 2:  # more gaps than a run can map over: read what lies between them as well
         reading = [Window(reading[0].since_ms, reading[-1].until_ms)]
     cut = [_pieces(run, client, window, size, most) for window in reading]

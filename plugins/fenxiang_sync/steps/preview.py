@@ -16,8 +16,8 @@ from fenxiang_sync.rows import Row
 from fenxiang_sync.schema import Finding, findings
 from fenxiang_sync.source import Checkable, Client, Slice
 from fenxiang_sync.source.query import MAX_LIMIT
+from fenxiang_sync.steps.attaching import Attaching
 from fenxiang_sync.steps.cost import Cost, estimate
-from fenxiang_sync.steps.extract import attach, details_of
 from fenxiang_sync.steps.fields import described, of_details
 from fenxiang_sync.steps.load import superseded
 from fenxiang_sync.steps.plan import Asked, Spans, spans
@@ -92,20 +92,20 @@ def preview(run: Run, asked: Asked, *, rows: int, client: Client, hub: Hub, slee
     found = described(pipeline, client)
     unfit = [] if found is None else [*findings(pipeline, found), *of_details(pipeline, client)]
     made = spans(run, asked, client=client, certified=hub.certified(pipeline.name), sleep=sleep)
-    records = list(islice(_records(run, made.reading, client, rows), rows))
+    records = list(islice(_records(run, made.reading, client, hub, rows), rows))
     mapping = knowing(pipeline, records, hub)
     samples = [_sample(run, hub, record, mapping) for record in records]
     cost = _cost(run, made.reading, client)
     return Preview(spans=made, samples=samples, cost=cost, findings=unfit, calls=client.calls.total() - before)
 
 
-def _records(run: Run, reading: Sequence[Window], client: Client, rows: int) -> Iterator[dict[str, Any]]:
+def _records(run: Run, reading: Sequence[Window], client: Client, hub: Hub, rows: int) -> Iterator[dict[str, Any]]:
     origin = run.pipeline.source.opened(client)
+    attaching = Attaching(run.pipeline, client, hub, run.pipeline.source.filters)
     for window in reversed(reading):
         found = origin.pages(Slice(window), run.pipeline.asked, page_size=rows)
         for page in found:
-            attach(client, details_of(run.pipeline), page.records)
-            yield from page.records
+            yield from attaching.attach(page.records)
 
 
 def _sample(run: Run, hub: Hub, record: dict[str, Any], mapping: Known) -> Sample:

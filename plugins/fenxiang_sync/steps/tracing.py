@@ -21,6 +21,7 @@ from fenxiang_sync.pipeline import Pipeline
 from fenxiang_sync.rows import Row
 from fenxiang_sync.stage import Stage, segment_name
 from fenxiang_sync.steps.transform import knowing, rows_of
+from fenxiang_sync.steps.written import written_name
 from fenxiang_sync.window import Window, to_ms
 
 _DECIDED = {
@@ -71,13 +72,14 @@ class Value:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trace:
     """The life of one record. `values` are of `record`, how it was read last; `reads` are those whose records are
-    kept, `unkept` of the files that may have held it are not."""
+    kept, `unkept` of the files that may have held it are not. `written` is what was written back into it last."""
 
     life: Life
     reads: list[Read]
     unkept: int
     record: dict[str, Any] | None
     becomes: str
+    written: dict[str, Any] | None = None
     values: list[Value] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
@@ -94,9 +96,17 @@ class Trace:
             "unkept_files": self.unkept,
             "events": [event._asdict() for event in life.events],
             "letters": [_plain(letter) for letter in life.letters],
-            "rows": [{**_plain(row), "status": row.status.name.lower()} for row in life.rows],
+            "rows": [
+                {
+                    **_plain(row),
+                    "status": row.status.name.lower(),
+                    "told": life.told[row.id].words if row.id in life.told else {},
+                }
+                for row in life.rows
+            ],
             "record": self.record,
             "becomes": self.becomes,
+            "written_back": self.written,
             "values": [_plain(value) for value in self.values],
         }
 
@@ -116,7 +126,15 @@ def trace(pipeline: Pipeline, source_id: str, *, hub: Hub, stage: Stage) -> Trac
         if record is None or kept["last_modified_time"] >= record["last_modified_time"]:
             record = kept
     becomes, values = ("", []) if record is None else _values(pipeline, life, record, hub)
-    return Trace(life=life, reads=reads, unkept=unkept, record=record, becomes=becomes, values=values)
+    back = _written_back(pipeline, source_id, hub)
+    return Trace(life=life, reads=reads, unkept=unkept, record=record, becomes=becomes, written=back, values=values)
+
+
+def _written_back(pipeline: Pipeline, source_id: str, hub: Hub) -> dict[str, Any] | None:
+    """The fields that the CRM was given by the last write-back of this record."""
+    rows = hub.records(written_name(pipeline), ids=[source_id])
+    content = next((row.content for row in rows if row.content is not None), None)
+    return None if content is None else {name: value for name, value in content.items() if name != "_id"}
 
 
 def _reads(pipeline: Pipeline, life: Life, stage: Stage, hub: Hub) -> tuple[list[Read], int]:

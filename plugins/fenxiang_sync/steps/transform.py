@@ -14,6 +14,7 @@ from fenxiang_sync.pipeline import Pipeline
 from fenxiang_sync.rows import DeletePolicy, Row, is_voided
 from fenxiang_sync.stage import Folder
 from fenxiang_sync.steps.extract import projection_of
+from fenxiang_sync.steps.getting import check_got
 from fenxiang_sync.steps.plan import Segment
 from fenxiang_sync.steps.run import Run
 
@@ -84,7 +85,9 @@ def mapped(run: Run, records: Sequence[dict[str, Any]], mapping: Mapping | None 
 
 
 def rows_of(pipeline: Pipeline, record: dict[str, Any], mapping: Mapping | None = None) -> list[Row]:
-    """What a record becomes; empty where it is filtered. Raises `RecordError` where it does not fit."""
+    """What a record becomes; empty where it is filtered. Raises `RecordError` where it does not fit, or could not be
+    got."""
+    check_got(record, pipeline.got)
     gone = pipeline.removes is DeletePolicy.DELETE and is_voided(record.get("life_status"), record.get("is_deleted"))
     return [] if gone else pipeline.rows(record, mapping)
 

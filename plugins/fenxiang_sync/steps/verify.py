@@ -202,7 +202,7 @@ def _repaired(
     if touched:
         log.info("%d records have details that changed; reading them again", len(touched))
     folder = run.segment(extra.index)
-    read_ids(run, sorted(touched.union(compared.missing)), folder, client=client, filtered=True)
+    read_ids(run, sorted(touched.union(compared.missing)), folder, client=client, hub=hub, filtered=True)
     repaired = sum(1 for record_id in versions(folder) if record_id in compared.missing)
     transform(run, extra, hub=hub)
     watch = Watch.of(run, planned, extra.window, hub, by_verify=True)

@@ -6,6 +6,8 @@
 ``files``          `FilesTarget`: the changes of each run as NDJSON or Parquet on any storage
 ``qeasy``          `QeasyStore`: batches into a scheme of Qeasy (轻易云)
 ``kingdee``        `KingdeeBatchSave`: documents and base data of Kingdee (金蝶云星空)
+``fenxiang``       `FenxiangTarget`: records of an object of a Fenxiang CRM
+``crm``            `Crm`: what that needs of a CRM
 ``sql``            `SqlTable`: a table of PostgreSQL, MySQL, MariaDB or SQLite
 ``write``          `WriteApi`: one object per POST
 ``rest``           `RestTarget`: what an HTTP target can say; the start of a new one

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from fenxiang_sync.rows import Row
 from fenxiang_sync.targets.protocol import Answer, Delivery
-from fenxiang_sync.targets.results import DELIVERED, UNTOLD, Told, look
+from fenxiang_sync.targets.results import DELIVERED, UNTOLD, Answers, look, told
 
 
 @dataclass(frozen=True)
 class ByDIndex:
-    """``SuccessEntitys`` and ``Errors`` name their row by its place, ``DIndex``."""
+    """``SuccessEntitys`` and ``Errors`` name their row by its place, ``DIndex``. A success tells ``Id`` and
+    ``Number``."""
 
-    def read(self, payload: Any, rows: Sequence[Row]) -> Told:
+    tells: ClassVar[Mapping[str, str]] = {"Id": "Id", "Number": "Number"}
+
+    def read(self, payload: Any, rows: Sequence[Row]) -> Answers:
         status = status_of(payload)
         answers = [UNTOLD] * len(rows)
         if status.get("IsSuccess") is True:
             answers = [DELIVERED] * len(rows)
         for entry in entries_of(status, "SuccessEntitys"):
-            _at(answers, entry, DELIVERED)
+            _at(answers, entry, Answer(delivery=Delivery.DELIVERED, told=told(entry, self.tells)))
         for place, reason in refusals_of(status).items():
             if place < len(answers):
                 answers[place] = Answer(delivery=Delivery.REFUSED, reason=reason)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from requests.auth import AuthBase
 
-from fenxiang_sync.errors import RefusedError, SetupError, TransientError
+from fenxiang_sync.errors import FenxiangSyncError, RefusedError, SetupError, TransientError
 from fenxiang_sync.rows import DeletePolicy, Row
 from fenxiang_sync.targets.exchange import Bad
-from fenxiang_sync.targets.kingdee_answers import entries_of, refusals_of, rows_of, status_of
+from fenxiang_sync.targets.kingdee_answers import ByDIndex, entries_of, refusals_of, rows_of, status_of
 from fenxiang_sync.targets.protocol import Answer, Delivery, Reach, Removal
-from fenxiang_sync.targets.results import DELIVERED, look
-from fenxiang_sync.targets.sending import Parcel, RestSender, stopped
+from fenxiang_sync.targets.results import DELIVERED, look, told
+from fenxiang_sync.targets.sending import Parcel, RestSender, is_delivered, stopped
 from fenxiang_sync.targets.wire import Call, Reply, Wire, decode, encode
 
 if TYPE_CHECKING:
@@ -31,7 +33,7 @@ class Document(NamedTuple):
 
 
 class KingdeeSender(RestSender):
-    """Also a `Finder` and a `Remover`, by number."""
+    """Also a `Finder`, a `Teller` and a `Remover`, by number."""
 
     _target: KingdeeBatchSave
 
@@ -53,6 +55,14 @@ class KingdeeSender(RestSender):
         documents = self._documents([self._number(row.content) for row in rows])
         return [self._held(row, documents.get(self._number(row.content))) for row in rows]
 
+    def tell(self, rows: Sequence[Row]) -> Sequence[Mapping[str, str | int]]:
+        """See `Teller.tell`: as an answer names a document."""
+        numbers = [self._number(row.content) for row in rows]
+        there = self._documents(numbers)
+        return [
+            told({"Id": there[each].id, "Number": each}, ByDIndex.tells) if each in there else {} for each in numbers
+        ]
+
     def remove(self, removals: Sequence[Removal], *, policy: DeletePolicy) -> Sequence[Answer]:
         """See `Remover.remove`; a number that Kingdee does not know is gone already."""
         answers: list[Answer | None] = [None] * len(removals)
@@ -62,11 +72,11 @@ class KingdeeSender(RestSender):
             answers[places.pop("")] = Answer(delivery=Delivery.REFUSED, reason=reason)
         verb = {"Delete": "Delete"} if policy is DeletePolicy.DELETE else {"ExcuteOperation": "Forbid"}
         try:
-            told = self._take(verb, list(places))
+            refusals = self._take(verb, list(places))
         except (TransientError, RefusedError, SetupError) as error:
             return stopped(answers, error)
         for number, place in places.items():
-            answers[place] = told.get(number, DELIVERED)
+            answers[place] = refusals.get(number, DELIVERED)
         return [answer or DELIVERED for answer in answers]
 
     def _deliver(self, call: list[Parcel]) -> list[Answer] | Bad:
@@ -74,9 +84,19 @@ class KingdeeSender(RestSender):
         if isinstance(answers, Bad):
             return answers
         for verb, waiting in self._target.operation.steps.items():
-            saved = {self._number(one.row.content): at for at, one in enumerate(call) if answers[at] == DELIVERED}
+            saved = {self._number(one.row.content): at for at, one in enumerate(call) if is_delivered(answers[at])}
             for number, refusal in self._take({verb: ""}, list(saved), waiting).items():
                 answers[saved[number]] = refusal
+        return self._telling(call, answers)
+
+    def _telling(self, call: list[Parcel], answers: list[Answer]) -> list[Answer]:
+        """The answers, and what Kingdee tells when it is asked where they tell nothing: one was lost, and the row is
+        there all the same. It is delivered whether Kingdee answers that or not."""
+        untold = [at for at, answer in enumerate(answers) if is_delivered(answer) and not answer.told]
+        if untold and self._target.look_up:
+            with suppress(FenxiangSyncError):
+                for at, said in zip(untold, self.tell([call[each].row for each in untold]), strict=True):
+                    answers[at] = replace(answers[at], told=said)
         return answers
 
     def _take(self, verb: Mapping[str, str], numbers: list[str], waiting: str = "") -> dict[str, Answer]:

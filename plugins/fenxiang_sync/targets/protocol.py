@@ -37,12 +37,16 @@ class Delivery(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """The target's answer for one row, in the order of the batch. `retry_after` (seconds) belongs to AGAIN."""
+    """The target's answer for one row, in the order of the batch. `retry_after` (seconds) belongs to AGAIN.
+
+    `told` belongs to DELIVERED: what the target says of the row that it took, by name, as in ``{"Id": 100001}``.
+    """
 
     delivery: Delivery
     reason: str = ""
     code: int | str | None = None
     retry_after: float | None = None
+    told: Mapping[str, str | int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +133,31 @@ class Finder(Protocol):
         None where that cannot be told. False right after a time-out is no proof: the write may still be under way.
         """
         ...
+
+
+@runtime_checkable
+class Teller(Protocol):
+    """A sender that can also be asked what it tells of rows that it holds, where their answer was lost."""
+
+    def tell(self, rows: Sequence[Row]) -> Sequence[Mapping[str, str | int]]:
+        """What an answer would have told of each row, in order; empty for a row that the target does not hold. Raises
+        as `Sender.send` does."""
+        ...
+
+
+@runtime_checkable
+class Telling(Protocol):
+    """A target that tells something of a row that it took."""
+
+    @property
+    def tells(self) -> AbstractSet[str]:
+        """The names of what it tells; none where its declaration names none."""
+        ...
+
+
+def tells_of(target: object) -> AbstractSet[str]:
+    """The names of what a target tells of a row that it took."""
+    return target.tells if isinstance(target, Telling) else frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

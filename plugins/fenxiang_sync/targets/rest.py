@@ -143,6 +143,11 @@ class RestTarget:
         return {DeletePolicy.FLAG: self.flag_one, DeletePolicy.DELETE: self.delete_one}.get(policy)
 
     @property
+    def tells(self) -> AbstractSet[str]:
+        """The names of what it tells of a row that it took (`Telling`)."""
+        return frozenset(getattr(self.results, "tells", ()))
+
+    @property
     def call_rows(self) -> int:
         """How many rows one call carries at most."""
         blind = isinstance(self.results, Counters) and not self.upserts and not self.finds

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from fenxiang_sync.rows import Row
@@ -21,13 +21,13 @@ class Counted:
     failed: int
 
 
-Told = list[Answer] | Counted
+Answers = list[Answer] | Counted
 
 
 class Results(Protocol):
     """How to read the body of a call that succeeded; one answer per row in their order, or counters."""
 
-    def read(self, payload: Any, rows: Sequence[Row]) -> Told: ...
+    def read(self, payload: Any, rows: Sequence[Row]) -> Answers: ...
 
 
 def look(payload: Any, path: str) -> Any:
@@ -41,12 +41,27 @@ def look(payload: Any, path: str) -> Any:
     return payload
 
 
+def told(entry: Any, tells: Mapping[str, str]) -> dict[str, str | int]:
+    """What an entry tells of its row, by the names and paths `tells`; only text and whole numbers that are there.
+
+    >>> told({"data": {"id": 7, "url": None}}, {"id": "data.id", "url": "data.url"})
+    {'id': 7}
+    """
+    found = {name: look(entry, path) for name, path in tells.items()}
+    return {name: value for name, value in found.items() if type(value) in (str, int) and value != ""}
+
+
 @dataclass(frozen=True, slots=True)
 class Whole:
-    """Success holds for every row of the call."""
+    """Success holds for every row of the call. `tells` names what a call with one row says of it, each with its path:
+    ``{"id": "data.id"}``."""
 
-    def read(self, payload: Any, rows: Sequence[Row]) -> Told:  # noqa: ARG002 - nothing is told
-        return [DELIVERED] * len(rows)
+    tells: Mapping[str, str] = field(default_factory=dict)
+
+    def read(self, payload: Any, rows: Sequence[Row]) -> Answers:
+        if not self.tells or len(rows) != 1:
+            return [DELIVERED] * len(rows)
+        return [Answer(delivery=Delivery.DELIVERED, told=told(payload, self.tells))]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +71,7 @@ class Counters:
     taken: str
     failed: str
 
-    def read(self, payload: Any, rows: Sequence[Row]) -> Told:
+    def read(self, payload: Any, rows: Sequence[Row]) -> Answers:
         taken, failed = look(payload, self.taken), look(payload, self.failed)
         if not isinstance(taken, int) or not isinstance(failed, int):
             return [DELIVERED] * len(rows)
@@ -65,17 +80,21 @@ class Counters:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
-    """Where one entry of a list says whether its row was taken, and why not. `good` are the values that mean yes."""
+    """Where one entry of a list says whether its row was taken, and why not. `good` are the values that mean yes.
+
+    `tells` names what it says of a row that was taken, each with its path: ``{"id": "data.id"}``.
+    """
 
     ok: str
     good: tuple[Any, ...] = (True,)
     code: str = "code"
     message: str = "message"
+    tells: Mapping[str, str] = field(default_factory=dict)
 
     def answer(self, entry: Any) -> Answer:
-        if look(entry, self.ok) in self.good:
-            return DELIVERED
-        return self.refusal(entry)
+        if look(entry, self.ok) not in self.good:
+            return self.refusal(entry)
+        return Answer(delivery=Delivery.DELIVERED, told=told(entry, self.tells)) if self.tells else DELIVERED
 
     def refusal(self, entry: Any) -> Answer:
         code = look(entry, self.code)
@@ -95,7 +114,11 @@ class ByIndex:
     index: str | None = None
     first: int = 0
 
-    def read(self, payload: Any, rows: Sequence[Row]) -> Told:
+    @property
+    def tells(self) -> Mapping[str, str]:
+        return self.item.tells
+
+    def read(self, payload: Any, rows: Sequence[Row]) -> Answers:
         answers = [UNTOLD] * len(rows)
         for order, entry in enumerate(_entries(payload, self.path)):
             place = order if self.index is None else _place(look(entry, self.index), self.first)
@@ -112,7 +135,11 @@ class ByKey:
     key: str
     item: Item
 
-    def read(self, payload: Any, rows: Sequence[Row]) -> Told:
+    @property
+    def tells(self) -> Mapping[str, str]:
+        return self.item.tells
+
+    def read(self, payload: Any, rows: Sequence[Row]) -> Answers:
         said = {str(look(entry, self.key)): self.item.answer(entry) for entry in _entries(payload, self.path)}
         return [said.get(row.id, UNTOLD) for row in rows]
 
@@ -130,7 +157,7 @@ class ErrorList:
     first: int = 0
     item: Item = Item(ok="")
 
-    def read(self, payload: Any, rows: Sequence[Row]) -> Told:
+    def read(self, payload: Any, rows: Sequence[Row]) -> Answers:
         places = {row.id: place for place, row in enumerate(rows)}
         failed: dict[int, Answer] = {}
         rest = DELIVERED

@@ -26,7 +26,7 @@ from fenxiang_sync.errors import AnswerLostError, FenxiangSyncError, RefusedErro
 from fenxiang_sync.rows import DeletePolicy, Row
 from fenxiang_sync.targets.exchange import Bad, Exchange
 from fenxiang_sync.targets.protocol import Answer, Delivery, Reach, Removal
-from fenxiang_sync.targets.results import DELIVERED, Counted, Told
+from fenxiang_sync.targets.results import DELIVERED, Answers, Counted
 from fenxiang_sync.targets.wire import Call, Reply, Wire, encode
 
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ class RestSender(Exchange):
         # The larger half goes second: where the first is good, the call for the second as a whole is saved.
         half = len(call) // 2
         self._settle(call[:half], answers)
-        good = all(answers[parcel.place] == DELIVERED for parcel in call[:half])
+        good = all(is_delivered(answers[parcel.place]) for parcel in call[:half])
         self._settle(call[half:], answers, bad=good)
 
     def _deliver(self, call: list[Parcel]) -> list[Answer] | Bad:
@@ -212,10 +212,10 @@ class RestSender(Exchange):
 
     def _told(self, reply: Reply, call: list[Parcel], began: float) -> list[Answer] | Bad:
         rows = [parcel.row for parcel in call]
-        told: Told = self._target.results.read(reply.payload, rows)
-        if isinstance(told, Counted):
-            return self._counted(told, reply, rows, began)
-        answers = [self._blotted(answer, upserts=self._target.upserts) for answer in told]
+        read: Answers = self._target.results.read(reply.payload, rows)
+        if isinstance(read, Counted):
+            return self._counted(read, reply, rows, began)
+        answers = [self._blotted(answer, upserts=self._target.upserts) for answer in read]
         untold = [place for place, answer in enumerate(answers) if answer.delivery is Delivery.UNKNOWN]
         held = self._look([rows[place] for place in untold], began, expected=len(untold)) if untold else []
         for place, there in zip(untold, held, strict=True):
@@ -282,6 +282,11 @@ class RestSender(Exchange):
             if held.count(True) >= expected or None in held:
                 break
         return held
+
+
+def is_delivered(answer: Answer | None) -> bool:
+    """Whether the row is there, whatever is told of it."""
+    return answer is not None and answer.delivery is Delivery.DELIVERED
 
 
 def stopped(answers: Sequence[Answer | None], error: FenxiangSyncError) -> list[Answer]:

@@ -31,6 +31,7 @@ KINDS = {
     "reconcile": "reconcile 对账",
     "sweep": "sweep 逐条对账",
     "fill": "fill 补字段",
+    "write_back": "write-back 回写",
 }
 STATES = {"running": "running 运行中", "success": "success 成功", "failed": "failed 失败"}
 NUMBERS = {

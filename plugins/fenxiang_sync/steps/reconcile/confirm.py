@@ -15,11 +15,11 @@ from datetime import datetime
 from itertools import islice
 from typing import Any
 
-from fenxiang_sync.errors import QuotaError, RefusedError
+from fenxiang_sync.errors import RefusedError
 from fenxiang_sync.hub import Hub, Presence
 from fenxiang_sync.rows import is_voided
-from fenxiang_sync.source import Client, Getting, Origin, Slice
-from fenxiang_sync.source.auth import CREDENTIAL_CODES
+from fenxiang_sync.source import Client, Gettable, Origin, Slice
+from fenxiang_sync.source.codes import RIGHTS
 from fenxiang_sync.source.reader import ID
 from fenxiang_sync.steps.reconcile.compare import ABSENT, FETCHED, LEFT, UNLISTED, Difference, differences
 from fenxiang_sync.steps.reconcile.survey import Form, Survey
@@ -31,10 +31,6 @@ NOBODY = "0" * 24
 """An id that no record has."""
 MARKED = 500
 """So many records are asked for, then marked."""
-RIGHTS = 50009
-"""The code for a record that the acting user has no right to; it also stands for a time-out."""
-TRIES = 3
-"""How often `RIGHTS` is asked again."""
 WITNESSES = 3
 """Listed records that are asked for: one may be deleted this moment."""
 UNCLEAR = "unclear"
@@ -116,7 +112,7 @@ def _groups(items: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
 
 
 class _ByQuery:
-    """`Getting` for an origin that has queries only: the look by id once more, after all others were looked for."""
+    """`Gettable` for an origin that has queries only: the look by id once more, after all others were looked for."""
 
     def __init__(self, origin: Origin) -> None:
         self._origin = origin
@@ -131,7 +127,7 @@ class _Asker:
     def __init__(self, run: Run, surveyed: Survey, client: Client) -> None:
         self._source = run.pipeline.source
         self._origin = self._source.opened(client)
-        self._getting = self._origin if isinstance(self._origin, Getting) else _ByQuery(self._origin)
+        self._getting = self._origin if isinstance(self._origin, Gettable) else _ByQuery(self._origin)
         self._trusted = self._knows_one_that_is_there(surveyed)
         self._nobody = self._answer(NOBODY)
 
@@ -168,14 +164,5 @@ class _Asker:
 
     def _answer(self, record_id: str) -> dict[str, Any] | int | str | None:
         """The record, the code of a refusal, or None for an empty answer."""
-        for attempt in range(1, TRIES + 1):
-            try:
-                return self._getting.get(record_id)
-            except QuotaError:
-                raise
-            except RefusedError as error:
-                if error.code in CREDENTIAL_CODES or error.code is None:
-                    raise
-                if error.code != RIGHTS or attempt == TRIES:
-                    return error.code
-        raise AssertionError("unreachable: the last attempt returns or raises")
+        answer = self._getting.get(record_id)
+        return answer.code if isinstance(answer, RefusedError) else answer

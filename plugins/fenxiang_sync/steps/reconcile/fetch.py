@@ -55,7 +55,7 @@ def fetch(run: Run, segment: Segment, *, client: Client) -> dict[str, int]:
 def _by_id(run: Run) -> Iterator[int]:
     """Write the ids of each segment; how many there are in each."""
     found = (each["id"] for each in differences(run, FETCHED))
-    size = run.pipeline.source.segment_records
+    size = run.pipeline.source.most_records
     index = 0
     while ids := list(islice(found, size)):
         index += 1
@@ -67,7 +67,7 @@ def _by_id(run: Run) -> Iterator[int]:
 
 def _spans(run: Run, surveyed: Survey, hub: Hub, most: int) -> Iterator[tuple[Window, int]]:
     listed = hub.listed(run.pipeline.name)
-    size = max(run.pipeline.source.segment_records, -(-surveyed.held * 2 // max(1, most)))
+    size = max(run.pipeline.source.most_records, -(-surveyed.held * 2 // max(1, most)))
     for window in surveyed.windows:
         for span in listed.slices(window, size):
             yield span, listed.count(span)

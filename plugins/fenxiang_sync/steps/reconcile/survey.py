@@ -111,7 +111,8 @@ def survey(run: Run, wanted: Wanted, *, hub: Hub, now: datetime) -> Survey:
         dry_run=wanted.dry_run,
         whole=wanted.since is None and wanted.until is None,
         held=held,
-        calls=_calls(held, len(windows), form, deep, pipeline.source.page_size),
+        calls=_calls(held, len(windows), form, deep, pipeline.source.page_size)
+        + (held if deep and pipeline.got else 0),
         most=max(rules.most(held), wanted.confirmed),
     )
     run.folder.clear()

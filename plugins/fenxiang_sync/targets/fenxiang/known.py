@@ -7,7 +7,7 @@ twice, and what this very process has written lately counts although queries do 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +20,8 @@ MOST_VALUES = 100
 """Values in one question."""
 _ALSO = (ID, STAMP, "life_status", "is_deleted")
 _MOST_RECENT = 1_000
+LAG_S = 60.0
+"""Longer than a write stays out of queries, which is a fraction of a second as a rule."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,23 +43,25 @@ class Held:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Written:
-    """What was written last: the record as it must be now, and the stamp of what a query showed before."""
+    """What was written last, and when: the record as it must be now, and the stamp of what a query showed before."""
 
     record: Record
     before: int
+    at: float
 
 
 class Recent:
-    """What this process has written last, by match value. For threads that do not share a value."""
+    """What this process has written lately, by match value. For threads that do not share a value."""
 
-    def __init__(self) -> None:
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
         self._written: dict[str, Written] = {}
         self._lock = threading.Lock()
 
     def note(self, value: str, record: Record, before: int) -> None:
         with self._lock:
             self._written.pop(value, None)
-            self._written[value] = Written(record=record, before=before)
+            self._written[value] = Written(record=record, before=before, at=self._now())
             if len(self._written) > _MOST_RECENT:
                 del self._written[next(iter(self._written))]
 
@@ -68,7 +72,7 @@ class Recent:
     def over(self, value: str, held: Held) -> Held:
         """What the CRM holds by now: a query that shows nothing newer than before the write is late."""
         written = self._written.get(value)
-        if written is None:
+        if written is None or self._now() - written.at > LAG_S:
             return held
         own = written.record[ID]
         shown = [record for record in (*held.live, *held.voided) if own is None or record[ID] == own]

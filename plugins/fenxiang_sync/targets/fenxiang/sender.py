@@ -12,11 +12,8 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from fenxiang_sync.errors import (
     AnswerLostError,
@@ -29,11 +26,14 @@ from fenxiang_sync.errors import (
 from fenxiang_sync.rows import DeletePolicy, Row
 from fenxiang_sync.targets.crm import Crm, Record
 from fenxiang_sync.targets.fenxiang.details import Details
-from fenxiang_sync.targets.fenxiang.known import ID, STAMP, Held, Lookup, Recent, stamp_of, value_of
+from fenxiang_sync.targets.fenxiang.known import ID, STAMP, Held, stamp_of, value_of
+from fenxiang_sync.targets.fenxiang.parcels import Delivering, Lost, Parcel
+from fenxiang_sync.targets.fenxiang.records import Records, refused, taken
+from fenxiang_sync.targets.fenxiang.removal import Leaving, Removing
 from fenxiang_sync.targets.fenxiang.values import differences, empty, wire
 from fenxiang_sync.targets.protocol import Answer, Delivery, Reach, Removal
 from fenxiang_sync.targets.results import DELIVERED
-from fenxiang_sync.targets.sending import LOOKS, stopped
+from fenxiang_sync.targets.sending import LOOKS, is_delivered, stopped
 
 if TYPE_CHECKING:
     from fenxiang_sync.targets.fenxiang.target import FenxiangTarget
@@ -42,36 +42,19 @@ CREATE_ONLY = frozenset(("owner", "create_time", "created_by", STAMP))
 """What is said of a new record alone: no update changes it."""
 MOST_LOST = 3
 """Lost creates in a row after which nothing more is created."""
-LONGEST_S = 240.0
-"""No row is begun so long after its batch: a claim lasts 15 minutes, and one row may take some of them."""
 _ENDS = (TransientError, RefusedError, SetupError)
 
 
-@dataclass(frozen=True, slots=True)
-class Parcel:
-    """A row on its way: its place in the batch, its match value, and its values in the CRM's terms."""
-
-    place: int
-    row: Row
-    value: str
-    content: Mapping[str, Any]
-    lines: Mapping[str, Sequence[Record]]
-
-
-Lost = tuple[Parcel, AnswerLostError]
-P = TypeVar("P", bound="Parcel | _Named")
-
-
 class FenxiangSender:
-    """Open records of one object. Also a `Finder`, a `Holder` and, where records are created, a `Remover`."""
+    """Open records of one object. Also a `Finder`, a `Teller`, a `Holder` and, where it creates them, a `Remover`."""
 
     def __init__(self, target: FenxiangTarget, crm: Crm, reach: Reach) -> None:
         self._target = target
         self._crm = crm
         self._reach = reach
-        self._lookup = Lookup(crm, target.object, target.match, target.fields)
+        self._records = Records(target, crm, reach.now)
         self._details = Details(crm, target.object)
-        self._recent = Recent()
+        self._removing = Removing(target, crm, self._records)
         self._doubtful: set[str] = set()
         """Match values of creates whose answer was lost: such a record may still come to be."""
         self._lost_in_a_row = 0
@@ -79,9 +62,9 @@ class FenxiangSender:
     def send(self, rows: Sequence[Row]) -> Sequence[Answer]:
         """See `Sender.send`; the module says how each row comes to its answer."""
         answers: list[Answer | None] = [None] * len(rows)
-        delivery = _Delivery(self._delivered, self._reach.now, self._doubtful)
+        delivery = Delivering(self._delivered, self._reach.now, self._doubtful)
         try:
-            self._each(self._parcels(rows, answers), delivery, answers)
+            self._records.each(self._parcels(rows, answers), delivery, answers)
             self._look_for(delivery.lost, answers)
             self._after(delivery, answers)
         except _ENDS as error:
@@ -93,13 +76,20 @@ class FenxiangSender:
     def find(self, rows: Sequence[Row], *, since: float) -> Sequence[bool | None]:  # noqa: ARG002 - it has no history
         """See `Finder.find`: whether there is one record of the row's match value with the row's values."""
         parcels = self._parcels(rows, [None] * len(rows))
-        known = self._lookup.ask([each.value for each in parcels], voided=False)
+        known = self._records.live([each.value for each in parcels])
         found: list[bool | None] = [None] * len(rows)
         for parcel in parcels:
             live = known[parcel.value].live
             if len(live) < 2:
                 found[parcel.place] = bool(live) and not self._differences(parcel, live[0])
         return found
+
+    def tell(self, rows: Sequence[Row]) -> Sequence[Mapping[str, str | int]]:
+        """See `Teller.tell`: the id of the one record of the row's match value."""
+        values = [value_of(row.content.get(self._target.match)) for row in rows]
+        known = self._records.live([value for value in dict.fromkeys(values) if value])
+        live = [known[value].live if value else () for value in values]
+        return [taken(records[0][ID]).told if len(records) == 1 else {} for records in live]
 
     @property
     def sample(self) -> int:
@@ -120,16 +110,16 @@ class FenxiangSender:
     def remove(self, removals: Sequence[Removal], *, policy: DeletePolicy) -> Sequence[Answer]:
         """See `Remover.remove`: void the records, and delete them besides where that is the policy."""
         match = self._target.match
-        named = [_Named(place, value_of(each.content.get(match))) for place, each in enumerate(removals)]
+        named = [Leaving(place, value_of(each.content.get(match))) for place, each in enumerate(removals)]
         answers = [None if each.value else refused(f"the row that was sent had no {match}") for each in named]
         try:
             known = [each for each in named if each.value]
-            self._each(known, lambda each, held: self._removed(each.value, held, policy), answers)
+            self._records.each(known, lambda each, held: self._removing.remove(each, held, policy), answers)
         except _ENDS as error:
             return stopped(answers, error)
         return [answer for answer in answers if answer]
 
-    # What all of a batch goes through
+    # A batch
 
     def _parcels(self, rows: Sequence[Row], answers: list[Answer | None]) -> list[Parcel]:
         """The rows that can be sent; those that cannot have their answer."""
@@ -147,36 +137,6 @@ class FenxiangSender:
                 answers[place] = refused(f"the row has no {self._target.match}, by which its record is looked up")
         return parcels
 
-    def _each(
-        self, parcels: Iterable[P], act: Callable[[P, Held], Answer | None], answers: list[Answer | None]
-    ) -> None:
-        """Look up what the CRM holds, and act: on parcels of one value in their order, on several values at once."""
-        by_value: dict[str, list[P]] = {}
-        for parcel in parcels:
-            by_value.setdefault(parcel.value, []).append(parcel)
-        known = self._lookup.ask(list(by_value), voided=self._target.recovers)
-        stop = threading.Event()
-
-        def run(value: str) -> None:
-            for parcel in by_value[value]:
-                if stop.is_set():
-                    return
-                try:
-                    answers[parcel.place] = act(parcel, self._recent.over(value, known[value]))
-                except BaseException:
-                    stop.set()
-                    raise
-
-        with ThreadPoolExecutor(max_workers=self._target.at_once, thread_name_prefix="fenxiang") as pool:
-            running = [pool.submit(run, value) for value in by_value]
-        for error in filter(None, (each.exception() for each in running)):
-            raise error
-
-    def _fresh(self, value: str) -> Held:
-        """What queries show of a value now, whatever was written."""
-        self._recent.forget(value)
-        return self._lookup.ask([value], voided=self._target.recovers)[value]
-
     # One row
 
     def _delivered(self, parcel: Parcel, held: Held) -> Answer:
@@ -185,17 +145,18 @@ class FenxiangSender:
             return self._written(parcel, held)
         except RecordError as refusal:
             said = refused(str(refusal), refusal.code)
-        now = self._fresh(parcel.value)
+        now = self._records.fresh(parcel.value)
         try:
             if now.shape != held.shape:
                 return self._written(parcel, now)
-            return DELIVERED if len(now.live) == 1 and not self._differences(parcel, now.live[0]) else said
+            same = len(now.live) == 1 and not self._differences(parcel, now.live[0])
+            return taken(now.live[0][ID]) if same else said
         except RecordError as refusal:
             return refused(str(refusal), refusal.code)
 
     def _written(self, parcel: Parcel, held: Held) -> Answer:
         """Create, update, or leave as it is. Raises `RecordError` where the CRM refuses, `AnswerLostError`."""
-        if several := self._several(held.live or held.voided, parcel.value):
+        if several := self._records.several(held.live or held.voided, parcel.value):
             return several
         if held.live:
             return self._update(parcel, held.live[0])
@@ -205,19 +166,19 @@ class FenxiangSender:
             return self._update(parcel, self._recovered(parcel, held.voided[0]))
         if not self._target.creates:
             said = "no record of the CRM has it, and this target only updates (creates=False)"
-            return refused(f"{self._named(parcel.value)}: {said}")
+            return refused(f"{self._records.named(parcel.value)}: {said}")
         return self._create(parcel)
 
     def _recovered(self, parcel: Parcel, record: Record) -> Record:
         self._crm.recover(self._target.object, str(record[ID]))
         back = {**record, "life_status": "normal"}
-        self._recent.note(parcel.value, back, stamp_of(record))
+        self._records.recent.note(parcel.value, back, stamp_of(record))
         return back
 
     def _create(self, parcel: Parcel) -> Answer:
         if parcel.value in self._doubtful:
             said = "a record of it may be under way: the answer to its create was lost"
-            return Answer(delivery=Delivery.UNKNOWN, reason=f"{self._named(parcel.value)}: {said}")
+            return Answer(delivery=Delivery.UNKNOWN, reason=f"{self._records.named(parcel.value)}: {said}")
         if self._lost_in_a_row >= MOST_LOST:
             raise TransientError(
                 f"{self._target.describe()}: {self._lost_in_a_row} answers in a row were lost; nothing more is created "
@@ -243,34 +204,34 @@ class FenxiangSender:
             raise
         self._doubtful.discard(parcel.value)
         self._lost_in_a_row = 0
-        self._recent.note(parcel.value, {**values, ID: record_id}, 0)
-        return DELIVERED
+        self._records.recent.note(parcel.value, {**values, ID: record_id}, 0)
+        return taken(record_id)
 
     def _update(self, parcel: Parcel, record: Record) -> Answer:
         self._doubtful.discard(parcel.value)
         if parcel.lines and (said := self._details.objection(parcel.lines, record)):
-            return refused(f"{self._named(parcel.value)}: {said}")
+            return refused(f"{self._records.named(parcel.value)}: {said}")
         changes = self._differences(parcel, record)
         if not changes:
-            return DELIVERED
+            return taken(record[ID])
         if record[ID] is None:
             said = "its record was just created, its id is not told, and queries do not show it yet"
-            return Answer(delivery=Delivery.AGAIN, reason=f"{self._named(parcel.value)}: {said}")
+            return Answer(delivery=Delivery.AGAIN, reason=f"{self._records.named(parcel.value)}: {said}")
         self._crm.update(self._target.object, str(record[ID]), wire(changes), **self._triggers)
-        self._recent.note(parcel.value, {**record, **changes}, stamp_of(record))
-        return DELIVERED
+        self._records.recent.note(parcel.value, {**record, **changes}, stamp_of(record))
+        return taken(record[ID])
 
     def _differences(self, parcel: Parcel, record: Record) -> dict[str, Any]:
         return differences(record, {n: v for n, v in parcel.content.items() if n not in CREATE_ONLY})
 
     def _look_for(self, lost: Mapping[str, Lost], answers: list[Answer | None]) -> None:
         """Answer the creates whose answer was lost by a few looks, since a record shows late."""
-        missing = dict(lost)
-        for pause in LOOKS if lost else ():
+        missing = {value: each for value, each in lost.items() if answers[each[0].place] is None}
+        for pause in LOOKS if missing else ():
             if pause:
                 self._reach.sleep(pause)
             try:
-                known = self._lookup.ask(list(missing), voided=False)
+                known = self._records.live(list(missing))
                 for parcel, _ in lost.values():
                     if parcel.value in missing and known[parcel.value].live:
                         answers[parcel.place] = self._delivered(parcel, known[parcel.value])
@@ -286,101 +247,18 @@ class FenxiangSender:
             reason = f"{error}; no record of it was found afterwards"
             answers[parcel.place] = Answer(delivery=delivery, reason=reason, code=error.code)
 
-    def _after(self, delivery: _Delivery, answers: list[Answer | None]) -> None:
+    def _after(self, delivery: Delivering, answers: list[Answer | None]) -> None:
         """The rows that waited behind a lost create of their value: written where that is settled."""
-        ready = [each for each in delivery.waiting if answers[delivery.lost[each.value][0].place] == DELIVERED]
+        ready = [each for each in delivery.waiting if is_delivered(answers[delivery.lost[each.value][0].place])]
         if ready:
-            again = _Delivery(self._delivered, self._reach.now, self._doubtful)
-            self._each(ready, again, answers)
+            again = Delivering(self._delivered, self._reach.now, self._doubtful)
+            self._records.each(ready, again, answers)
             self._look_for(again.lost, answers)
             again.share(answers)
         delivery.share(answers)
-
-    # Removal
-
-    def _removed(self, value: str, held: Held, policy: DeletePolicy) -> Answer:
-        """Void the one record, and delete it; the answer of the step that does not succeed."""
-        if several := self._several(held.live or (held.voided if policy is DeletePolicy.DELETE else ()), value):
-            return several
-        ids = [str(record[ID]) for record in (held.live or held.voided)]
-        if held.live and (left := self._step(self._crm.invalid, ids[0], value, lambda now: not now.live)):
-            return left
-        if policy is DeletePolicy.DELETE and ids:
-            return self._step(self._crm.delete, ids[0], value, lambda now: not now.ids & set(ids)) or DELIVERED
-        return DELIVERED
-
-    def _step(
-        self, act: Callable[[str, str], None], record_id: str, value: str, done: Callable[[Held], bool]
-    ) -> Answer | None:
-        """Do it; None where it is done, also where only a look shows that it is."""
-        try:
-            act(self._target.object, record_id)
-        except RecordError as refusal:
-            left = refused(str(refusal), refusal.code)
-        except AnswerLostError as lost:
-            left = Answer(delivery=Delivery.AGAIN, reason=str(lost), code=lost.code)
-        else:
-            self._recent.forget(value)
-            return None
-        return None if done(self._fresh(value)) else left
 
     # Words
 
     @property
     def _triggers(self) -> dict[str, bool]:
         return {"trigger_workflow": self._target.trigger_workflow, "trigger_approval": self._target.trigger_approval}
-
-    def _several(self, records: Sequence[Record], value: str) -> Answer | None:
-        if len(records) < 2:
-            return None
-        ids = ", ".join(sorted(str(record[ID]) for record in records))
-        return refused(f"{self._named(value)}: {len(records)} records in the CRM have it ({ids}); leave one of them")
-
-    def _named(self, value: str) -> str:
-        return f"{self._target.object}, {self._target.match} {value!r}"
-
-
-@dataclass(slots=True)
-class _Delivery:
-    """Delivers the parcels of one batch. `lost` are creates whose answer was lost, by match value; `waiting` are later
-    rows of such a value, which share what becomes of it."""
-
-    act: Callable[[Parcel, Held], Answer]
-    now: Callable[[], float]
-    doubtful: set[str]
-    lost: dict[str, Lost] = field(default_factory=dict)
-    waiting: list[Parcel] = field(default_factory=list)
-    began: float = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.began = self.now()
-
-    def __call__(self, parcel: Parcel, held: Held) -> Answer | None:
-        if self.now() - self.began > LONGEST_S:
-            raise TransientError(f"a batch took over {LONGEST_S:g} s; the rest of it goes with the next try")
-        if parcel.value in self.lost:
-            self.waiting.append(parcel)
-            return None
-        try:
-            return self.act(parcel, held)
-        except AnswerLostError as error:
-            if parcel.value not in self.doubtful:
-                raise  # of an update, which may be made twice
-            self.lost[parcel.value] = parcel, error
-            return None
-
-    def share(self, answers: list[Answer | None]) -> None:
-        """Give the rows that waited, and were not sent, the answer that their value got."""
-        for parcel in self.waiting:
-            if answers[parcel.place] is None:
-                answers[parcel.place] = answers[self.lost[parcel.value][0].place]
-
-
-@dataclass(frozen=True, slots=True)
-class _Named:
-    place: int
-    value: str
-
-
-def refused(reason: str, code: int | str | None = None) -> Answer:
-    return Answer(delivery=Delivery.REFUSED, reason=reason, code=code)

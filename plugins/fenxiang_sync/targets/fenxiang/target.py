@@ -136,6 +136,11 @@ class FenxiangTarget:
         """Records that this target did not create are not removed by it."""
         return frozenset((DeletePolicy.FLAG, DeletePolicy.DELETE)) if self.creates else frozenset()
 
+    @property
+    def tells(self) -> AbstractSet[str]:
+        """The id of the record that a row went into (`Telling`)."""
+        return frozenset((ID,))
+
     def describe(self) -> str:
         only = "" if self.creates else ", updates only"
         return f"Fenxiang object {self.object}, by {self.match}{only} (connection {self.connection})"
@@ -182,17 +187,20 @@ class FenxiangTarget:
         return tuple(column.path for column in self._fitted() if column.path not in lists and column.path != ID)
 
     def content(self, row: Row) -> tuple[Record, Mapping[str, Sequence[Record]]]:
-        """A row's values in the CRM's terms, and its lines by detail object; raises `ValueError` with a sentence."""
+        """A row's values in the CRM's terms, and its lines by detail object; raises `ValueError` with a sentence. A
+        field that the row does not have at all is left as it is."""
         kinds = {column.path: column.kind for column in self._fitted()}
         values: dict[str, Any] = {}
-        for name in self.fields:
+        for name in (each for each in self.fields if each in row.content):
             try:
-                values[name] = given(name, row.content.get(name), kinds[name])
+                values[name] = given(name, row.content[name], kinds[name])
             except ValueError as error:
                 raise ValueError(f"{name}: {error}") from None
         if self.match in values:
             values[self.match] = value_of(values[self.match])
-        return values, {name: _lines(row, path) for name, path in self.details.items() if row.content.get(path)}
+        return values, {
+            name: _lines(row, path) for name, path in self.details.items() if row.content.get(path) is not None
+        }
 
     @contextmanager
     def open(self, reach: Reach) -> Iterator[Sender]:

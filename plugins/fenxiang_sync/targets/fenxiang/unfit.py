@@ -40,9 +40,9 @@ def unfit(
     """What does not fit. `given` are fields that new records have although no column gives them."""
     for column in columns:
         found = described.fields.get(column.path)
-        if found is not None:
+        if found is not None and (creates or column.path != match):
             yield from (_named(column.path, found, said, serious) for said, serious in _of_column(column, found))
-        elif column.path not in _ALWAYS:
+        elif found is None and column.path not in _ALWAYS:
             near = difflib.get_close_matches(column.path, list(described.fields), n=1)
             hint = f", did you mean {near[0]!r}?" if near else ""
             yield Unfit(field=column.path, said=f"is none of the fields of {described.name}{hint}")
@@ -72,16 +72,14 @@ def _of_column(column: Column, found: DescribedField) -> Iterator[tuple[str, boo
         yield f"takes text ({found.type}), and a moment or day is written as epoch milliseconds; use text", True
     elif found.type in _NUMBERS and found.decimals is not None and (column.scale or 0) > found.decimals:
         yield (
-            f"keeps {found.decimals} decimals, the field gives {column.scale}: use decimal(scale={found.decimals})",
+            f"keeps {found.decimals} decimals, not {column.scale}: use decimal(scale={found.decimals})",
             True,
         )
 
 
 def _of_match(match: str, found: DescribedField) -> Iterator[Unfit]:
     if found.type not in _MATCHES and match != "_id":
-        yield _named(
-            match, found, f"is {found.type}, by which no record can be told from others; match by a text", True
-        )
+        yield _named(match, found, f"is {found.type}, which tells no record from others; match by a text", True)
     elif not found.unique and match != "_id":
         said = "is not unique in the CRM (唯一性), so that people may make two records of one value; switch that on"
         yield _named(match, found, said, False)
@@ -94,9 +92,7 @@ def _required(columns: Sequence[Column], described: Described, given: AbstractSe
         if not found.required or not found.active or name in _ALWAYS or name in given or found.type in _COMPUTED:
             continue
         if name not in there:
-            yield _named(
-                name, found, "is required in the CRM, and no field gives it; new records would be refused", True
-            )
+            yield _named(name, found, "is required for new records, and no field gives it", True)
         elif not there[name].required:
             yield _named(name, found, "is required for new records; a row without it is refused", False)
 

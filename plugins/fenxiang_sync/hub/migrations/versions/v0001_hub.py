@@ -34,10 +34,10 @@ def upgrade() -> None:
         sa.Column("name", _KEY, primary_key=True),
         sa.Column("content", sa.Text, nullable=False, comment="JSON"),
     )
-    op.execute(_TRACE)
+    op.execute(TRACE)
 
 
-_TRACE = """
+TRACE = """
 CREATE VIEW fenxiang_trace AS
 SELECT e.pipeline, e.source_id, e.at, e.what, e.row_id, e.run_id, r.since_ms, r.until_ms, e.modified_ms, e.version,
     e.code, e.reason

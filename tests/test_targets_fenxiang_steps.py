@@ -1,0 +1,150 @@
+"""Runs into an object of the CRM itself: delivered once, doubts settled, removed and back, and cycles that end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fenxiang_sync import DeletePolicy, FenxiangTarget, Field, Pipeline, text
+from fenxiang_sync.errors import TransientError
+from fenxiang_sync.steps.inquiry import SETTLED_AFTER
+from tests.reconcile_fixtures import reconciled
+from tests.steps_fixtures import Bench, bench, quick
+
+HOUSES, ARCHIVE = "WarehouseObj", "object_warehouse__c"
+CREATE, UPDATE = "/cgi/crm/custom/v2/data/create", "/cgi/crm/custom/v2/data/update"
+
+
+@pytest.fixture
+def crm(tmp_path: Path) -> Iterator[Bench]:
+    with bench(tmp_path, WarehouseObj=8, object_warehouse__c=0) as made:
+        yield made
+
+
+def archive(**words: Any) -> Pipeline:
+    """Warehouses (仓库) into the archive (仓库档案), by their number."""
+    return Pipeline(
+        **{
+            "name": "archive",
+            "source": quick(HOUSES),
+            "fields": [
+                Field("number", to="warehouseId", convert=text),
+                Field("name", to="warehouseName", convert=text),
+                Field("city", to="location", convert=text),
+            ],
+            "key": "warehouseId",
+            "target": FenxiangTarget(object=ARCHIVE, match="warehouseId", sample=5),
+            **words,
+        }
+    )
+
+
+def held(crm: Bench) -> dict[str, Any]:
+    """What the archive has of each number; an assertion where it has one twice."""
+    records = [each for each in crm.simulator.tenant.records(ARCHIVE).values() if each["life_status"] != "invalid"]
+    found = {each["warehouseId"]: each.get("location") for each in records}
+    assert len(found) == len(records)
+    return found
+
+
+def wanted(crm: Bench) -> dict[str, Any]:
+    return {each["number"]: each.get("city") for each in crm.simulator.tenant.records(HOUSES).values()}
+
+
+def touch(crm: Bench) -> None:
+    """People edit every warehouse."""
+    crm.later()
+    for number in crm.simulator.tenant.records(HOUSES):
+        crm.simulator.tenant.update(HOUSES, number, {"address": "新地址"})
+    crm.later()
+
+
+def test_records_become_records_and_only_changes_are_written(crm: Bench) -> None:
+    report = crm.sync(archive())
+    assert (report.to_json()["delivered"], held(crm)) == (8, wanted(crm))
+
+    crm.later()
+    some = next(iter(crm.simulator.tenant.records(HOUSES)))
+    crm.simulator.tenant.update(HOUSES, some, {"city": "拉萨"})
+    crm.later()
+    crm.sync(archive())
+    assert held(crm) == wanted(crm)
+    assert (crm.simulator.requests[CREATE], crm.simulator.requests[UPDATE]) == (8, 1)
+
+
+@pytest.mark.parametrize("fault", ["reset", "hang", "http_502", "busy"])
+def test_a_run_whose_creates_lose_their_answers_makes_each_record_once(crm: Bench, fault: str) -> None:
+    crm.simulator.faults.next(fault, 2, path="/create")
+    with suppress(TransientError):  # what ends the task is tried again; here, by the next run
+        crm.sync(archive())
+    crm.later(SETTLED_AFTER.total_seconds() + 60)
+    touch(crm)
+    crm.sync(archive())
+
+    assert held(crm) == wanted(crm)
+    assert crm.hub.doubts.count("archive", now=crm.now()) == 0
+
+
+def test_a_create_under_way_is_in_doubt_until_it_shows(crm: Bench) -> None:
+    crm.simulator.faults.next("late", path="/create")
+    assert crm.sync(archive()).to_json()["in_doubt"] == 1
+
+    touch(crm)
+    crm.later()
+    crm.sync(archive())
+    assert held(crm) == wanted(crm)
+    assert crm.hub.doubts.count("archive", now=crm.now()) == 0
+    assert crm.simulator.requests[CREATE] == 8
+
+
+@pytest.mark.parametrize("policy", [DeletePolicy.FLAG, DeletePolicy.DELETE])
+def test_a_record_is_voided_or_deleted_with_its_source_and_comes_back_with_it(crm: Bench, policy: DeletePolicy) -> None:
+    into = archive(delete_policy=policy)
+    crm.sync(into)
+    house_id, house = next(iter(crm.simulator.tenant.records(HOUSES).items()))
+    before = {each["warehouseId"]: key for key, each in crm.simulator.tenant.records(ARCHIVE).items()}
+    crm.simulator.tenant.invalid(HOUSES, house_id)
+    crm.later()
+    crm.sync(into)
+    reconciled(crm, into)
+    assert house["number"] not in held(crm)
+    assert len(crm.simulator.tenant.records(ARCHIVE)) == (8 if policy is DeletePolicy.FLAG else 7)
+
+    crm.simulator.tenant.recover(HOUSES, house_id)
+    crm.later()
+    crm.sync(into)
+    assert held(crm) == wanted(crm)
+    after = {each["warehouseId"]: key for key, each in crm.simulator.tenant.records(ARCHIVE).items()}
+    assert (after == before) == (policy is DeletePolicy.FLAG)
+
+
+def test_two_pipelines_that_write_to_each_others_objects_end_by_themselves(crm: Bench) -> None:
+    back = Pipeline(
+        name="back",
+        source=quick(ARCHIVE),
+        fields=[Field("warehouseId", to="number", convert=text), Field("location", to="city", convert=text)],
+        key="number",
+        target=FenxiangTarget(object=HOUSES, match="number", creates=False),
+    )
+    crm.sync(archive())
+    some = next(iter(crm.simulator.tenant.records(ARCHIVE)))
+    crm.simulator.tenant.update(ARCHIVE, some, {"location": "拉萨"})
+    for _ in range(2):
+        crm.later()
+        crm.sync(back)
+        crm.later()
+        crm.sync(archive())
+    calls = dict(crm.simulator.requests)
+    assert held(crm) == wanted(crm)
+    assert "拉萨" in wanted(crm).values()
+
+    crm.later()
+    crm.sync(back)
+    crm.later()
+    crm.sync(archive())
+    for path in (CREATE, UPDATE, "/cgi/crm/v2/data/update"):
+        assert crm.simulator.requests.get(path, 0) == calls.get(path, 0)
