@@ -1,8 +1,9 @@
-"""Two recipes in a real Airflow: copied into its dags folder as they are, they do what their fixtures say they do."""
+"""Two recipes in a real Airflow, copied into its dags folder: they do what their fixtures say they do."""
 
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 
 from fenxiang_simulator import kingdee
 from fenxiang_sync.airflow.pools import target_pool
+from fenxiang_sync.steps.written import written
 from fenxiang_sync.window import Window
 from tests.example_fixtures import EXAMPLES, pipelines_of
 from tests.server_fixtures import Server
@@ -24,8 +26,11 @@ def played(server: Server, name: str, connection: dict[str, Any]) -> None:
     """One run by hand over some days of October, of a recipe whose target's connection is put."""
     (pipeline,) = pipelines_of(EXAMPLES / f"{name}.py")
     server.rest.put_connection(connection)
-    server.rest.put_pool(target_pool(pipeline.target), 1)
-    server.write_dag(name, (EXAMPLES / f"{name}.py").read_text(encoding="utf-8"))
+    targets = [pipeline.target, *([written(pipeline).target] if pipeline.write_back else [])]
+    for target in targets:
+        server.rest.put_pool(target_pool(target), 1)
+    text = re.sub(r'    schedule=".*",\n', "", (EXAMPLES / f"{name}.py").read_text(encoding="utf-8"))
+    server.write_dag(name, text.replace("    start=", "    schedule=None,\n    start="))  # else another run begins, too
     server.rest.wait_parsed(name)
     server.rest.unpause(name)
     run = server.rest.wait_run(name, server.rest.trigger(name, OCTOBER))
@@ -55,8 +60,11 @@ def test_customers_arrive_in_a_table(server: Server, tmp_path: Path) -> None:
     assert expected.items() <= rows.items()
 
 
-def test_customers_arrive_at_kingdee(server: Server) -> None:
+def test_customers_arrive_at_kingdee_and_what_it_told_comes_back_by_itself(server: Server) -> None:
     extra = {"acct_id": kingdee.ACCT_ID, "app_id": kingdee.APP_ID}
+    approved = {
+        key: each["account_no"] for key, each in changed_in_october(server).items() if each["life_status"] == "normal"
+    }
     port = int(server.simulator.url.rsplit(":", 1)[1])
     played(
         server,
@@ -71,6 +79,12 @@ def test_customers_arrive_at_kingdee(server: Server) -> None:
             "extra": json.dumps(extra),
         },
     )
-    approved = {e["account_no"] for e in changed_in_october(server).values() if e["life_status"] == "normal"}
+    bills = {bill.number: str(bill.id) for bill in server.simulator.targets.kingdee.bills("BD_Customer")}
     assert len(approved) > 10
-    assert approved <= {bill.number for bill in server.simulator.targets.kingdee.bills("BD_Customer")}
+    assert set(approved.values()) <= set(bills)
+
+    (back,) = server.rest.wait_runs("customer_to_kingdee.write_back", 1)
+    assert (back["state"], back["run_type"]) == ("success", "asset_triggered")
+    records = server.simulator.tenant.records("AccountObj")
+    told = {key: (records[key]["erp_number__c"], records[key]["erp_id__c"]) for key in approved}
+    assert told == {key: (number, bills[number]) for key, number in approved.items()}
