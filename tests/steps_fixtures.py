@@ -92,7 +92,9 @@ class Bench:
             extract(run, segment, client=self.client(), hub=self.hub)
             transform(run, segment, hub=self.hub)
             watch = Watch.of(run, made, segment.window, self.hub)
-            how: dict[str, Any] = {"dry_run": made.dry_run, "resend": made.resend, "watch": watch}
+            how: dict[str, Any] = {
+                "dry_run": made.dry_run, "resend": made.resend, "watch": watch, "confirmed": made.confirmed,
+            }  # fmt: skip
             load(run, segment, hub=self.hub, reach=self.reach(), clock=self.now, **how)
 
     def verify(self, run: Run) -> Report:

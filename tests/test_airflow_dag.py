@@ -128,7 +128,7 @@ def test_the_dag_page_says_what_is_synced(dag: DAG) -> None:
 
 
 def test_the_form_of_a_manual_run_has_typed_params_with_valid_defaults(dag: DAG) -> None:
-    assert set(dag.params) == {"since", "until", "full", "dry_run", "resend", "may_duplicate"}
+    assert set(dag.params) == {"since", "until", "full", "dry_run", "resend", "may_duplicate", "confirm_drops"}
     assert dag.params.validate() == {
         "since": None,
         "until": None,
@@ -136,6 +136,7 @@ def test_the_form_of_a_manual_run_has_typed_params_with_valid_defaults(dag: DAG)
         "dry_run": False,
         "resend": False,
         "may_duplicate": False,
+        "confirm_drops": None,
     }
 
 

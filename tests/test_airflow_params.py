@@ -25,6 +25,7 @@ DEFAULTS: dict[str, Any] = {
     "dry_run": False,
     "resend": False,
     "may_duplicate": False,
+    "confirm_drops": None,
 }
 
 
@@ -102,6 +103,7 @@ def test_since_and_until_are_moments_with_a_zone(text: str) -> None:
 def test_sending_again_is_for_a_range_or_everything() -> None:
     found = asked(run("manual", since="2026-01-01T00:00:00Z", resend=True, may_duplicate=True))
     assert (found.resend, found.may_duplicate) == (True, True)
+    assert asked(run("manual", full=True, confirm_drops=7)) == Asked(kind=Kind.MANUAL, full=True, confirmed=7)
     assert asked(run("manual", full=True, resend=True)) == Asked(kind=Kind.MANUAL, full=True, resend=True)
     assert not asked(run("backfill", resend=True)).resend
 
@@ -140,6 +142,7 @@ def test_an_until_in_the_future_is_left_to_the_servers_clock() -> None:
         ({"resend": True}, ["resend", "since", "full"]),
         ({"resend": True, "until": "2026-01-01T00:00:00Z"}, ["resend", "since", "full"]),
         ({"may_duplicate": True}, ["may_duplicate", "resend is not"]),
+        ({"confirm_drops": -1}, ["confirm_drops", "-1", "a number of records"]),
         ({"sinse": "2026-01-01T00:00:00Z"}, ["'sinse'", "did you mean since"]),
         ({"colour": "red"}, ["'colour'", "since, until, full, dry_run"]),
     ],

@@ -53,6 +53,7 @@ def test_the_page_of_a_dag_tells_what_it_does_and_offers_a_typed_form(server: Se
         "dry_run": "boolean",
         "resend": "boolean",
         "may_duplicate": "boolean",
+        "confirm_drops": ["null", "integer"],
     }
     assert {name for name, field in form.items() if field.get("format") == "date-time"} == {"since", "until"}
     assert all(
@@ -66,6 +67,7 @@ def test_the_page_of_a_dag_tells_what_it_does_and_offers_a_typed_form(server: Se
         "dry_run": False,
         "resend": False,
         "may_duplicate": False,
+        "confirm_drops": None,
     }
 
 

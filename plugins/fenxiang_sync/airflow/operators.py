@@ -157,6 +157,7 @@ class LoadOperator(SegmentOperator):
             clock=deployment.now,
             dry_run=planned.dry_run,
             resend=planned.resend,
+            confirmed=planned.confirmed,
             watch=Watch.of(run, planned, segment.window, deployment.hub),
         )
 

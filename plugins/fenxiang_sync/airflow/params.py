@@ -68,6 +68,14 @@ def run_params() -> dict[str, Param]:
             description="With Send again, at a target that only inserts: yes, what is still there will be there twice. "
             "目标只能插入时与“重新写入”同用：确认目标中仍存在的行将会重复。",
         ),
+        "confirm_drops": Param(
+            None,
+            type=["null", "integer"],
+            minimum=0,
+            title="Confirm drops (确认删除)",
+            description="The answer to a run that stopped with a question: of up to so many records the rows may be "
+            "deleted that they give no more. 对因大量记录的行将被删除而停止的运行的答复：允许的记录数上限。",
+        ),
     }
 
 
@@ -168,16 +176,13 @@ def reconcile_wanted(context: Mapping[str, Any], *, timezone: str = "Asia/Shangh
     since, until = instant(given, "since", timezone), instant(given, "until", timezone)
     if since and until and since >= until:
         raise ParamError(f"Param since ({given['since']!r}) must be before until ({given['until']!r})")
-    confirmed = given.get("confirm_drops")
-    if confirmed is not None and (type(confirmed) is not int or confirmed < 0):
-        raise ParamError(f"Param confirm_drops is {confirmed!r}; give a number of records, from 0 on")
     return Wanted(
         since=since,
         until=until,
         full=_flag(given, "full"),
         deep=None if given.get("deep") is None else _flag(given, "deep"),
         dry_run=_flag(given, "dry_run"),
-        confirmed=confirmed or 0,
+        confirmed=_confirmed(given),
     )
 
 
@@ -349,10 +354,11 @@ def _asked_by_hand(given: Mapping[str, Any], run_after: datetime, timezone: str)
         dry_run=_flag(given, "dry_run"),
         resend=resend,
         may_duplicate=may_duplicate,
+        confirmed=_confirmed(given),
     )
 
 
-_OF_A_RUN = ("since", "until", "full", "dry_run", "resend", "may_duplicate")
+_OF_A_RUN = ("since", "until", "full", "dry_run", "resend", "may_duplicate", "confirm_drops")
 
 
 def _check_names(given: Mapping[str, Any], known: Sequence[str] = _OF_A_RUN) -> None:
@@ -368,6 +374,14 @@ def _flag(given: Mapping[str, Any], name: str) -> bool:
     if not isinstance(value, bool):
         raise ParamError(f"Param {name} is {value!r}; give true or false")
     return value
+
+
+def _confirmed(given: Mapping[str, Any]) -> int:
+    """Of how many records a person has said that they may go; 0 where nobody was asked."""
+    confirmed = given.get("confirm_drops")
+    if confirmed is not None and (type(confirmed) is not int or confirmed < 0):
+        raise ParamError(f"Param confirm_drops is {confirmed!r}; give a number of records, from 0 on")
+    return confirmed or 0
 
 
 def instant(given: Mapping[str, Any], name: str, timezone: str) -> datetime | None:

@@ -37,13 +37,15 @@ def load(
     resend: bool = False,
     watch: Watch | None = None,
     read_now: bool = True,
+    confirmed: int = 0,
 ) -> dict[str, int]:
     """Deliver the segment's rows and bury its rejects; returns the number of records by outcome.
 
     The hub notes what was read, unless `read_now` is False: the records are kept ones of an earlier run. `watch` counts
     those that came late, into the hub and the segment's document ``late``.
     A dry run decides and counts (what would be sent counts as delivered), and neither sends nor writes. `resend` sends
-    what the ledger calls unchanged as well, but nothing older than what it has.
+    what the ledger calls unchanged as well, but nothing older than what it has. Raises `QuestionError` where the
+    rows of too many records, and of more than `confirmed`, would be deleted.
     """
     id_check = IdCheck.OVERWRITE if resend else run.pipeline.id_check
     folder = run.segment(segment.index)
@@ -61,8 +63,15 @@ def load(
             # Before anything is removed: records are kept longer than rows, and without rows they would give none.
             numbers = _checked(delivery.tally.counted(), transformed, folder)
             orphans.note_and_remove(
-                run, folder, hub=hub, sender=sender, reach=reach, clock=clock, read_now=read_now
-            )  # fmt: skip
+                run,
+                folder,
+                hub=hub,
+                sender=sender,
+                reach=reach,
+                clock=clock,
+                read_now=read_now,
+                confirmed=confirmed,
+            )
     folder.save("loaded", numbers)
     return numbers
 

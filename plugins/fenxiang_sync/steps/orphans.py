@@ -16,6 +16,7 @@ from fenxiang_sync.errors import TransientError, UnverifiedError
 from fenxiang_sync.hub import DeadLetter, Due, Given, Hub, Seen
 from fenxiang_sync.rows import DeletePolicy
 from fenxiang_sync.stage import Folder
+from fenxiang_sync.steps.drops import ask_first
 from fenxiang_sync.steps.extract import projection_of, sightings
 from fenxiang_sync.steps.removal import do_policy, remover
 from fenxiang_sync.steps.run import Run
@@ -39,15 +40,19 @@ def note_and_remove(
     reach: Reach,
     clock: Callable[[], datetime],
     read_now: bool = True,
+    confirmed: int = 0,
 ) -> None:
     """Note the records of the segment, all of which have an outcome, and remove the rows that they give no more.
 
-    Records of an earlier run (`read_now` is False) were noted when they were read.
+    Records of an earlier run (`read_now` is False) were noted when they were read; a person has seen what becomes of
+    them before, so that nobody is asked again.
     A row that the target refuses to remove becomes a dead letter and is tried again whenever its record is read.
-    Raises `TransientError` where an answer was lost or is to be asked for again.
+    Raises `QuestionError` where the rows of too many records, and of more than `confirmed`, are to be deleted;
+    `TransientError` where an answer was lost or is to be asked for again.
     """
     policy = run.pipeline.removes
     due: list[Due] = []
+    voided: set[str] = set()
     projection = _projection(run, folder, hub) if read_now else None
     for seen, given in _looks(folder, keep=projection is not None):
         if read_now:
@@ -60,9 +65,12 @@ def note_and_remove(
         # all that the newer one gives has its stamp.
         given |= {record_id: Given(stamp, -1) for record_id, stamp in newer.items()}
         due += hub.orphans.find(run.pipeline.name, given)
+        voided.update(each.id for each in seen if each.voided)
     if not due:
         return
     before = folder.load(DOCUMENT) or {"removed": 0}
+    if read_now:
+        ask_first(run, folder, [row for row in due if row.source_id not in voided], hub=hub, confirmed=confirmed)
     answers = list(_removed(run, due, hub, remover(run, sender), reach, clock))
     removed = sum(1 for each in answers if each.delivery is Delivery.DELIVERED)
     refused = sum(1 for each in answers if each.delivery is Delivery.REFUSED)

@@ -46,7 +46,8 @@ class Kind(StrEnum):
 class Asked:
     """What a run was asked for. A bound that is None is found from the certificates; `over` is how far back from now
     a lookback reads. `resend` sends what the ledger calls unchanged too; at a target that only inserts that takes
-    `may_duplicate`."""
+    `may_duplicate`. Of up to `confirmed` records the rows may be deleted that they give no
+    more."""
 
     kind: Kind
     since: datetime | None = None
@@ -56,6 +57,7 @@ class Asked:
     dry_run: bool = False
     resend: bool = False
     may_duplicate: bool = False
+    confirmed: int = 0
 
     @property
     def follows(self) -> bool:
@@ -105,6 +107,7 @@ class Plan:
     watches: bool
     config_hash: str
     calls: int
+    confirmed: int = 0
     drift: list[Change] = field(default_factory=list)
 
     @classmethod
@@ -168,6 +171,7 @@ def plan(
         watches=not asked.dry_run and (asked.follows or asked.kind is Kind.LOOKBACK),
         config_hash=pipeline.config_hash,
         calls=client.calls.total() - before,
+        confirmed=asked.confirmed,
         drift=news,
     )
     run.folder.clear()

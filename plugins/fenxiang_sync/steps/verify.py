@@ -207,8 +207,16 @@ def _repaired(
     transform(run, extra, hub=hub)
     watch = Watch.of(run, planned, extra.window, hub, by_verify=True)
     load(
-        run, extra, hub=hub, reach=reach, clock=clock, dry_run=planned.dry_run, resend=planned.resend, watch=watch
-    )  # fmt: skip
+        run,
+        extra,
+        hub=hub,
+        reach=reach,
+        clock=clock,
+        dry_run=planned.dry_run,
+        resend=planned.resend,
+        watch=watch,
+        confirmed=planned.confirmed,
+    )
     if compared.missing:
         compared = compare(run, planned, client, extra)
     if compared.missing:
@@ -249,7 +257,7 @@ def _in_ledger(run: Run, planned: Plan, hub: Hub, reach: Reach, clock: Callable[
         asked += total
         if absent:
             log.warning("%d of %d rows of segment %d are not in the hub; delivering them again", absent, total, index)
-            load(run, _segment(planned, index), hub=hub, reach=reach, clock=clock)
+            load(run, _segment(planned, index), hub=hub, reach=reach, clock=clock, confirmed=planned.confirmed)
             lost += _absent(run, index, hub)[1]
         again += absent
     if lost:

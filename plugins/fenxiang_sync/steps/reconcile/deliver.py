@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
+from typing import Any
 
 from fenxiang_sync.hub import Hub
 from fenxiang_sync.steps.late import Watch
@@ -22,4 +23,5 @@ def deliver(run: Run, segment: Segment, *, hub: Hub, reach: Reach, clock: Callab
     if surveyed.windows and not surveyed.dry_run:
         compared = Window(surveyed.windows[0].since_ms, surveyed.windows[-1].until_ms)
         watch = Watch(run, hub, compared, found_by="reconcile")
-    return load(run, segment, hub=hub, reach=reach, clock=clock, dry_run=surveyed.dry_run, watch=watch)
+    how: dict[str, Any] = {"dry_run": surveyed.dry_run, "watch": watch, "confirmed": surveyed.most}
+    return load(run, segment, hub=hub, reach=reach, clock=clock, **how)

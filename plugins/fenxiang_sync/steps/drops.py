@@ -1,0 +1,44 @@
+"""drops: too many records at once whose rows are to be deleted are a question to a person, asked before any of them is.
+
+A condition that was turned round, a key that was changed, a field that reads something else by now: each takes the rows
+of many records in one run, and what is deleted is gone. The bound is that of the reconcile's own drop guard. Records
+that somebody has voided in the CRM do not count: that was meant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fenxiang_sync.errors import QuestionError
+from fenxiang_sync.hub import Due, Hub
+from fenxiang_sync.reconcile import Reconcile
+from fenxiang_sync.rows import DeletePolicy
+from fenxiang_sync.stage import Folder
+from fenxiang_sync.steps.run import Run
+from fenxiang_sync.window import Window
+
+_DUE = "due-"
+"""What the documents of a run are called that say of how many records each of its segments takes rows away."""
+_ALWAYS = Window(0, 2**62)
+
+
+def ask_first(run: Run, folder: Folder, due: Sequence[Due], *, hub: Hub, confirmed: int) -> None:
+    """Raise `QuestionError` where the segments of the run take the rows of more records than may go at once.
+
+    `confirmed` is up to how many records a person has said may go. Rows that are only flagged can be brought back, so
+    nobody is asked about them. A segment that is tried again counts as it did at first.
+    """
+    if run.pipeline.removes is not DeletePolicy.DELETE or not due:
+        return
+    name = f"{_DUE}{folder.path.name}"
+    run.folder.save(name, max(run.folder.load(name) or 0, len({each.source_id for each in due})))
+    total = sum(run.folder.load(each.removesuffix(".json")) or 0 for each in run.folder.names(_DUE))
+    known = hub.listed(run.pipeline.name).count(_ALWAYS)
+    unasked = (run.pipeline.reconcile or Reconcile()).most(known)
+    if total > max(unasked, confirmed):
+        raise QuestionError(
+            f"The rows of {total:,} of {known:,} records would be deleted, since they give them no more (the first is "
+            f"{due[0].id!r} of record {due[0].source_id}); up to {unasked:,} go unasked. Of this segment nothing is "
+            "deleted. If the declaration is wrong, mend it and clear the run. If they are to go, trigger a run over "
+            f"the same time with confirm_drops={total}; dry_run says how many there are in all"
+        )
