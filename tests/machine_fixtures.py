@@ -257,7 +257,9 @@ class World:
             return extract(run, segment, client=self.client(), at_once=RANGES if threads else 1)
         if name == "transform":
             return transform(run, segment)
-        return load(run, segment, hub=hub, reach=self.reach(), clock=clock, dry_run=Plan.of(run).dry_run)
+        made = Plan.of(run)
+        how: dict[str, Any] = {"dry_run": made.dry_run, "confirmed": made.confirmed}
+        return load(run, segment, hub=hub, reach=self.reach(), clock=clock, **how)
 
     def compare(self, run: Run, name: str, wanted: Wanted, segment: Segment | None) -> Any:
         """Do one task of a reconcile, with the steps that its operator calls."""
@@ -279,7 +281,9 @@ class World:
             return fetch(run, segment, client=self.client())
         if name == "transform":
             return transform(run, segment)
-        return load(run, segment, hub=hub, reach=self.reach(), clock=clock, dry_run=Survey.of(run).dry_run)
+        surveyed = Survey.of(run)
+        how: dict[str, Any] = {"dry_run": surveyed.dry_run, "confirmed": surveyed.most}
+        return load(run, segment, hub=hub, reach=self.reach(), clock=clock, **how)
 
     def seen(self, condition: Callable[[dict[str, Any]], bool]) -> dict[str, dict[str, Any]]:
         """The records that a query of the acting user finds now, as they are found."""

@@ -396,7 +396,10 @@ class Sync(RuleBasedStateMachine):
         bounds = [None if one is None else now - timedelta(seconds=one) for one in (ago, until)]
         full = ago is None and draw(st.booleans())
         dry_run = draw(st.sampled_from([False, False, False, True]))
-        return Asked(kind=Kind.MANUAL, since=bounds[0], until=bounds[1], full=full, dry_run=dry_run)
+        confirmed = draw(st.sampled_from([0, 10**6]))
+        return Asked(
+            kind=Kind.MANUAL, since=bounds[0], until=bounds[1], full=full, dry_run=dry_run, confirmed=confirmed
+        )
 
     def _step(self, draw: Any) -> None:
         """One task of one run."""
@@ -607,7 +610,7 @@ class Sync(RuleBasedStateMachine):
         self.store.troubles.clear()
         self.world.deaths.clear()
         self.time.sleep(30)
-        run, asked = self.world.run(self.pipeline, "last"), Asked(kind=Kind.MANUAL)
+        run, asked = self.world.run(self.pipeline, "last"), Asked(kind=Kind.MANUAL, confirmed=10**6)
         made = self.world.step(run, "plan", asked, None)
         for segment in made.segments:
             for name in ORDER:
