@@ -263,7 +263,7 @@ def busy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Erp]:
         yield made
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True)
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True)
 @given(
     before=st.lists(EDIT, max_size=12),
     rounds=st.lists(

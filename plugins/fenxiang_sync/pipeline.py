@@ -164,9 +164,9 @@ class Pipeline:
             return mapping.rows(record) if self.keeps(record) else []
         return mapping.rows(record, self.keeps_lines(record, self.explode.lines(record)))
 
-    @property
+    @functools.cached_property
     def removes(self) -> DeletePolicy:
-        """What is done to rows whose record is voided or gone."""
+        """What is done to rows whose record is voided or gone; asked for each record."""
         if self.delete_policy is not None:
             return self.delete_policy
         return DeletePolicy.FLAG if DeletePolicy.FLAG in removals_of(self.target) else DeletePolicy.IGNORE
