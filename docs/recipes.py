@@ -89,9 +89,11 @@ def _numbers(run: Mapping[str, Any]) -> str:
 
 
 def _rows(told: Mapping[str, Any]) -> Iterator[str]:
-    """The first row of the recipe's own targets, as they are in the end: those that are shown last."""
-    own = {run["pipeline"] for step in told["steps"] for run in step["runs"]}
-    for where, rows in [*told["steps"][-1]["rows"].items()][-len(own) if len(told["files"]) == 1 else -1 :]:
+    """A row of each of the recipe's own targets in the end, and a record that is written back: they come last."""
+    runs = [run for step in told["steps"] for run in step["runs"]]
+    own = {run["pipeline"] for run in runs} if len(told["files"]) == 1 else {Path(told["files"][-1]).stem}
+    back = {run["pipeline"] for run in runs if run.get("how") == "write_back"} & own
+    for where, rows in [*told["steps"][-1]["rows"].items()][-len(own) - len(back) :]:
         if rows:
             yield f"`{where}` has {len(rows)} row{'s' if len(rows) > 1 else ''} in the end. One of them:"
             yield ""
