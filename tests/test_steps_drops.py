@@ -113,6 +113,22 @@ def test_records_that_people_voided_go_unasked_however_many(crm: Bench) -> None:
     assert crm.sync(contacts()).removed == 30
 
 
+def test_a_declaration_that_was_mended_is_not_asked_for_what_the_wrong_one_would_have_deleted(crm: Bench) -> None:
+    """The transform of the run is cleared, and not its plan."""
+    crm.sync(contacts(), manual(full=True))
+    wrong = crm.run(contacts(gender="1"))
+    made = crm.plan(wrong, manual(full=True))
+    with pytest.raises(QuestionError):
+        crm.deliver(wrong, made)
+    lacking = list(crm.held(contacts()))[:3]
+    mended = contacts(conditions=[[Condition("_id", Logic.NEQ, each) for each in lacking]])
+    run = crm.run(mended, wrong.id)
+    (segment,) = made.segments
+    transform(run, segment, hub=crm.hub)
+    load(run, segment, hub=crm.hub, reach=crm.reach(), clock=crm.now)
+    assert set(crm.held(contacts())) & set(lacking) == set()
+
+
 def test_the_bound_is_that_of_the_reconcile(crm: Bench) -> None:
     crm.sync(contacts(), manual(full=True))
     bold = contacts(gender="1", reconcile=Reconcile(most_vanished=500, most_share=1))

@@ -26,13 +26,15 @@ def ask_first(run: Run, folder: Folder, due: Sequence[Due], *, hub: Hub, confirm
     """Raise `QuestionError` where the segments of the run take the rows of more records than may go at once.
 
     `confirmed` is up to how many records a person has said may go. Rows that are only flagged can be brought back, so
-    nobody is asked about them. A segment that is tried again counts as it did at first.
+    nobody is asked about them. A segment that is tried again counts as it did at first, unless the declaration was
+    mended meanwhile.
     """
     if run.pipeline.removes is not DeletePolicy.DELETE or not due:
         return
     name = f"{_DUE}{folder.path.name}"
-    run.folder.save(name, max(run.folder.load(name) or 0, len({each.source_id for each in due})))
-    total = sum(run.folder.load(each.removesuffix(".json")) or 0 for each in run.folder.names(_DUE))
+    records = max(_records(run, name), len({each.source_id for each in due}))
+    run.folder.save(name, {"records": records, "config_hash": run.pipeline.config_hash})
+    total = sum(_records(run, each.removesuffix(".json")) for each in run.folder.names(_DUE))
     known = hub.listed(run.pipeline.name).count(_ALWAYS)
     unasked = (run.pipeline.reconcile or Reconcile()).most(known)
     if total > max(unasked, confirmed):
@@ -42,3 +44,9 @@ def ask_first(run: Run, folder: Folder, due: Sequence[Due], *, hub: Hub, confirm
             "deleted. If the declaration is wrong, mend it and clear the run. If they are to go, trigger a run over "
             f"the same time with confirm_drops={total}; dry_run says how many there are in all"
         )
+
+
+def _records(run: Run, name: str) -> int:
+    """What a document of the run says, 0 where it is of another declaration."""
+    said = run.folder.load(name)
+    return int(said["records"]) if said and said["config_hash"] == run.pipeline.config_hash else 0
