@@ -144,8 +144,9 @@ class _Disturbed:
         self.windows[name] += 1
 
     def _last_runs(self) -> None:
-        """Nobody edits any more, and nothing goes wrong: what is missing now would be missing for ever. Then what was
-        deleted is looked for, which no query shows."""
+        """A last record is voided; then nobody edits any more, and nothing goes wrong: what is missing now would be
+        missing for ever. Then what was deleted is looked for, which no query shows."""
+        self._void()
         lag_s = self.simulator.knobs.visibility_lag_ms / 1000
         until = self.simulator.clock.now() + lag_s
         for name in PIPELINES:
@@ -188,6 +189,13 @@ class _Disturbed:
     def _edit(self) -> None:
         for pipeline in PIPELINES.values():
             self.simulator.editor.edit(pipeline.source.object)
+
+    def _void(self) -> None:
+        """One record of each object, so that something is to be removed, whatever came back of what people voided."""
+        tenant = self.simulator.tenant
+        for name in (pipeline.source.object for pipeline in PIPELINES.values()):
+            records = sorted(tenant.records(name).items())
+            tenant.invalid(name, next(key for key, each in records if each["life_status"] == "normal"))
 
     def _kill(self, random: Random) -> None:
         if self.scheduler.killed.total() < self.asked.deaths[1]:
