@@ -1,4 +1,4 @@
-"""An Airflow home for one test session, with a migrated SQLite database for who needs one."""
+"""An Airflow home for the tests, with a migrated SQLite database of its own for each file that needs one."""
 
 from __future__ import annotations
 
@@ -41,9 +41,11 @@ def pytest_unconfigure() -> None:
     shutil.rmtree(HOME, ignore_errors=True)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def airflow_home(pytestconfig: pytest.Config) -> Path:
-    """The home, with a database as `airflow db migrate` makes it; its template is kept between sessions."""
+    """The home, with a database as `airflow db migrate` makes it, for one file of tests: no other file's DAGs are in
+    it, in whatever order and process the files run. The template is kept between sessions.
+    """
     template = Path(pytestconfig.cache.mkdir("airflow")) / f"{version('apache-airflow-core')}.db"
     with template.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # one process makes it, the others wait for it
@@ -51,7 +53,7 @@ def airflow_home(pytestconfig: pytest.Config) -> Path:
             _make(template)
     from airflow import settings
 
-    for left in HOME.glob("airflow.db*"):  # somebody looked for a connection before there was a database
+    for left in HOME.glob("airflow.db*"):  # another file's, or made by looking for a connection
         left.unlink()
     shutil.copy(template, HOME / "airflow.db")
     settings.get_engine().dispose()
