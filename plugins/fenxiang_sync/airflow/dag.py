@@ -11,12 +11,12 @@ Beside it stand ``<name>.reconcile``, which compares all that is held with the s
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import DAG, task_group
 from airflow.timetables.trigger import CronTriggerTimetable
 
+from fenxiang_sync.airflow.companion import companion_name, task_defaults
 from fenxiang_sync.airflow.operators import (
     LABEL,
     ExtractOperator,
@@ -29,11 +29,10 @@ from fenxiang_sync.airflow.operators import (
 )
 from fenxiang_sync.airflow.params import lookback_params, run_params
 from fenxiang_sync.airflow.pools import reading_pool, source_pool, target_pool
-from fenxiang_sync.airflow.priority import LOOKBACK_WEIGHT, RunPriority
+from fenxiang_sync.airflow.priority import LOOKBACK_WEIGHT
 from fenxiang_sync.airflow.reconcile import reconcile_dag
 from fenxiang_sync.airflow.replay import replay_dag
 from fenxiang_sync.airflow.retransform import retransform_dag
-from fenxiang_sync.airflow.retries import retry_arguments
 from fenxiang_sync.airflow.timetable import EVERYTHING, WindowTimetable
 from fenxiang_sync.airflow.write_back import write_back_dag
 from fenxiang_sync.checks import spoken_span
@@ -67,7 +66,7 @@ def sync_dag(pipeline: Pipeline, **overrides: Any) -> DAG:
         "params": run_params(),
         "doc_md": pipeline.describe_markdown(),
         **overrides,
-        "default_args": {**_default_args(pipeline), **overrides.get("default_args", {})},
+        "default_args": {**task_defaults(pipeline), **overrides.get("default_args", {})},
     }
     with DAG(schedule=schedule, **arguments) as dag:
         _tasks(pipeline)
@@ -85,7 +84,7 @@ def sync_dag(pipeline: Pipeline, **overrides: Any) -> DAG:
 def _lookback_dag(pipeline: Pipeline, lookback: Lookback, arguments: dict[str, Any]) -> DAG:
     """The companion DAG of a lookback: the same graph under a name of its own. Airflow finds it in the DAG file by
     itself, since the block registers it."""
-    dag_id = f"{pipeline.name}.{lookback.id}"
+    dag_id = companion_name(pipeline, lookback.id)
     own = {
         "dag_id": dag_id,
         "dag_display_name": f"{pipeline.title} · {dag_id}" if pipeline.title else dag_id,
@@ -113,15 +112,6 @@ def _schedule(pipeline: Pipeline) -> WindowTimetable | None:
     if pipeline.schedule is None:
         return None
     return WindowTimetable(pipeline.schedule, timezone=pipeline.timezone, start=pipeline.start)
-
-
-def _default_args(pipeline: Pipeline) -> dict[str, Any]:
-    return {
-        "owner": pipeline.owner,
-        **retry_arguments(),
-        "execution_timeout": timedelta(hours=6),
-        "weight_rule": RunPriority(),
-    }
 
 
 def _tasks(pipeline: Pipeline, lookback: Lookback | None = None) -> None:

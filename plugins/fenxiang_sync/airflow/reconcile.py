@@ -8,11 +8,11 @@
 from __future__ import annotations
 
 import logging
-from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import DAG, Asset, CronTriggerTimetable, task_group
 
+from fenxiang_sync.airflow.companion import companion_dag, companion_outlet
 from fenxiang_sync.airflow.deployment import Deployment
 from fenxiang_sync.airflow.journal import ReconcileJournal
 from fenxiang_sync.airflow.operators import (
@@ -25,8 +25,6 @@ from fenxiang_sync.airflow.operators import (
 )
 from fenxiang_sync.airflow.params import reconcile_params, reconcile_wanted
 from fenxiang_sync.airflow.pools import reading_pool, source_pool, target_pool
-from fenxiang_sync.airflow.priority import RunPriority
-from fenxiang_sync.airflow.retries import retry_arguments
 from fenxiang_sync.pipeline import Pipeline
 from fenxiang_sync.reconcile import Reconcile
 from fenxiang_sync.steps import Run, Segment
@@ -46,7 +44,7 @@ from fenxiang_sync.steps.reconcile import (
 )
 from fenxiang_sync.steps.reconcile.fetch import BY_ID, segment
 from fenxiang_sync.steps.reconcile.report import clean
-from fenxiang_sync.steps.reconcile.survey import told
+from fenxiang_sync.steps.reconcile.survey import RECONCILE, told
 
 log = logging.getLogger(__name__)
 
@@ -66,30 +64,19 @@ or only says what differs (`dry_run`). `confirm_drops` answers a run that stoppe
 """
 
 
-def reconcile_name(pipeline: Pipeline) -> str:
-    """The id of the DAG; no pipeline can have it, since their names have no dot."""
-    return f"{pipeline.name}.reconcile"
-
-
 def reconcile_dag(pipeline: Pipeline, **overrides: Any) -> DAG | None:
     """The reconcile DAG of a pipeline; None where it declares none. `sync_dag` makes it."""
     rules = pipeline.reconcile
     if rules is None:
         return None
-    name = reconcile_name(pipeline)
-    arguments: dict[str, Any] = {
-        "dag_id": name,
-        "dag_display_name": f"{pipeline.title} · {name}" if pipeline.title else name,
+    words: dict[str, Any] = {
+        "schedule": _schedule(pipeline, rules),
+        "weight": BEHIND,
         "description": f"Compares pipeline {pipeline.name} with its source (对账)",
-        "catchup": False,
-        "max_active_runs": 1,
-        "tags": ["fenxiang", "reconcile", pipeline.source.object, *pipeline.tags],
         "params": reconcile_params(),
         "doc_md": DOC.format(name=pipeline.name, policy=pipeline.removes),
-        **overrides,
-        "default_args": {**_default_args(pipeline), **overrides.get("default_args", {})},
     }
-    with DAG(schedule=_schedule(pipeline, rules), **arguments) as dag:
+    with companion_dag(pipeline, RECONCILE, overrides, **words) as dag:
         _tasks(pipeline)
     return dag
 
@@ -97,16 +84,6 @@ def reconcile_dag(pipeline: Pipeline, **overrides: Any) -> DAG | None:
 def _schedule(pipeline: Pipeline, rules: Reconcile) -> CronTriggerTimetable | None:
     """From the next tick on, since the DAG has no start date: who unpauses it for a dry run gets that and no other."""
     return CronTriggerTimetable(rules.schedule, timezone=pipeline.timezone) if rules.schedule else None
-
-
-def _default_args(pipeline: Pipeline) -> dict[str, Any]:
-    return {
-        "owner": pipeline.owner,
-        **retry_arguments(),
-        "execution_timeout": timedelta(hours=6),
-        "weight_rule": RunPriority(),
-        "priority_weight": BEHIND,
-    }
 
 
 def _tasks(pipeline: Pipeline) -> None:
@@ -134,10 +111,7 @@ def _tasks(pipeline: Pipeline) -> None:
 
 
 def reconcile_outlet(pipeline: Pipeline) -> Asset:
-    """Its own asset: those who wait for the pipeline's wait for another kind of event."""
-    return Asset(
-        name=reconcile_name(pipeline), uri=f"fenxiang://{pipeline.source.connection}/{pipeline.name}/reconcile"
-    )
+    return companion_outlet(pipeline, RECONCILE)
 
 
 class Reconciling(PipelineOperator):

@@ -6,23 +6,17 @@ One task in the target's pool; by hand, and on a schedule where the pipeline dec
 from __future__ import annotations
 
 import logging
-from contextlib import closing, suppress
-from datetime import UTC, datetime, timedelta
-from types import SimpleNamespace
 from typing import Any
 
 from airflow.sdk import DAG, Asset, CronTriggerTimetable
 from airflow.sdk.exceptions import AirflowSkipException
 
+from fenxiang_sync.airflow.companion import by_hand, companion_dag, companion_outlet
 from fenxiang_sync.airflow.deployment import Deployment
 from fenxiang_sync.airflow.journal import ReplayJournal
 from fenxiang_sync.airflow.operators import PipelineOperator
 from fenxiang_sync.airflow.params import replay_params, replay_wanted
 from fenxiang_sync.airflow.pools import target_pool
-from fenxiang_sync.airflow.priority import RunPriority
-from fenxiang_sync.airflow.retries import retry_arguments
-from fenxiang_sync.airflow.terminal import cannot_tell
-from fenxiang_sync.errors import FenxiangSyncError
 from fenxiang_sync.pipeline import Pipeline
 from fenxiang_sync.steps import Run
 from fenxiang_sync.steps.mend import REPLAY, Wanted, mend
@@ -44,50 +38,28 @@ settles rows whose answer was lost, after you have looked at the target; `dry_ru
 """
 
 
-def replay_name(pipeline: Pipeline) -> str:
-    """The id of the DAG; no pipeline can have it, since their names have no dot."""
-    return f"{pipeline.name}.{REPLAY}"
-
-
 def replay_dag(pipeline: Pipeline, **overrides: Any) -> DAG:
     """The replay DAG of a pipeline. `sync_dag` makes it."""
-    name, rhythm = replay_name(pipeline), pipeline.dead_letters.rhythm
+    rhythm = pipeline.dead_letters.rhythm
     said = f"On its schedule (`{rhythm}`) it takes those that are due." if rhythm else "It has no schedule."
-    arguments: dict[str, Any] = {
-        "dag_id": name,
-        "dag_display_name": f"{pipeline.title} · {name}" if pipeline.title else name,
+    words: dict[str, Any] = {
+        "schedule": CronTriggerTimetable(rhythm, timezone=pipeline.timezone) if rhythm else None,
+        "weight": BEHIND,
         "description": f"Tries the dead letters of pipeline {pipeline.name} again (死信重试)",
-        "catchup": False,
-        "max_active_runs": 1,
-        "tags": ["fenxiang", REPLAY, pipeline.source.object, *pipeline.tags],
         "params": replay_params(),
         "doc_md": DOC.format(name=pipeline.name, rhythm=said),
         # Without a schedule it does nothing by itself; paused, what is triggered would wait for ever.
         **({} if rhythm else {"is_paused_upon_creation": False}),
-        **overrides,
-        "default_args": {**_default_args(pipeline), **overrides.get("default_args", {})},
     }
-    schedule = CronTriggerTimetable(rhythm, timezone=pipeline.timezone) if rhythm else None
-    with DAG(schedule=schedule, **arguments) as dag:
+    with companion_dag(pipeline, REPLAY, overrides, **words) as dag:
         ReplayOperator(
             task_id=REPLAY, pipeline=pipeline, pool=target_pool(pipeline.target), outlets=[replay_outlet(pipeline)]
         )
     return dag
 
 
-def _default_args(pipeline: Pipeline) -> dict[str, Any]:
-    return {
-        "owner": pipeline.owner,
-        **retry_arguments(),
-        "execution_timeout": timedelta(hours=6),
-        "weight_rule": RunPriority(),
-        "priority_weight": BEHIND,
-    }
-
-
 def replay_outlet(pipeline: Pipeline) -> Asset:
-    """Its own asset: those who wait for the pipeline's wait for another kind of event."""
-    return Asset(name=replay_name(pipeline), uri=f"fenxiang://{pipeline.source.connection}/{pipeline.name}/{REPLAY}")
+    return companion_outlet(pipeline, REPLAY)
 
 
 class ReplayOperator(PipelineOperator):
@@ -113,24 +85,9 @@ class ReplayOperator(PipelineOperator):
 
 
 def mend_by_hand(pipeline: Pipeline, wanted: Wanted) -> tuple[str, dict[str, Any]]:
-    """The same outside Airflow's tasks, for a command; returns the id of the run and its numbers.
+    """The same for a command; returns the id of the run and its numbers."""
 
-    What goes wrong ends the command with a sentence, and is in the hub as every run that failed.
-    """
-    started = datetime.now(UTC)
-    run_id = f"{REPLAY}.cli__{started.isoformat()}"
-    with closing(Deployment()) as deployment:
-        try:
-            run = Run(pipeline=pipeline, id=run_id, folder=deployment.stage.run(pipeline.name, run_id))
-            journal = ReplayJournal(deployment.hub, run, SimpleNamespace(start_date=started))
-        except FenxiangSyncError as error:
-            cannot_tell(str(error))
-        try:
-            journal.began(wanted.dry_run)
-            numbers = mend(run, wanted, hub=deployment.hub, reach=deployment.reach, clock=deployment.now)
-            journal.ended(numbers)
-        except FenxiangSyncError as error:
-            with suppress(FenxiangSyncError):
-                journal.failed(REPLAY, error)
-            cannot_tell(f"{type(error).__name__}: {error}")
-    return run_id, numbers
+    def work(run: Run, deployment: Deployment) -> dict[str, Any]:
+        return mend(run, wanted, hub=deployment.hub, reach=deployment.reach, clock=deployment.now)
+
+    return by_hand(pipeline, ReplayJournal, work, dry_run=wanted.dry_run)

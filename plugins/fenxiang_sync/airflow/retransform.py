@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import logging
-from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import DAG
 
+from fenxiang_sync.airflow.companion import companion_dag
 from fenxiang_sync.airflow.deployment import Deployment
 from fenxiang_sync.airflow.operators import PipelineOperator
 from fenxiang_sync.airflow.params import retransform_params, retransform_wanted
 from fenxiang_sync.airflow.pools import target_pool
-from fenxiang_sync.airflow.priority import RunPriority
-from fenxiang_sync.airflow.retries import retry_arguments
 from fenxiang_sync.pipeline import Pipeline
 from fenxiang_sync.steps import Run
 from fenxiang_sync.steps.retransform import KIND, apply, difference
@@ -33,28 +31,14 @@ def retransform_dag(pipeline: Pipeline, **overrides: Any) -> DAG | None:
     """The retransform DAG of a pipeline; None where it keeps no records. `sync_dag` makes it."""
     if not pipeline.keep_records:
         return None
-    name = f"{pipeline.name}.{KIND}"
-    arguments: dict[str, Any] = {
-        "dag_id": name,
-        "dag_display_name": f"{pipeline.title} · {name}" if pipeline.title else name,
+    words: dict[str, Any] = {
         "description": f"Maps what pipeline {pipeline.name} has read anew (重新转换)",
-        "catchup": False,
-        "max_active_runs": 1,
-        "tags": ["fenxiang", KIND, pipeline.source.object, *pipeline.tags],
         "params": retransform_params(),
         "doc_md": DOC.format(name=pipeline.name),
         # It does nothing by itself; paused, what is triggered would wait for ever.
         "is_paused_upon_creation": False,
-        **overrides,
-        "default_args": {
-            "owner": pipeline.owner,
-            **retry_arguments(),
-            "execution_timeout": timedelta(hours=6),
-            "weight_rule": RunPriority(),
-            **overrides.get("default_args", {}),
-        },
     }
-    with DAG(schedule=None, **arguments) as dag:
+    with companion_dag(pipeline, KIND, overrides, schedule=None, **words) as dag:
         RetransformOperator(task_id=KIND, pipeline=pipeline, pool=target_pool(pipeline.target))
     return dag
 
