@@ -73,8 +73,8 @@ def run_params() -> dict[str, Param]:
             type=["null", "integer"],
             minimum=0,
             title="Confirm drops (确认删除)",
-            description="The answer to a run that stopped with a question: of up to so many records the rows may be "
-            "deleted that they give no more. 对因大量记录的行将被删除而停止的运行的答复：允许的记录数上限。",
+            description="The answer to a run that stopped with a question: the rows that records give no more may be "
+            "deleted, of up to so many records. 对因大量记录的行将被删除而停止的运行的答复：允许的记录数上限。",
         ),
     }
 
