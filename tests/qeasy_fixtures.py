@@ -87,3 +87,41 @@ def scheme(
         },
         "target": {"api": "写入空操作", "effect": "EXECUTE", "request": list(nodes), **(target or {})},
     }
+
+
+MATERIAL_KEYS = ("FMATERIALID", "FNumber", "FName", "FBaseUnitId.FNumber", "FDocumentStatus", "FModifyDate")
+LAST = "FModifyDate>='{{LAST_SYNC_TIME|datetime}}'"
+
+
+def materials(
+    *nodes: dict[str, Any],
+    said: Any = f"{LAST} and FUseOrgId.FNumber = '100'",
+    other: list[dict[str, Any]] | None = None,
+    target: dict[str, Any] | None = None,
+    strategy: dict[str, Any] | None = None,
+    **source: Any,
+) -> dict[str, Any]:
+    """A scheme that reads materials of Kingdee where `said` holds; `nodes` are its target's request."""
+    parameters = [
+        node("Limit", "{{PAGINATION_PAGE_SIZE}}"),
+        node("StartRow", "{{PAGINATION_START_ROW}}"),
+        node("TopRowCount", "0", "int"),
+        node("FilterString", said),
+        node("FieldKeys", list(MATERIAL_KEYS), "array", parser={"name": "ArrayToString", "params": ","}),
+        node("FormId", "BD_MATERIAL"),
+    ]
+    return {
+        "strategy": strategy or {},
+        "source": {
+            "api": "executeBillQuery",
+            "effect": "QUERY",
+            "method": "POST",
+            "id": "FMATERIALID",
+            "number": "FNumber",
+            "pagination": {"pageSize": 500},
+            "request": [node(key.replace(".", "_"), key) for key in MATERIAL_KEYS],
+            "otherRequest": [*parameters, *(other or [])],
+            **source,
+        },
+        "target": {"api": "写入空操作", "effect": "EXECUTE", "request": list(nodes), **(target or {})},
+    }

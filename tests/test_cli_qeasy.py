@@ -9,7 +9,7 @@ import pytest
 
 from tests.cli_fixtures import fenxiang as command
 from tests.cli_fixtures import quiet_settings  # noqa: F401 - a fixture
-from tests.qeasy_fixtures import CUSTOMERS, FOLDER, PRODUCTS, fixture
+from tests.qeasy_fixtures import CUSTOMERS, FOLDER, PRODUCTS, fixture, materials, node
 
 pytestmark = pytest.mark.usefixtures("quiet_settings", "airflow_home")
 
@@ -32,6 +32,15 @@ def test_documents_with_lines_and_look_ups_become_a_file_that_the_check_takes(tm
     checked = command("check", tmp_path, "--offline")
     assert checked.exit_code == 0, checked.stderr
     assert "'FCustId': is looked up in pipeline 'account', of which there is no DAG file here" in checked.stdout
+
+
+def test_a_form_of_kingdee_becomes_a_file_that_the_check_takes(tmp_path: Path) -> None:
+    metadata, dags = tmp_path / "material.json", tmp_path / "dags"
+    metadata.write_text(json.dumps(materials(node("number", "{{FNumber}}"))), encoding="utf-8")
+    made = command("import-qeasy", metadata, "--dags", dags)
+    assert made.exit_code == 0, made.stderr
+    checked = command("check", dags, "--offline")
+    assert (checked.exit_code, checked.stdout) == (0, "1 pipelines, nothing wrong: bd_material\n")
 
 
 def test_a_file_is_never_written_over(tmp_path: Path) -> None:

@@ -411,8 +411,8 @@ def test_what_cannot_be_written_twice_is_told() -> None:
 
 
 def test_a_scheme_of_another_system_is_refused_with_a_sentence() -> None:
-    with pytest.raises(DeclarationError, match="'executeBillQuery' and names no object of Fenxiang"):
-        imported({"source": {"api": "executeBillQuery", "request": []}, "target": {}})
+    with pytest.raises(DeclarationError, match="'trades_query' and names no object of Fenxiang"):
+        imported({"source": {"api": "trades_query", "request": []}, "target": {}})
 
 
 def test_the_source_alone_goes_into_the_hub_with_the_fields_that_it_declares() -> None:

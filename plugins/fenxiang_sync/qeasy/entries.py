@@ -12,8 +12,8 @@ from fenxiang_sync.qeasy import expressions, functions
 from fenxiang_sync.qeasy.expressions import OutsideError, is_function
 from fenxiang_sync.qeasy.functions import Function
 from fenxiang_sync.qeasy.metadata import Node
-from fenxiang_sync.qeasy.names import Line, Names
-from fenxiang_sync.qeasy.reading import API_NAME, Kept, Reading
+from fenxiang_sync.qeasy.names import MOMENT, Line, Names
+from fenxiang_sync.qeasy.reading import API_NAME, Kept, Reading, clock_code
 from fenxiang_sync.qeasy.references import Reference, pieces
 from fenxiang_sync.qeasy.report import Report, shown
 from fenxiang_sync.qeasy.values import TYPES, as_type, constant, parser_of, through_parser
@@ -160,7 +160,7 @@ class Entries:
             self.report.changed(node.place, f"{source} is a list, and text is wanted: its values are joined by commas")
         elif (
             wanted in _CONVERTERS
-            and kind != wanted
+            and kind not in (wanted, MOMENT)
             and node.parser not in ("StringToArray", "ArrayToString", "ConvertJson")
         ):
             steps = [*steps, _CONVERTERS[wanted]]
@@ -262,7 +262,7 @@ class Entries:
         if steps:
             return None
         form = re.sub(r"%[YmdHis]", lambda token: tokens[token[0]], found[1])
-        convert = "day()" if form == "YYYY-MM-DD" else f'instant("Asia/Shanghai", {quoted(form)})'
+        convert = clock_code(form, local=False)
         self.report.taken(node.place, f"{source} as {form}, in Asia/Shanghai")
         return self._written(node, path, source, [convert], "string", line)
 
@@ -305,6 +305,8 @@ class Entries:
     # Lines
 
     def _lines(self, node: Node, path: str) -> Entry | None:
+        if self.reading.form is not None:
+            return self._left(node, "a bill query gives a row for each entry (分录), so a record has no list of them")
         name = node.text.strip("{} ")
         body = self.merge.body if self.merge else ""
         source = self.reading.flattened if name and name in (body, self.reading.flattened) else name

@@ -25,8 +25,9 @@ from fenxiang_sync.dagfile import (
 )
 from fenxiang_sync.qeasy.entries import Entries, Entry
 from fenxiang_sync.qeasy.metadata import Scheme, is_true
+from fenxiang_sync.qeasy.queries import all_texts, references_in
 from fenxiang_sync.qeasy.reader import reading
-from fenxiang_sync.qeasy.reading import Reading, moment_code, span
+from fenxiang_sync.qeasy.reading import Form, Reading, moment_code, span
 from fenxiang_sync.qeasy.report import Report, shown
 from fenxiang_sync.qeasy.writer import Writing, writing
 
@@ -56,9 +57,10 @@ class Importer:
     report: Report = field(default_factory=Report)
 
     def text(self) -> str:
-        """The file. Raises `DeclarationError` where the scheme reads nothing of Fenxiang."""
+        """The file. Raises `DeclarationError` where the scheme reads nothing of Fenxiang or Kingdee."""
         made = reading(self.scheme, self.report)
         target = writing(self.scheme, made, self.report)
+        made.dotted = _dotted(made, target)
         entries = Entries(
             reading=made,
             report=self.report,
@@ -76,7 +78,8 @@ class Importer:
     def _key(self, rows: list[Entry], target: Writing, made: Reading) -> Part:
         """How the key is declared, "" where it follows from _id; a row without one gets it."""
         plain = {entry.path: entry.reads for entry in rows if not flat(entry.code).startswith(("Lines(", "Constant("))}
-        from_id = [path for path, reads in plain.items() if reads == "_id"]
+        names = ("_id", made.form.id) if made.form else ("_id",)
+        from_id = [path for path, reads in plain.items() if reads in names]
         wanted = next((path for path in (target.key, *from_id[:1], "_id", "id") if path in plain), None)
         if wanted is None:
             there = {path.partition(".")[0] for path in (entry.path for entry in rows)}
@@ -88,7 +91,7 @@ class Importer:
             to = [] if free == "_id" else [quoted(free)]
             rows.insert(0, Entry(free, call("Field", quoted("_id"), *to, convert="text"), "", "_id"))
             if not rows[1:]:
-                if made.number and made.number != "_id":
+                if made.number and made.number not in names:
                     rows.append(Entry(made.number, call("Field", quoted(made.number), convert="text"), "", made.number))
                 stamp = call("Field", quoted("last_modified_time"), convert='instant("Asia/Shanghai")')
                 rows.append(Entry("last_modified_time", stamp, "", "last_modified_time"))
@@ -98,7 +101,7 @@ class Importer:
             self.report.changed("target.id", f"{shown(target.key)} is no value of a row; {shown(wanted)} is taken")
         elif target.key:
             self.report.taken("target.id", f"key: {shown(wanted)}")
-        return "" if from_id == [wanted] else quoted(wanted)
+        return "" if [path for path, reads in plain.items() if reads == "_id"] == [wanted] else quoted(wanted)
 
     def _pipeline(
         self, made: Reading, target: Writing, entries: Entries, rows: Sequence[Entry], key: Part
@@ -140,15 +143,14 @@ class Importer:
             yield "dead_letters", letters
 
     def _source(self, made: Reading, entries: Entries, rows: Sequence[Entry]) -> Part:
+        if made.form is not None:
+            return self._form(made, made.form)
         words: dict[str, Part] = {"object": quoted(made.object)}
         if self.connection != "fenxiang":
             words["connection"] = quoted(self.connection)
         if made.filters:
             words["filters"] = listed(made.filters)
-        if made.lookback is not None:
-            words["lookback"] = span(made.lookback)
-        if made.settle is not None:
-            words["settle"] = span(made.settle)
+        words |= _reach(made)
         lists = set(entries.lists)
         if entries.exploded and _reads(rows, entries.exploded):
             lists.add(entries.exploded)
@@ -167,6 +169,17 @@ class Importer:
                 )
         return call("Source", **words)
 
+    def _form(self, made: Reading, form: Form) -> Part:
+        words: dict[str, Part] = {"form": quoted(made.object)}
+        for word, found, default in (
+            ("id", form.id, "FID"), ("modified", form.modified, "FModifyDate"), ("where", form.where, ""),
+        ):  # fmt: skip
+            if found != default:
+                words[word] = quoted(found)
+        if form.page_size is not None:
+            words["page_size"] = str(form.page_size)
+        return call("KingdeeSource", **words, **_reach(made))
+
     def _conditions(self, made: Reading, entries: Entries, rows: Sequence[Entry]) -> Part | None:
         """The conditions on records, and on lines that are rows; those on lines of a list are the list's own."""
         groups: list[list[Code]] = []
@@ -174,6 +187,17 @@ class Importer:
         for group in made.conditions:
             kept: list[Code] = []
             for each in group:
+                name = made.aliases.get(each.field, each.field)
+                if made.form is not None:
+                    if "." in name or made.below(name):
+                        self.report.none(
+                            "source.condition",
+                            f"{shown(name)}: a condition is on a field of the document itself, so it drops nothing; "
+                            "write it into where=…",
+                        )
+                    else:
+                        kept.append(each.code(name))
+                    continue
                 top, dot, _ = each.field.partition(".")
                 if not dot or top == exploded:
                     kept.append(each.code(each.field))
@@ -274,6 +298,21 @@ class Importer:
             )
             lines += imports(module, words, wraps=module == "fenxiang_sync")
         return [*lines, ""]
+
+
+def _reach(made: Reading) -> dict[str, Part]:
+    """How far a run reaches beyond its window, where the scheme says so."""
+    words = {"lookback": made.lookback, "settle": made.settle}
+    return {word: span(found) for word, found in words.items() if found is not None}
+
+
+def _dotted(made: Reading, target: Writing) -> set[str]:
+    """The keys that values of a row read and that lead into what a field of a form refers to."""
+    if made.form is None:
+        return set()
+    names = {each.name for said in all_texts(target.nodes) for each in references_in(said)}
+    olds = {made.formats[name].old for name in names if name in made.formats}
+    return {key for key in (made.aliases.get(name, name) for name in names | olds) if "." in key}
 
 
 def _reads(rows: Sequence[Entry], exploded: str) -> bool:

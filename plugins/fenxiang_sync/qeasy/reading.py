@@ -51,11 +51,31 @@ class Format(NamedTuple):
     kind: str
 
 
+ID_KEYS = {"BD_Customer": "FCUSTID", "BD_MATERIAL": "FMATERIALID", "BD_Supplier": "FSupplierId"}
+"""The primary keys of base data of Kingdee, which have no FID; commonly known of the product."""
+
+
+@dataclass(slots=True)
+class Form:
+    """What of a source side that reads a form of Kingdee goes into the declaration."""
+
+    id: str
+    modified: str = "FModifyDate"
+    where: str = ""
+    page_size: int | None = None
+
+
 @dataclass(slots=True)
 class Reading:
-    """What of the source side goes into the declaration."""
+    """What of the source side goes into the declaration. `object` is one of Fenxiang, or where `form` is set, a form of
+    Kingdee; then `aliases` are field keys by the names that rows have for them, and `dotted` those that lead into what
+    a field refers to and are read. `moments` is whether the target makes milliseconds of moments, as the CRM does."""
 
     object: str
+    form: Form | None = None
+    aliases: dict[str, str] = field(default_factory=dict)
+    dotted: set[str] = field(default_factory=set)
+    moments: bool = False
     number: str | None = "name"
     lookback: timedelta | None = None
     settle: timedelta | None = None
@@ -69,6 +89,11 @@ class Reading:
     formats: dict[str, Format] = field(default_factory=dict)
     types: dict[str, str] = field(default_factory=dict)
 
+    def below(self, name: str) -> str:
+        """A key that is read and leads into what this one refers to, "" for none: a form of Kingdee gives one of
+        both."""
+        return next((each for each in sorted(self.dotted) if each.startswith(f"{name}.")), "")
+
 
 def told(side: Side, known: frozenset[str], report: Report) -> None:
     """Name the keys of a side that were not read."""
@@ -81,6 +106,17 @@ def told(side: Side, known: frozenset[str], report: Report) -> None:
             report.changed(f"{side.name}.{key}", "begins with _, so it is taken for a comment")
         else:
             report.unknown(f"{side.name}.{key}")
+
+
+def clock_code(form: str, *, local: bool) -> str:
+    """A converter of moments into text of that form, in Asia/Shanghai; with `local`, of those without a zone.
+
+    >>> clock_code("YYYY-MM-DD", local=False), clock_code("HH:mm", local=True)
+    ('day()', 'instant("Asia/Shanghai", "HH:mm", local=True)')
+    """
+    if form == "YYYY-MM-DD" and not local:
+        return "day()"
+    return f'instant("Asia/Shanghai", {quoted(form)}{", local=True" if local else ""})'
 
 
 def span(given: timedelta) -> str:

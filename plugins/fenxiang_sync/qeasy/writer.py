@@ -11,7 +11,7 @@ from fenxiang_sync.dagfile import Part, call, identifier, quoted, table, value
 from fenxiang_sync.qeasy.entries import Merge
 from fenxiang_sync.qeasy.expressions import OutsideError, inserted
 from fenxiang_sync.qeasy.metadata import Node, Scheme, Side, is_true, text_of
-from fenxiang_sync.qeasy.reading import API_NAME, NOT_HERE, Reading, told
+from fenxiang_sync.qeasy.reading import API_NAME, ID_KEYS, NOT_HERE, Reading, told
 from fenxiang_sync.qeasy.references import Reference, pieces
 from fenxiang_sync.qeasy.report import Report, shown
 from fenxiang_sync.qeasy.values import constant
@@ -23,8 +23,6 @@ WRITTEN = frozenset((
 _SECRET = re.compile(r"secret|passw|token|credential|api_?key|user_?id|密", re.IGNORECASE)
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
 _MOST_ROWS = 10_000
-_ID_FIELDS = {"BD_Customer": "FCUSTID", "BD_MATERIAL": "FMATERIALID", "BD_Supplier": "FSupplierId"}
-"""Of base data, which have no FID; commonly known of the product."""
 _STEPS = {"submit": "SUBMIT", "audit": "AUDIT"}
 
 
@@ -178,11 +176,11 @@ class _Writer:
         )
         if number != "FNumber":
             words["number_field"] = quoted(number)
-        words["id_field"] = quoted(_ID_FIELDS.get(form.text, "FID"))
+        words["id_field"] = quoted(ID_KEYS.get(form.text, "FID"))
         report.changed(
             "target.api",
             f"KingdeeBatchSave of {form.text} (connection kingdee): the document of a number is looked up before each "
-            f"write; check id_field={_ID_FIELDS.get(form.text, 'FID')}",
+            f"write; check id_field={ID_KEYS.get(form.text, 'FID')}",
         )
         words |= self._steps()
         words |= self._settings()
@@ -306,6 +304,11 @@ class _Writer:
             "calculate",
         }:
             report.unknown(f"{place}.{shown(key)}")
+        if self._made.form is not None:
+            report.none(
+                place, "documents of several entries (分录): here each is a record; group them where the hub is read"
+            )
+            return None
         header, by = _texts(given.get("headerGroup")), _texts(given.get("bodyGroup"))
         if not {"_id", self._made.number} & set(header):
             report.none(
@@ -342,6 +345,9 @@ class _Writer:
 
 def _as_read(source: Side, made: Reading) -> tuple[Node, ...]:
     """The declared fields of the source as nodes of a row: what the hub keeps."""
+    if made.aliases:
+        names = dict.fromkeys((*made.aliases, *made.formats))
+        return tuple(Node(place=f"source.request.{name}", field=name, value=f"{{{{{name}}}}}") for name in names)
     nodes = [_reads(node, node.field) for node in source.trees.get("response", ()) if node.field != made.flattened]
     nodes += [
         _reads(child, f"{made.flattened}_{child.field}")

@@ -1,0 +1,247 @@
+"""Bills: a source side that reads a form of Kingdee (金蝶云星空) by ``executeBillQuery``: form, keys, stamp, filter.
+
+Its parameters (``FormId``, ``FieldKeys``, ``FilterString``, …) stand in ``otherRequest``, in older schemes in
+``request``. Other nodes of ``request`` are what is read: the name that a row has for it, and the field key as its value
+(``FUseOrgId_FNumber``: ``FUseOrgId.FNumber``).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from fenxiang_sync.errors import DeclarationError
+from fenxiang_sync.kingdee.query import MOST_ROWS, is_form, is_key, where_problems
+from fenxiang_sync.qeasy.bounds import Bounds
+from fenxiang_sync.qeasy.filter_strings import Bound, bounds, conditions, moves
+from fenxiang_sync.qeasy.metadata import Node, Side, text_of
+from fenxiang_sync.qeasy.queries import references_in
+from fenxiang_sync.qeasy.reading import Form, Reading
+from fenxiang_sync.qeasy.report import Report, shown
+from fenxiang_sync.qeasy.variables import Anchor, Moment, moment
+
+_API = "executebillquery"
+_STAMP = "FModifyDate"
+_ROWS = 2_000
+_PARAMETERS = frozenset((
+    "FormId", "FieldKeys", "FilterString", "OrderString", "TopRowCount", "Limit", "StartRow", "SubSystemId",
+))  # fmt: skip
+_MORE = "more is read than Qeasy reads"
+
+
+def is_bill_query(side: Side) -> bool:
+    """Whether a side asks Kingdee for documents."""
+    return side.api.lower() == _API
+
+
+def form_of(side: Side) -> str:
+    """The form that a source side reads; raises `DeclarationError` where it names none."""
+    node = _parameter(side, "FormId")
+    if node is None or not node.text:
+        raise DeclarationError(
+            f"the source reads {shown(side.api)!r} and names no form of Kingdee (FormId); copy all of the source view"
+        )
+    if not is_form(node.text):
+        raise DeclarationError(f"FormId is {shown(node.text)!r}, which is no id of a form, as in 'BD_MATERIAL'")
+    return node.text
+
+
+class Bills:
+    """Reads the source side into a `Reading` whose `form` is set."""
+
+    def __init__(self, side: Side, made: Reading, form: Form, report: Report) -> None:
+        self._side = side
+        self._made = made
+        self._form = form
+        self._report = report
+
+    def read(self) -> None:
+        self._report.taken("source.api", f"{self._made.object}, a form of Kingdee (connection kingdee): KingdeeSource")
+        self._keys()
+        self._identity()
+        for tree in ("request", "otherRequest"):
+            for node in self._side.trees.get(tree, ()):
+                self._parameter(node, tree)
+        self._pages()
+        for node in self._side.trees.get("otherResponse", ()):
+            self._report.changed(node.place, "where things stand in Kingdee's answers is known here")
+
+    # Keys
+
+    def _keys(self) -> None:
+        """What a row has, by its name there."""
+        for node in self._side.trees.get("request", ()):
+            if node.field in _PARAMETERS:
+                continue
+            key = node.text or node.field
+            if is_key(key) and re.fullmatch(r"\w+", node.field, re.ASCII):
+                self._made.aliases[node.field] = key
+                self._report.taken(node.place, f"the field key {key}, where a value of a row reads it")
+            else:
+                self._report.none(node.place, "is no field key of Kingdee, and no parameter that is known here")
+        listed = _parameter(self._side, "FieldKeys")
+        if listed is None:
+            return
+        for key in dict.fromkeys(_listed(listed)):
+            if is_key(key):
+                self._made.aliases.setdefault(key.replace(".", "_"), key)
+            else:
+                self._report.none(listed.place, f"{shown(key)!r} is no field key of Kingdee; it is not asked for")
+        self._report.changed(listed.place, "what is asked for follows from the fields of the declaration")
+
+    def _identity(self) -> None:
+        report, made, form = self._report, self._made, self._form
+        number = self._named("number")
+        made.number = number if number and "." not in number else None
+        if made.number:
+            report.taken("source.number", f"{made.number}, which people search by")
+        else:
+            report.none("source.number", "is not the key of one field of the form; number=… takes one")
+        key = self._named("id")
+        if key and "." not in key:
+            form.id = key
+            report.taken("source.id", f"{key}, which documents are told apart by")
+        else:
+            report.none(
+                "source.id", f"is not the key of one field of the form: id={form.id} is taken; check it before you run"
+            )
+        entries = [each for each in made.aliases.values() if re.search(r"_FEntryID$", each, re.ASCII | re.IGNORECASE)]
+        if entries and form.id not in entries:
+            report.none(
+                "source.id",
+                f"{entries[0]} is among the keys, which gives a row for each entry (分录): id={entries[0]!r} tells "
+                f"them apart, {form.id} does not; a run that reads a field of an entry stops and says so",
+            )
+
+    def _named(self, key: str) -> str:
+        """The field key that `id` or `number` names, "" where it names none."""
+        said = text_of(self._side.keys.get(key))
+        found = references_in(said)
+        name = found[0].name if len(found) == 1 and said.strip("{} ") == found[0].name else said
+        name = self._made.aliases.get(name, name)
+        return name if is_key(name) else ""
+
+    # Parameters
+
+    def _parameter(self, node: Node, tree: str) -> None:
+        report = self._report
+        if node.field == "FilterString":
+            self._filter(node)
+        elif node.field == "OrderString" and node.value is not None:
+            report.changed(node.place, f"pages are read in the order of {self._form.id}")
+        elif node.field == "StartRow":
+            report.changed(node.place, f"pages are read by {self._form.id}, so that none is lost between them")
+        elif node.field == "TopRowCount" and text_of(node.value) not in ("", "0"):
+            report.none(node.place, "only the first rows of all; here every document of the window is read")
+        elif node.field in ("beatFlat", "condition"):
+            report.taken(node.place, "read as if it stood beside request")
+        elif node.field == "SubSystemId" or (tree == "otherRequest" and node.field not in _PARAMETERS):
+            report.none(node.place, "no parameter that is known here; its value is not told, since it may be secret")
+
+    def _pages(self) -> None:
+        """The rows of a page: a constant Limit, or the page size that its variable stands for."""
+        limit, pages = _parameter(self._side, "Limit"), self._side.keys.get("pagination")
+        size, place = text_of(pages.get("pageSize")) if isinstance(pages, dict) else "", "source.pagination"
+        if limit is not None and limit.value is not None and (not size or not references_in(text_of(limit.value))):
+            size, place = text_of(limit.value), limit.place
+        if not size:
+            return
+        if re.fullmatch(r"[1-9]\d{0,4}", size, re.ASCII) and int(size) <= MOST_ROWS:
+            self._form.page_size = int(size)
+            self._report.taken(
+                place, f"{size} documents a page; Kingdee gives up to {_ROWS:,}, which takes fewer queries"
+            )
+        else:
+            self._report.changed(place, f"{shown(size)} is no number of rows that Kingdee gives; {_ROWS:,} a page")
+
+    # The filter
+
+    def _filter(self, node: Node) -> None:
+        said = text_of(node.value)
+        if not said:
+            return
+        if said.startswith("_function"):
+            self._report.none(node.place, f"is an expression: {_MORE}; write what it filters by into where=…")
+            return
+        parts = conditions(said)
+        stamp = self._stamp(parts)
+        self._form.modified = stamp
+        if stamp != _STAMP:
+            self._report.changed(
+                node.place,
+                f"{stamp} is the stamp (modified=…): as in Qeasy, a change that does not move it is not read; without "
+                f"modified=… it is {_STAMP}, which each save moves",
+            )
+        kept: list[str] = []
+        read: set[bool] = set()
+        for part in parts:
+            found = bounds(part)
+            if found and any(_moment(each) for each in found) and {each.key for each in found} == {stamp}:
+                for each in found:
+                    self._bound(node, each, again=each.lower in read)
+                    read.add(each.lower)
+            elif references_in(part) or moves(part):
+                self._report.none(node.place, f"{shown(part)}: moves with time or reads a field: {_MORE}")
+            else:
+                kept.append(part)
+        self._kept(node, kept)
+
+    def _stamp(self, parts: Sequence[str]) -> str:
+        """The key by which the scheme finds changes: that of a lower bound which moves with runs, else with time."""
+        lower = [each for part in parts for each in bounds(part) if each.lower and "." not in each.key]
+        for anchor in (Anchor.LAST, Anchor.NOW):
+            for each in lower:
+                if (found := moment(each.value)) is not None and found.anchor is anchor:
+                    return each.key
+        return _STAMP
+
+    def _bound(self, node: Node, bound: Bound, *, again: bool) -> None:
+        made = Bounds(self._made, self._report, bound.key)
+        if again:
+            self._report.none(node.place, f"a second bound of {bound.key}: {_MORE}")
+        elif bound.lower:
+            made.lower(node.place, moment(bound.value))
+        else:
+            made.upper(node.place, moment(bound.value), "Kingdee's")
+
+    def _kept(self, node: Node, parts: Sequence[str]) -> None:
+        good = [part for part in parts if not list(where_problems(part))]
+        for part in parts:
+            if part not in good:
+                self._report.none(node.place, f"{shown(part)}: {'; '.join(where_problems(part))}: {_MORE}")
+        where = " and ".join(f"({part})" if _is_either(part) else part for part in good)
+        if wrong := list(where_problems(where)):
+            self._report.none(node.place, f"{'; '.join(wrong)}: {_MORE}")
+        elif where:
+            self._form.where = where
+            self._report.taken(node.place, f"where: {shown(where)}; what leaves it is found by the reconcile")
+
+
+def ages(tree: Sequence[Node]) -> Iterator[Moment]:
+    """The moments that filter strings of a tree ask for."""
+    for node in tree:
+        if node.field == "FilterString":
+            for part in conditions(text_of(node.value)):
+                yield from (found for each in bounds(part) if (found := moment(each.value)) is not None)
+
+
+def _moment(bound: Bound) -> bool:
+    """Whether a bound moves with runs or with time."""
+    found = moment(bound.value)
+    return found is not None and found.anchor is not Anchor.FIXED
+
+
+def _is_either(part: str) -> bool:
+    """Whether a condition must be put into parentheses to stand beside others."""
+    return len(conditions(f"{part} and x = 1")) == 1
+
+
+def _parameter(side: Side, name: str) -> Node | None:
+    return side.find("otherRequest", name) or side.find("request", name)
+
+
+def _listed(node: Node) -> list[str]:
+    """The values of a list, whether it is one, its text or its children."""
+    given = node.value if isinstance(node.value, list) else [node.value]
+    texts = [text_of(each) for each in given] + [text_of(child.value) or child.field for child in node.children]
+    return [part.strip() for each in texts for part in each.split(",") if part.strip()]

@@ -1,0 +1,219 @@
+"""Import of schemes that read a form of Kingdee: the window out of the filter, the rest of it kept word for word."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from fenxiang_sync import KingdeeSource, Logic
+from fenxiang_sync.errors import DeclarationError
+from fenxiang_sync.kingdee.query import where_problems
+from fenxiang_sync.qeasy.report import Fate
+from tests.dagfile_fixtures import assert_formatted
+from tests.kingdee_fixtures import MATERIAL, erp
+from tests.qeasy_fixtures import LAST, Imported, imported, materials, node
+from tests.steps_fixtures import manual
+
+FILTER = "source.otherRequest.FilterString"
+
+
+def source_of(made: Imported) -> KingdeeSource:
+    source = made.declared().source
+    assert isinstance(source, KingdeeSource)
+    return source
+
+
+def filtered_by(said: Any) -> tuple[KingdeeSource, list[tuple[Fate, str]]]:
+    made = imported(materials(node("FNumber"), said=said))
+    return source_of(made), made.told(FILTER)
+
+
+def test_a_form_is_read_with_its_keys_its_page_size_and_the_names_that_rows_have() -> None:
+    made = imported(materials(node("id", "{{FMATERIALID}}"), node("unit", "{{FBaseUnitId_FNumber}}")))
+    assert_formatted(made.text)
+    pipeline, source = made.declared(), source_of(made)
+    assert (source.form, source.id, source.connection, source.page_size) == (MATERIAL, "FMATERIALID", "kingdee", 500)
+    assert (pipeline.number, pipeline.mapping.key) == ("FNumber", "id")
+    assert set(pipeline.mapping.paths) >= {"FMATERIALID", "FBaseUnitId.FNumber"}
+    assert made.told("source.otherRequest.StartRow")[0][0] is Fate.CHANGED
+
+
+def test_parameters_may_stand_in_request_and_names_be_given_by_the_keys_alone() -> None:
+    document = materials(node("unit", "{{FBaseUnitId_FNumber}}"))
+    document["source"]["request"] = document["source"].pop("otherRequest")
+    made = imported({**document, "source": {**document["source"], "api": "ExecuteBillQuery"}})
+    assert source_of(made).where == "FUseOrgId.FNumber = '100'"
+    assert "FBaseUnitId.FNumber" in made.declared().mapping.paths
+
+
+@pytest.mark.parametrize(
+    ("said", "modified", "where"),
+    [
+        (LAST, "FModifyDate", ""),
+        ("FApproveDate>='{{LAST_SYNC_TIME|datetime}}' and FDocumentStatus='C'", "FApproveDate", "FDocumentStatus='C'"),
+        (f"(a = 1 or b = 'x or y') AND ({LAST})", "FModifyDate", "(a = 1 or b = 'x or y')"),
+        ("FModifyDate >= {ts'{LAST_SYNC_TIME|datetime}'} and a between 1 and 2", "FModifyDate", "a between 1 and 2"),
+        (f"{LAST} and FModifyDate < '{{{{CURRENT_TIME|datetime}}}}'", "FModifyDate", ""),
+        ("FDate >= '2026-01-01' and FNumber like 'A%'", "FModifyDate", "FDate >= '2026-01-01' and FNumber like 'A%'"),
+        ("", "FModifyDate", ""),
+    ],
+)
+def test_the_bound_of_the_stamp_is_the_window_and_the_rest_is_where(said: Any, modified: str, where: str) -> None:
+    source, told = filtered_by(said)
+    assert (source.modified, source.where) == (modified, where)
+    assert all(fate is not Fate.NONE for fate, _ in told)
+    assert any("the window of the run" in each for _, each in told) == ("LAST_SYNC_TIME" in said)
+
+
+def test_what_a_filter_reads_earlier_is_the_lookback_and_a_remedy_a_lookback_of_its_own() -> None:
+    remedy = node("FilterString", "FModifyDate>='{{DAYS_AGO_3|datetime}}' and FModifyDate<'{{DAYS_AGO_1|datetime}}'")
+    document = materials(
+        node("FNumber"),
+        said="FModifyDate>='{{MINUTE_AGO_90|datetime}}'",
+        omissionRemedy={"crontab": "15 2 * * *", "takeOverRequest": [remedy]},
+    )
+    made = imported(document)
+    assert source_of(made).lookback == timedelta(minutes=90)
+    assert [(each.schedule, each.over) for each in made.declared().lookbacks] == [("15 2 * * *", timedelta(days=3))]
+
+
+@pytest.mark.parametrize(
+    ("said", "names"),
+    [
+        (f"{LAST} or FCreateDate>='{{{{LAST_SYNC_TIME|datetime}}}}'", "moves with time"),
+        (f"{LAST} and FApproveDate>='{{{{LAST_SYNC_TIME|datetime}}}}'", "FApproveDate>="),
+        (f"{LAST} and {LAST}", "a second bound"),
+        (f"{LAST} and FDate > GETDATE()", "FDate > GETDATE()"),
+        (f"{LAST} and FID > {{{{MAX_DATA_ID}}}}", "FID >"),
+        (f"{LAST} and FName = 'x'; drop table T", "drop table T"),
+        (f"{LAST} and (a = 1", "its parentheses do not match"),
+        ("_function CONCAT('FModifyDate>=', {{LAST_SYNC_TIME}})", "is an expression"),
+        (f"{LAST} and a = '{'x' * 3000}'", "at most 2,000"),
+    ],
+)
+def test_what_cannot_be_kept_of_a_filter_is_named(said: str, names: str) -> None:
+    source, told = filtered_by(said)
+    assert source.where == ""
+    (left,) = [each for fate, each in told if fate is Fate.NONE]
+    assert names in left
+    assert "more is read than Qeasy reads" in left
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow], max_examples=80, deadline=None)
+@given(
+    parts=st.lists(
+        st.sampled_from(
+            [LAST, "a = 'x'", "(b = 1)", "c in ('and', 'or')", "(d = 1 or e = 2)", "f between 1 and 2", "not g = 1",
+             "h = '{{LAST_SYNC_TIME}}'", "i > GETDATE()", "(", ")", "'", "{{", "/*", "or", "and", ";"]
+        ),
+        max_size=6,
+    )
+)  # fmt: skip
+def test_every_condition_of_a_filter_is_in_the_declaration_or_named(parts: list[str]) -> None:
+    source, told = filtered_by(" and ".join(parts))
+    assert not list(where_problems(source.where))
+    said = source.where + " ".join(each for _, each in told)
+    for part in set(parts) & {"a = 'x'", "c in ('and', 'or')", "i > GETDATE()", "f between 1 and 2"}:
+        assert part in said or "…" in said  # a long one is shown shortened
+    assert (LAST in parts) <= ("the window of the run" in said or "more is read" in said)
+
+
+def test_conditions_are_on_fields_of_the_document_and_what_is_dotted_is_told() -> None:
+    condition = [
+        [
+            {"field": "FDocumentStatus", "logic": "eq", "value": "C"},
+            {"field": "FBaseUnitId_FNumber", "logic": "eq", "value": "Pcs"},
+        ]
+    ]
+    made = imported(materials(node("FNumber"), condition=condition))
+    [[kept]] = made.declared().conditions
+    assert (kept.field, kept.logic, kept.value) == ("FDocumentStatus", Logic.EQ, "C")
+    assert any("FBaseUnitId.FNumber" in each and "where=" in each for _, each in made.told("source.condition"))
+
+
+def test_what_kingdee_gives_in_another_way_is_told() -> None:
+    lines = node("lines", "details", "array", children=[node("a", "{{details.a}}")])
+    document = materials(
+        node("number", "{{FNumber}}"),
+        node("unit", "{{FBaseUnitId}}"),
+        node("code", "{{FBaseUnitId.FNumber}}"),
+        node("status", "{{life_status}}"),
+        node("ms", "{{FModifyDate|timestamp_ms}}"),
+        lines,
+        other=[node("FieldX", "canary-value"), node("TopRowCount", "5"), node("OrderString", "FID ASC")],
+        id="{{FBillNo}}-{{FSeq}}",
+        number="FUseOrgId.FNumber",
+        beatFlat=["FEntity"],
+        pagination={"pageSize": "many"},
+        target={"groupCalculate": {"headerGroup": ["FNumber"]}},
+    )
+    document["source"]["request"] += [node("客户", "FCustId"), node("e", "FEntity_FEntryID")]
+    made = imported(document)
+    pipeline = made.declared()
+    assert [entry.target for entry in pipeline.fields] == ["_id", "number", "code"]
+    assert pipeline.number is None
+    left = dict.fromkeys(key for fate, key, _ in made.report.findings if fate is Fate.NONE)
+    assert set(left) >= {
+        "source.id", "source.number", "source.beatFlat", "source.request.客户", "source.otherRequest.FieldX",
+        "source.otherRequest.TopRowCount", "target.groupCalculate", "target.request.unit", "target.request.status",
+        "target.request.ms", "target.request.lines",
+    }  # fmt: skip
+    assert any("id='FEntity_FEntryID'" in each for _, each in made.told("source.id"))
+    assert "no number of rows" in made.told("source.pagination")[0][1]
+    assert "canary-value" not in made.text + "\n".join(made.report.lines())
+
+
+def test_a_source_alone_goes_into_the_hub_with_all_that_it_reads() -> None:
+    made = imported(materials(number="FNumber")["source"])
+    assert [entry.target for entry in made.declared().fields] == [
+        "FMATERIALID", "FNumber", "FName", "FBaseUnitId_FNumber", "FDocumentStatus", "FModifyDate",
+    ]  # fmt: skip
+    assert made.declared().mapping.key == "FMATERIALID"
+
+
+@pytest.mark.parametrize(
+    ("form", "says"), [(None, "names no form of Kingdee"), ("BD MATERIAL; drop", "no id of a form")]
+)
+def test_a_query_without_a_form_is_refused_with_a_sentence(form: str | None, says: str) -> None:
+    document = materials(node("FNumber"))
+    document["source"]["otherRequest"] = [node("FormId", form)] if form else []
+    with pytest.raises(DeclarationError, match=says):
+        imported(document)
+
+
+def test_times_of_kingdee_are_read_as_the_clock_of_its_server() -> None:
+    formats = [{"old": "FModifyDate", "new": "day", "format": "date"}]
+    made = imported(materials(node("at", "{{FModifyDate|datetime}}"), node("day"), formatResponse=formats))
+    record = {"_id": "1", "last_modified_time": 1, "FModifyDate": "2026-01-02T03:04:05.6", "FMATERIALID": 1}
+    (row,) = made.declared().rows({**record, "FNumber": "M"})
+    assert (row.content["at"], row.content["day"]) == ("2026-01-02 03:04:05", "2026-01-02")
+
+
+def test_an_imported_form_is_read_through_to_the_hub_and_its_changes_after_it(tmp_path: Path) -> None:
+    condition = [[{"field": "FDocumentStatus", "logic": "eq", "value": "C"}]]
+    nodes = [node("number", "{{FNumber}}"), node("name", "{{FName}}"), node("unit", "{{FBaseUnitId_FNumber}}")]
+    made = imported(materials(*nodes, condition=condition, target={"id": "number"}), "material")
+    pipeline = made.declared()
+    with erp(tmp_path, **{MATERIAL: 120}) as kingdee:
+        report = kingdee.sync(pipeline, manual(full=True))
+        bills = kingdee.kingdee.bills(MATERIAL)
+        wanted = {
+            bill.number: (bill.content["FName"], bill.content["FBaseUnitId"]["FNumber"])
+            for bill in bills
+            if bill.content["FUseOrgId"]["FNumber"] == "100"
+        }
+        assert {key: (row["name"], row["unit"]) for key, row in kingdee.held(pipeline).items()} == wanted
+        assert report.certified
+        assert 0 < len(wanted) < 120
+
+        kingdee.later()
+        number = min(wanted)
+        kingdee.kingdee.edit(MATERIAL, number, {"FName": "新名"})
+        kingdee.later()
+        report = kingdee.sync(pipeline, manual())
+        assert (report.delivered, kingdee.held(pipeline)[number]["name"]) == (1, "新名")
