@@ -125,3 +125,12 @@ def materials(
         },
         "target": {"api": "写入空操作", "effect": "EXECUTE", "request": list(nodes), **(target or {})},
     }
+
+
+def record(object_name: str | None, *nodes: dict[str, Any], details: list[dict[str, Any]] | None = None) -> Any:
+    """The node `data` of what data/create and data/update are asked."""
+    named = [node("dataObjectApiName", object_name)] if object_name else []
+    inner = [node("object_data", "", "object", children=[*named, *nodes])]
+    if details is not None:
+        inner.append(node("details", "", "object", children=details))
+    return node("data", "", "object", children=inner)

@@ -18,6 +18,7 @@
 ``names``          which field a reference means
 ``entries``        request nodes become fields, look-ups and lines
 ``writer``         the target side: which target, with which settings
+``crm``            data/create and data/update of the CRM: object, match, flags
 ``importer``       `Importer`: the DAG file of a scheme
 ``report``         `Report`: taken over, changed, without counterpart, unknown
 =================  ===================================================================================

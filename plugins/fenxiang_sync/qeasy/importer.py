@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import fenxiang_sync
 from fenxiang_sync.dagfile import (
+    WIDTH,
     Code,
     Part,
     block,
@@ -59,7 +60,7 @@ class Importer:
     def text(self) -> str:
         """The file. Raises `DeclarationError` where the scheme reads nothing of Fenxiang or Kingdee."""
         made = reading(self.scheme, self.report)
-        target = writing(self.scheme, made, self.report)
+        target = writing(self.scheme, made, self.report, self.connection)
         made.dotted = _dotted(made, target)
         entries = Entries(
             reading=made,
@@ -123,10 +124,32 @@ class Importer:
             self.report.none(
                 "source.beatFlat", f"no value of a row is of a line of {entries.exploded}: a row per record"
             )
-        words += [("fields", listed(entry.code for entry in rows)), ("target", target.target)]
+        words += [("fields", listed(entry.code for entry in rows)), *self._target(target, rows)]
         words += self._settings(made, key)
         self._id_check()
         return words
+
+    def _target(self, target: Writing, rows: Sequence[Entry]) -> Iterator[tuple[str, Part]]:
+        """The target, and what it does not do by itself; a question where only people know how a record is found."""
+        into = target.into
+        if into is None:
+            yield "target", target.target
+        elif match := into.matched(rows):
+            yield "target", into.target(rows, quoted(match))
+            if into.creates:
+                yield "delete_policy", "DeletePolicy.IGNORE"
+                self.report.taken(
+                    "target", "records of the CRM are never voided, as in Qeasy; without delete_policy=… they are"
+                )
+        else:
+            answer = into.target(rows, "…")
+            self.report.none(
+                "target.match",
+                f"{into.question} Rows stay in the hub until the file says {flat(answer)}, and key= alike",
+            )
+            yield "", f"{into.question} Say it below, and as key=, with no field _id; until then rows stay in the hub:"
+            yield "", answer
+            yield "target", target.target
 
     def _settings(self, made: Reading, key: Part) -> Iterator[tuple[str, Part]]:
         if key:
@@ -252,7 +275,9 @@ class Importer:
         name = variable(self.name)
         body = [f"{name} = Pipeline("]
         for word, part in words:
-            if word == "fields":
+            if not word:
+                body += _asked(part)
+            elif word == "fields":
                 body += ["    fields=[", *self._fields(rows), "    ],"]
             else:
                 body += laid(part, indent=4, prefix=f"{word}=", suffix=",")
@@ -298,6 +323,14 @@ class Importer:
             )
             lines += imports(module, words, wraps=module == "fenxiang_sync")
         return [*lines, ""]
+
+
+def _asked(part: Part) -> Iterator[str]:
+    """Comments beside the target: a question, or the code that answers it."""
+    if isinstance(part, str):
+        yield from (f"    # {line}" for line in folded(part, room=WIDTH - 6))
+    else:
+        yield from (f"    # {line[6:]}" for line in laid(part, indent=10, prefix="target=", suffix=","))
 
 
 def _reach(made: Reading) -> dict[str, Part]:

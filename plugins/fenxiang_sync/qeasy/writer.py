@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from fenxiang_sync.dagfile import Part, call, identifier, quoted, table, value
+from fenxiang_sync.qeasy.crm import Crm, Into, is_of_crm, writes_records
 from fenxiang_sync.qeasy.entries import Merge
 from fenxiang_sync.qeasy.expressions import OutsideError, inserted
 from fenxiang_sync.qeasy.metadata import Node, Scheme, Side, is_true, text_of
@@ -28,29 +29,32 @@ _STEPS = {"submit": "SUBMIT", "audit": "AUDIT"}
 
 @dataclass(slots=True, kw_only=True)
 class Writing:
-    """What of the target side goes into the declaration. `key` is what the scheme calls the row's id."""
+    """What of the target side goes into the declaration. `key` is what the scheme calls the row's id. Where rows become
+    records of the CRM, `into` is what they go into, and `target` stands in while nobody knows how a record is found."""
 
     target: Part
     nodes: tuple[Node, ...] = ()
     key: str = ""
     merge: Merge | None = None
+    into: Into | None = None
 
 
-def writing(scheme: Scheme, made: Reading, report: Report) -> Writing:
-    """The target side of a scheme; without one, and for 写入空操作, the hub."""
+def writing(scheme: Scheme, made: Reading, report: Report, connection: str) -> Writing:
+    """The target side of a scheme; without one, and for 写入空操作, the hub. `connection` is that of the CRM."""
     side = scheme.target
     if side is None:
         report.changed("target", "is not in the metadata: rows stay in the hub (写入空操作) until you choose a target")
         return Writing(target="HubTarget()", nodes=_as_read(scheme.source, made))
-    return _Writer(scheme, side, made, report).write()
+    return _Writer(scheme, side, made, report, connection).write()
 
 
 class _Writer:
-    def __init__(self, scheme: Scheme, side: Side, made: Reading, report: Report) -> None:
+    def __init__(self, scheme: Scheme, side: Side, made: Reading, report: Report, connection: str) -> None:
         self._scheme = scheme
         self._side = side
         self._made = made
         self._report = report
+        self._connection = connection
         self._key = text_of(side.keys.get("id"))
 
     def write(self) -> Writing:
@@ -62,6 +66,15 @@ class _Writer:
             self._table(made)
         elif api == "batchSave":
             made.target = self._kingdee()
+        elif writes_records(api):
+            self._crm(made)
+        elif is_of_crm(api):
+            report.none(
+                "target.api",
+                f"{shown(api)}: neither data/create nor data/update, so rows stay in the hub. A FenxiangTarget voids "
+                "and deletes records by delete_policy=…",
+            )
+            self._left_over({"currentOpenUserId"})
         else:
             made.target = self._rest(api)
         for node in side.trees.get("response", ()):
@@ -90,6 +103,17 @@ class _Writer:
                     "no fields are declared, and Qeasy keeps whatever comes: add what you need (`fenxiang describe`)",
                 )
         self._left_over({"currentOpenUserId"})
+        self._operation(frozenset(("none",)))
+
+    # The CRM
+
+    def _crm(self, made: Writing) -> None:
+        read = "" if self._made.form is not None else self._made.object
+        made.into, made.nodes = Crm(self._side, self._report, self._connection).read(read)
+        if made.into is not None:
+            self._made.moments = True
+            if made.into.match and self._key not in [node.field for node in made.nodes]:
+                made.key = made.into.match
         self._operation(frozenset(("none",)))
 
     # SQL
