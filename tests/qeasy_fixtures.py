@@ -9,7 +9,7 @@ from typing import Any
 
 from fenxiang_sync import Pipeline
 from fenxiang_sync.qeasy.importer import Importer
-from fenxiang_sync.qeasy.metadata import read
+from fenxiang_sync.qeasy.metadata import read, receiver
 from fenxiang_sync.qeasy.report import Fate, Report
 
 FOLDER = Path(__file__).parent / "fixtures" / "qeasy"
@@ -43,12 +43,13 @@ def declaration(text: str) -> Pipeline:
     return found
 
 
-def imported(document: Any, name: str = "made", **pipelines: str) -> Imported:
+def imported(document: Any, name: str = "made", calls: Any = None, **pipelines: str) -> Imported:
+    """`calls` is the scheme that is called back."""
     report = Report()
     scheme = read([json.dumps(document).encode()], report)
-    importer = Importer(
-        scheme, name, pipelines={each.replace("_", "-"): of for each, of in pipelines.items()}, report=report
-    )
+    called = None if calls is None else receiver(json.dumps(calls).encode())
+    ids = {each.replace("_", "-"): of for each, of in pipelines.items()}
+    importer = Importer(scheme, name, pipelines=ids, report=report, receiver=called)
     return Imported(importer.text(), report)
 
 

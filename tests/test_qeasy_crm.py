@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +14,11 @@ from hypothesis import strategies as st
 from fenxiang_simulator import Simulator
 from fenxiang_sync import DeletePolicy, FenxiangTarget, Field, HubTarget, text
 from fenxiang_sync.hub import Hub, Selection
-from fenxiang_sync.kingdee import KingdeeClient
 from fenxiang_sync.qeasy.report import Fate
-from fenxiang_sync.source.writer import FenxiangWriter
 from fenxiang_sync.stage import Stage
-from fenxiang_sync.targets.protocol import Reach
 from tests.dagfile_fixtures import assert_formatted
 from tests.hub_fixtures import hub_file
-from tests.kingdee_fixtures import MATERIAL
+from tests.kingdee_fixtures import MATERIAL, BothWays
 from tests.qeasy_fixtures import Imported, imported, materials, node, record, scheme
 from tests.steps_fixtures import Bench, bench, manual, pipeline, quiet
 
@@ -218,17 +214,6 @@ def test_whatever_the_texts_are_the_file_declares_a_pipeline(texts: list[str], a
 
 
 # It runs
-
-
-class BothWays(Bench):
-    """A bench whose source is the Kingdee beside the CRM that is written to."""
-
-    def client(self) -> Any:
-        return KingdeeClient(self.reach(), "kingdee")
-
-    def reach(self) -> Reach:
-        crm = lambda conn_id: FenxiangWriter(Bench.client(self))  # noqa: E731
-        return replace(super().reach(), crm=crm, now=self.simulator.clock.elapsed)
 
 
 @pytest.fixture

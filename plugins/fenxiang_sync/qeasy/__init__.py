@@ -19,6 +19,7 @@
 ``entries``        request nodes become fields, look-ups and lines
 ``writer``         the target side: which target, with which settings
 ``crm``            data/create and data/update of the CRM: object, match, flags
+``write_backs``    what the target tells: primaryWriteback, callBackStrategy
 ``importer``       `Importer`: the DAG file of a scheme
 ``report``         `Report`: taken over, changed, without counterpart, unknown
 =================  ===================================================================================

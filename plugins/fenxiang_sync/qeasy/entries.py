@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from fenxiang_sync.dagfile import Code, Part, call, identifier, listed, quoted, table, value
+from fenxiang_sync.lookup import TOLD
 from fenxiang_sync.qeasy import expressions, functions
 from fenxiang_sync.qeasy.expressions import OutsideError, is_function
 from fenxiang_sync.qeasy.functions import Function
@@ -27,6 +28,23 @@ _TAKES = {
     "$sum": "SUM", "$avg": "AVG", "$min": "MIN", "$max": "MAX", "$push": "PUSH", "$addToSet": "ADD_TO_SET",
     "$first": "FIRST", "$last": "LAST",
 }  # fmt: skip
+
+
+def row_path(said: str) -> str:
+    """What of a row a name of Qeasy's store means: what the target told of it, else a path in it.
+
+    >>> row_path("relation_id"), row_path("response.Result.Number"), row_path("primaryWriteback.id"), row_path("name")
+    ('@told.Id', '@told.Number', '@told.Id', 'name')
+    """
+    top, dot, rest = said.partition(".")
+    if top == "content" and dot:
+        return rest
+    if said == "relation_id":
+        return f"{TOLD}Id"
+    if not dot or top not in ("response", "primaryWriteback"):
+        return said
+    last = rest.rpartition(".")[2]
+    return TOLD + {"id": "Id", "number": "Number", "dataid": "_id"}.get(last.lower(), last)
 
 
 class Entry(NamedTuple):
@@ -274,6 +292,7 @@ class Entries:
         if found is None or not pairs or pairs[-1].end() != len(found[3].rstrip()) or not _ROW_PATH.fullmatch(found[1]):
             return self._left(node, "a look-up that cannot be read (find F from SCHEME where a={{x}}); write Lookup(…)")
         where = {}
+        find = row_path(found[1])
         for pair in pairs:
             try:
                 source, steps, _ = self._names.resolved(Reference(pair[2]), line)
@@ -281,7 +300,7 @@ class Entries:
                 return self._left(node, f"the look-up {error}; write Lookup(…)")
             if steps:
                 return self._left(node, "the look-up is by a formatted value; write Lookup(…)")
-            where[pair[1]] = quoted(source)
+            where[row_path(pair[1])] = quoted(source)
         name = self.pipelines.get(found[2]) or identifier(f"qeasy_{found[2]}", instead="scheme")
         if found[2] not in self.pipelines:
             self.report.none(
@@ -293,10 +312,18 @@ class Entries:
             node.place,
             f"a look-up in {name}; what is not found " + ("waits for its parent" if node.required else "is null"),
         )
-        words: dict[str, Part] = {"pipeline": quoted(name), "find": quoted(found[1]), "where": table(where)}
+        is_told = find.startswith(TOLD)
+        if is_told:
+            self.report.changed(
+                node.place,
+                f"{found[1]} is what the target told of that row: {find}, as Kingdee calls it; a pipeline into the CRM "
+                "tells _id, a REST target what its results name",
+            )
+        words: dict[str, Part] = {"pipeline": quoted(name), "find": quoted(find), "where": table(where)}
         if node.required:
             words["required"] = "True"
-        converts = [_CONVERTERS[kind] for kind in [TYPES.get(node.type, "")] if kind in ("int", "number", "bool")]
+        kinds = ("int", "number", "bool", *(("string",) if is_told else ()))
+        converts = [_CONVERTERS[kind] for kind in [TYPES.get(node.type, "")] if kind in kinds]
         converts += self._parsers(node)
         if converts:
             words["convert"] = converts[0] if len(converts) == 1 else call("chain", *converts)

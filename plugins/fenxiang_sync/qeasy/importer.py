@@ -25,11 +25,12 @@ from fenxiang_sync.dagfile import (
     variable,
 )
 from fenxiang_sync.qeasy.entries import Entries, Entry
-from fenxiang_sync.qeasy.metadata import Scheme, is_true
+from fenxiang_sync.qeasy.metadata import Scheme, Side, is_true
 from fenxiang_sync.qeasy.queries import all_texts, references_in
 from fenxiang_sync.qeasy.reader import reading
 from fenxiang_sync.qeasy.reading import Form, Reading, moment_code, span
 from fenxiang_sync.qeasy.report import Report, shown
+from fenxiang_sync.qeasy.write_backs import WriteBacks
 from fenxiang_sync.qeasy.writer import Writing, writing
 
 _WORDS = frozenset(fenxiang_sync.__all__) | {"Computed", "Details", "Group", "Kind", "Lines", "Lookup", "Take"}
@@ -49,13 +50,15 @@ _FULL_LADDER = 5
 @dataclass(slots=True)
 class Importer:
     """The DAG file of one scheme. `name` is the pipeline's, `connection` the Airflow connection of the CRM, `pipelines`
-    names by the ids of the schemes that look-ups are in. What became of each part is in `report`."""
+    names by the ids of the schemes that look-ups are in, `receiver` the target side of the scheme that is called back,
+    where that is at hand. What became of each part is in `report`."""
 
     scheme: Scheme
     name: str
     connection: str = "fenxiang"
     pipelines: Mapping[str, str] = field(default_factory=dict)
     report: Report = field(default_factory=Report)
+    receiver: Side | None = None
 
     def text(self) -> str:
         """The file. Raises `DeclarationError` where the scheme reads nothing of Fenxiang or Kingdee."""
@@ -126,6 +129,7 @@ class Importer:
             )
         words += [("fields", listed(entry.code for entry in rows)), *self._target(target, rows)]
         words += self._settings(made, key)
+        words += self._write_back(made, target, rows, several="explode" in dict(words))
         self._id_check()
         return words
 
@@ -150,6 +154,20 @@ class Importer:
             yield "", f"{into.question} Say it below, and as key=, with no field _id; until then rows stay in the hub:"
             yield "", answer
             yield "target", target.target
+
+    def _write_back(
+        self, made: Reading, target: Writing, rows: Sequence[Entry], *, several: bool
+    ) -> Iterator[tuple[str, Part]]:
+        side = self.scheme.target
+        if side is None:
+            return
+        tells = frozenset(("_id",)) if target.into is not None and target.into.matched(rows) else target.tells
+        several = several or any(flat(each.code).startswith("Lines(") and ", most=" in flat(each.code) for each in rows)
+        backs = WriteBacks(
+            side=side, made=made, report=self.report, tells=tells, name=self.name, receiver=self.receiver
+        )
+        if made_back := backs.read(rows, several=several):
+            yield "write_back", made_back
 
     def _settings(self, made: Reading, key: Part) -> Iterator[tuple[str, Part]]:
         if key:

@@ -19,10 +19,7 @@ NOT_HERE = {
         ("buildModel", "structure"),
         "what it means is documented nowhere; nested targets are dotted paths of Field(…, 'a.b')",
     ),
-    "callBackStrategy": "writing the result into another scheme: into the CRM it is write_back=WriteBack(…), for a row "
-    "of another pipeline a Lookup with find='@told.…'",
-    "primaryWriteback": "what the target tells is kept beside the row by itself: take it with Lookup(find='@told.…'), "
-    "or write it into the CRM with write_back=WriteBack(fields={'…__c': Told('…')})",
+    **dict.fromkeys(("callBackStrategy", "primaryWriteback"), "is a key of the target; on this side it means nothing"),
     "distributionOrg": "distribution to organisations is a call of its own; make it in a DAG on this pipeline's asset",
     "isUploadFile": "attachments are not copied",
 }

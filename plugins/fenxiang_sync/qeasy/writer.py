@@ -12,14 +12,16 @@ from fenxiang_sync.qeasy.crm import Crm, Into, is_of_crm, writes_records
 from fenxiang_sync.qeasy.entries import Merge
 from fenxiang_sync.qeasy.expressions import OutsideError, inserted
 from fenxiang_sync.qeasy.metadata import Node, Scheme, Side, is_true, text_of
-from fenxiang_sync.qeasy.reading import API_NAME, ID_KEYS, NOT_HERE, Reading, told
+from fenxiang_sync.qeasy.reading import API_NAME, ID_KEYS, Reading, told
 from fenxiang_sync.qeasy.references import Reference, pieces
 from fenxiang_sync.qeasy.report import Report, shown
 from fenxiang_sync.qeasy.values import constant
+from fenxiang_sync.targets.kingdee_answers import ByDIndex
 
 NO_OPERATION = "写入空操作"
 WRITTEN = frozenset((
     "api", "effect", "type", "method", "id", "number", "name", "idCheck", "operation", "groupCalculate", "autoCheck",
+    "primaryWriteback", "callBackStrategy",
 ))  # fmt: skip
 _SECRET = re.compile(r"secret|passw|token|credential|api_?key|user_?id|密", re.IGNORECASE)
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
@@ -30,13 +32,15 @@ _STEPS = {"submit": "SUBMIT", "audit": "AUDIT"}
 @dataclass(slots=True, kw_only=True)
 class Writing:
     """What of the target side goes into the declaration. `key` is what the scheme calls the row's id. Where rows become
-    records of the CRM, `into` is what they go into, and `target` stands in while nobody knows how a record is found."""
+    records of the CRM, `into` is what they go into, and `target` stands in while nobody knows how a record is found.
+    `tells` are the names of what another target tells of a row."""
 
     target: Part
     nodes: tuple[Node, ...] = ()
     key: str = ""
     merge: Merge | None = None
     into: Into | None = None
+    tells: frozenset[str] = frozenset()
 
 
 def writing(scheme: Scheme, made: Reading, report: Report, connection: str) -> Writing:
@@ -65,7 +69,7 @@ class _Writer:
         elif api in ("execute", "batchexecute"):
             self._table(made)
         elif api == "batchSave":
-            made.target = self._kingdee()
+            self._kingdee(made)
         elif writes_records(api):
             self._crm(made)
         elif is_of_crm(api):
@@ -77,13 +81,6 @@ class _Writer:
             self._left_over({"currentOpenUserId"})
         else:
             made.target = self._rest(api)
-        for node in side.trees.get("response", ()):
-            report.none(
-                node.place,
-                NOT_HERE["primaryWriteback"]
-                if node.field == "primaryWriteback"
-                else "what the target gives back is not kept",
-            )
         for node in side.trees.get("otherResponse", ()):
             report.changed(
                 node.place, "what an answer means is the target's to know: see verdict= and results= of REST targets"
@@ -186,14 +183,14 @@ class _Writer:
 
     # Kingdee
 
-    def _kingdee(self) -> Part:
+    def _kingdee(self, made: Writing) -> None:
         side, report = self._side, self._report
         form = side.find("otherRequest", "FormId")
         if form is None or not _NAME.fullmatch(form.text):
             report.none(
                 "target.otherRequest.FormId", "which form is written is not said; write KingdeeBatchSave(form=…)"
             )
-            return "HubTarget()"
+            return
         words: dict[str, Part] = {"form": quoted(form.text)}
         number = next(
             (each for each in (self._key, text_of(side.keys.get("number"))) if _NAME.fullmatch(each)), "FNumber"
@@ -210,7 +207,8 @@ class _Writer:
         words |= self._settings()
         if rows := self._operation(frozenset(("none", "batchArraySave")), root="Model"):
             words["batch_rows"] = str(rows)
-        return call("KingdeeBatchSave", **words)
+        made.target = call("KingdeeBatchSave", **words)
+        made.tells = frozenset(ByDIndex.tells)
 
     def _steps(self) -> dict[str, Part]:
         node = self._side.find("otherRequest", "Operation")
