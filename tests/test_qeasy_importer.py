@@ -415,6 +415,22 @@ def test_a_scheme_of_another_system_is_refused_with_a_sentence() -> None:
         imported({"source": {"api": "trades_query", "request": []}, "target": {}})
 
 
+@pytest.mark.parametrize("where", ["api", "request", "otherRequest"])
+def test_a_list_with_a_get_of_each_record_is_told_with_the_word_for_it(where: str) -> None:
+    detail = node("detail_api", "/cgi/crm/v2/data/get")
+    document = scheme(node("_id"))
+    if where == "api":
+        document["source"]["api"] = detail["value"]
+    else:
+        document["source"].setdefault(where, []).append(detail)
+    made = imported(document)
+    assert made.declared().source.get_fields == ()
+    ((fate, said),) = made.told("source.api" if where == "api" else f"source.{where}.detail_api")[-1:]
+    assert fate is Fate.NONE
+    assert "no form of it in the metadata is documented" in said
+    assert "Source(get_fields=[…])" in said
+
+
 def test_the_source_alone_goes_into_the_hub_with_the_fields_that_it_declares() -> None:
     document = fixture("customers")["source"]
     made = imported(document)

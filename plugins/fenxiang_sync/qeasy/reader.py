@@ -21,6 +21,11 @@ READ = frozenset((
     "api", "effect", "type", "method", "id", "number", "name", "idCheck", "autoFillResponse", "pagination", "condition",
     "beatFlat", "formatResponse", "omissionRemedy", "operation",
 ))  # fmt: skip
+_GET = "data/get"
+_GETS = (
+    "a list, and then data/get of each record: no form of it in the metadata is documented, so records are read by "
+    "data/query alone. Name the fields that only get gives: Source(get_fields=[…])"
+)
 
 
 def reading(scheme: Scheme, report: Report) -> Reading:
@@ -62,7 +67,9 @@ class _Reader:
             report.changed(
                 "source.api", f"{shown(api)} is for the other kind of object; the path follows from the name"
             )
-        if "data/query" not in api:
+        if _GET in api:
+            report.none("source.api", _GETS)
+        elif "data/query" not in api:
             report.changed("source.api", f"{shown(api)!r} is not data/query, which is what is called here")
         number = text_of(side.keys.get("number"))
         if number and API_NAME.fullmatch(number):
@@ -109,7 +116,9 @@ class _Reader:
             for child in node.children:
                 self._request(child)
         elif node.field not in ("dataObjectApiName", "apiName"):
-            self._report.none(node.place, "no parameter of data/query that is known here")
+            self._report.none(
+                node.place, _GETS if _GET in node.text else "no parameter of data/query that is known here"
+            )
 
     def _other(self, node: Node) -> None:
         report, made = self._report, self._made
@@ -130,6 +139,8 @@ class _Reader:
             report.changed(node.place, "no parameter of Qeasy; taken with detailObjectApiName")
         elif node.field in ("beatFlat", "condition"):
             report.taken(node.place, "read as if it stood beside request")
+        elif _GET in node.text:
+            report.none(node.place, _GETS)
         else:
             report.none(node.place, "no parameter that is known here; its value is not told, since it may be secret")
 
