@@ -176,6 +176,29 @@ def test_a_source_alone_goes_into_the_hub_with_all_that_it_reads() -> None:
     assert made.declared().mapping.key == "FMATERIALID"
 
 
+names = st.sampled_from(
+    ["FNumber", "FUseOrgId", "FUseOrgId.FNumber", "FUseOrgId_FNumber", "FUseOrgId.FNumber.FName", "life_status", "_id",
+     "客户", "a b", "1x", "a.b.c.d.e.f.g", "FID", "FModifyDate", "last_modified_time", "total_num", "", "F" * 120]
+) | st.text(max_size=20)  # fmt: skip
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow], max_examples=80, deadline=None)
+@given(said=st.lists(names, min_size=12, max_size=12))
+def test_whatever_the_keys_are_the_file_declares_a_pipeline(said: list[str]) -> None:
+    condition = [[{"field": said[0], "logic": "eq", "value": "C"}, {"field": said[1], "logic": "notnull"}]]
+    document = materials(
+        *(node(f"n{at}", f"{{{{{name}}}}}") for at, name in enumerate(said[2:8])),
+        node("f", f"_function CONCAT({{{{{said[8]}}}}}, 'x')"),
+        condition=condition,
+        id=said[9],
+        number=said[10],
+        formatResponse=[{"old": said[0], "new": said[11], "format": "date"}],
+    )
+    document["source"]["request"] = [node(one, other) for one, other in zip(said[:6], said[6:], strict=True)]
+    made = imported(document)
+    assert made.declared().mapping.columns
+
+
 @pytest.mark.parametrize(
     ("form", "says"), [(None, "names no form of Kingdee"), ("BD MATERIAL; drop", "no id of a form")]
 )

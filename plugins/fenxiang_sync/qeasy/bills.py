@@ -11,12 +11,12 @@ import re
 from collections.abc import Iterator, Sequence
 
 from fenxiang_sync.errors import DeclarationError
-from fenxiang_sync.kingdee.query import MOST_ROWS, is_form, is_key, where_problems
+from fenxiang_sync.kingdee.query import MOST_ROWS, is_form, where_problems
 from fenxiang_sync.qeasy.bounds import Bounds
 from fenxiang_sync.qeasy.filter_strings import Bound, bounds, conditions, moves
 from fenxiang_sync.qeasy.metadata import Node, Side, text_of
 from fenxiang_sync.qeasy.queries import references_in
-from fenxiang_sync.qeasy.reading import Form, Reading
+from fenxiang_sync.qeasy.reading import Form, Reading, is_field_key
 from fenxiang_sync.qeasy.report import Report, shown
 from fenxiang_sync.qeasy.variables import Anchor, Moment, moment
 
@@ -74,7 +74,7 @@ class Bills:
             if node.field in _PARAMETERS:
                 continue
             key = node.text or node.field
-            if is_key(key) and re.fullmatch(r"\w+", node.field, re.ASCII):
+            if is_field_key(key) and re.fullmatch(r"\w+", node.field, re.ASCII):
                 self._made.aliases[node.field] = key
                 self._report.taken(node.place, f"the field key {key}, where a value of a row reads it")
             else:
@@ -83,7 +83,7 @@ class Bills:
         if listed is None:
             return
         for key in dict.fromkeys(_listed(listed)):
-            if is_key(key):
+            if is_field_key(key):
                 self._made.aliases.setdefault(key.replace(".", "_"), key)
             else:
                 self._report.none(listed.place, f"{shown(key)!r} is no field key of Kingdee; it is not asked for")
@@ -92,13 +92,13 @@ class Bills:
     def _identity(self) -> None:
         report, made, form = self._report, self._made, self._form
         number = self._named("number")
-        made.number = number if number and "." not in number else None
+        made.number = number if _is_own(number) else None
         if made.number:
             report.taken("source.number", f"{made.number}, which people search by")
         else:
             report.none("source.number", "is not the key of one field of the form; number=… takes one")
         key = self._named("id")
-        if key and "." not in key:
+        if _is_own(key):
             form.id = key
             report.taken("source.id", f"{key}, which documents are told apart by")
         else:
@@ -114,12 +114,11 @@ class Bills:
             )
 
     def _named(self, key: str) -> str:
-        """The field key that `id` or `number` names, "" where it names none."""
+        """What `id` or `number` names, as a field key where it is the name of one."""
         said = text_of(self._side.keys.get(key))
         found = references_in(said)
         name = found[0].name if len(found) == 1 and said.strip("{} ") == found[0].name else said
-        name = self._made.aliases.get(name, name)
-        return name if is_key(name) else ""
+        return self._made.aliases.get(name, name)
 
     # Parameters
 
@@ -188,7 +187,7 @@ class Bills:
 
     def _stamp(self, parts: Sequence[str]) -> str:
         """The key by which the scheme finds changes: that of a lower bound which moves with runs, else with time."""
-        lower = [each for part in parts for each in bounds(part) if each.lower and "." not in each.key]
+        lower = [each for part in parts for each in bounds(part) if each.lower and _is_own(each.key)]
         for anchor in (Anchor.LAST, Anchor.NOW):
             for each in lower:
                 if (found := moment(each.value)) is not None and found.anchor is anchor:
@@ -223,6 +222,11 @@ def ages(tree: Sequence[Node]) -> Iterator[Moment]:
         if node.field == "FilterString":
             for part in conditions(text_of(node.value)):
                 yield from (found for each in bounds(part) if (found := moment(each.value)) is not None)
+
+
+def _is_own(key: str) -> bool:
+    """Whether it is a field key of the form itself."""
+    return is_field_key(key) and "." not in key
 
 
 def _moment(bound: Bound) -> bool:

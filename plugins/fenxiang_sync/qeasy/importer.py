@@ -28,7 +28,7 @@ from fenxiang_sync.qeasy.entries import Entries, Entry
 from fenxiang_sync.qeasy.metadata import Scheme, Side, is_true
 from fenxiang_sync.qeasy.queries import all_texts, references_in
 from fenxiang_sync.qeasy.reader import reading
-from fenxiang_sync.qeasy.reading import Form, Reading, moment_code, span
+from fenxiang_sync.qeasy.reading import Form, Reading, is_field_key, moment_code, span
 from fenxiang_sync.qeasy.report import Report, shown
 from fenxiang_sync.qeasy.write_backs import WriteBacks
 from fenxiang_sync.qeasy.writer import Writing, writing
@@ -230,7 +230,7 @@ class Importer:
             for each in group:
                 name = made.aliases.get(each.field, each.field)
                 if made.form is not None:
-                    if "." in name or made.below(name):
+                    if "." in name or made.below(name) or not is_field_key(name):
                         self.report.none(
                             "source.condition",
                             f"{shown(name)}: a condition is on a field of the document itself, so it drops nothing; "
@@ -363,7 +363,8 @@ def _dotted(made: Reading, target: Writing) -> set[str]:
         return set()
     names = {each.name for said in all_texts(target.nodes) for each in references_in(said)}
     olds = {made.formats[name].old for name in names if name in made.formats}
-    return {key for key in (made.aliases.get(name, name) for name in names | olds) if "." in key}
+    keys = (made.aliases.get(name, name) for name in names | olds)
+    return {key for key in keys if "." in key and is_field_key(key) and not made.above(key)}
 
 
 def _reads(rows: Sequence[Entry], exploded: str) -> bool:

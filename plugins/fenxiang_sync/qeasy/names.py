@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from fenxiang_sync.kingdee.query import is_key
-from fenxiang_sync.mapping import ENGINE_FIELDS, INJECTED
+from fenxiang_sync.mapping import INJECTED
 from fenxiang_sync.qeasy.expressions import OutsideError
-from fenxiang_sync.qeasy.reading import API_NAME, Reading, clock_code
+from fenxiang_sync.qeasy.reading import API_NAME, Reading, clock_code, is_field_key
 from fenxiang_sync.qeasy.references import Reference
 from fenxiang_sync.qeasy.report import shown
 
@@ -68,8 +67,10 @@ class Names:
 
     def _of_form(self, name: str) -> None:
         """Raise `OutsideError` for a name that a form of Kingdee cannot be asked for."""
-        if name not in ("_id", "last_modified_time") and (name in ENGINE_FIELDS or not is_key(name)):
+        if name not in ("_id", "last_modified_time") and not is_field_key(name):
             raise OutsideError(f"{name} is no field key of Kingdee")
+        if above := self.reading.above(name):
+            raise OutsideError(f"{name} leads into {above}, which is read as a value, and a form gives one of both")
         if below := self.reading.below(name):
             raise OutsideError(
                 f"{name} is read for {below} as an object; a form gives one of them, and {below} is taken"

@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 from fenxiang_sync.condition import Logic
 from fenxiang_sync.dagfile import Code, Part, call, quoted
+from fenxiang_sync.kingdee.query import is_key
+from fenxiang_sync.mapping import ENGINE_FIELDS, INJECTED
 from fenxiang_sync.qeasy.metadata import Side
 from fenxiang_sync.qeasy.report import Report
 
@@ -86,10 +88,20 @@ class Reading:
     formats: dict[str, Format] = field(default_factory=dict)
     types: dict[str, str] = field(default_factory=dict)
 
+    def above(self, name: str) -> str:
+        """A key that is read as a value and leads to this one, "" for none: id, stamp or number of a form."""
+        whole = (self.form.id, self.form.modified, self.number) if self.form is not None else ()
+        return next((each for each in whole if each and name.startswith(f"{each}.")), "")
+
     def below(self, name: str) -> str:
         """A key that is read and leads into what this one refers to, "" for none: a form of Kingdee gives one of
         both."""
         return next((each for each in sorted(self.dotted) if each.startswith(f"{name}.")), "")
+
+
+def is_field_key(name: str) -> bool:
+    """Whether a form of Kingdee can be asked for it: a field key that is no field of every record of Fenxiang."""
+    return is_key(name) and name not in (*ENGINE_FIELDS, *INJECTED)
 
 
 def told(side: Side, known: frozenset[str], report: Report) -> None:
