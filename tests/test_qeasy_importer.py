@@ -258,6 +258,28 @@ def test_flattened_lines_are_rows_with_the_names_of_their_header() -> None:
     assert contents(pipeline, record) == []
 
 
+def test_a_text_before_a_field_and_a_part_of_a_composite_value_are_formats() -> None:
+    nodes = [
+        node("id", "north-{{_id}}"),
+        node("code", "_function CONCAT('n-', {{code}})"),
+        node("filled", "_function CONCAT('n-', '{{code}}')"),
+        node("level", "_function JSON_UNQUOTE(JSON_EXTRACT({{scope}}, '$.type'))"),
+        node("number", "_function {{scope}} ->> '$.inner.n'", "int"),
+        node("org", "o{{code}}", parser={"name": "ConvertObjectParser", "params": "FNumber"}),
+    ]
+    made = imported(scheme(*nodes, target={"id": "id"}))
+    assert_formatted(made.text)
+    assert "def " not in made.text
+    pipeline = made.declared()
+    scope = '{"type": "FIXED", "inner": {"n": "7"}}'
+    assert contents(pipeline, {"code": "C", "scope": scope}, {"scope": {"type": 1, "inner": {"n": 8}}}) == [
+        {"id": "north-1", "code": "n-C", "filled": "n-C", "level": "FIXED", "number": 7, "org": {"FNumber": "oC"}},
+        {"id": "north-1", "code": None, "filled": "n-", "level": "1", "number": 8, "org": {"FNumber": "o"}},
+    ]
+    with pytest.raises(RecordError, match="no object with 'type'"):
+        contents(pipeline, {"scope": "ALL"})
+
+
 def test_parsers_formats_and_constants_become_converters() -> None:
     formats = [
         {"old": "amount", "new": "amount_text", "format": "amount"},
@@ -496,7 +518,7 @@ def test_no_text_breaks_out_of_the_file(texts: list[str], name: str) -> None:
 
 KNOWN_CALLS = {
     "Computed", "Condition", "Constant", "Decimal", "Field", "Filter", "HubTarget", "Lookup", "Pipeline", "Source",
-    "ValueError", "chain", "instant", "joined", "sync_dag", "value_map", "wrapped",
+    "ValueError", "chain", "instant", "joined", "prefixed", "sync_dag", "value_map", "wrapped",
 }  # fmt: skip
 
 

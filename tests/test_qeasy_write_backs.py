@@ -172,6 +172,15 @@ def test_a_look_up_of_what_was_told_asks_for_it_by_our_name(find: str, path: str
     assert lookup.find == path
 
 
+@pytest.mark.parametrize(
+    "said", ["find @x from a where b={{c}}", "find a from b where @told.={{c}}", "find a,b from c where d={{e}}"]
+)
+def test_a_look_up_of_what_no_row_has_is_told(said: str) -> None:
+    made = imported(scheme(node("_id"), node("customer", f"_findCollection {said}")))
+    assert [entry.target for entry in made.declared().fields] == ["_id"]
+    assert "write Lookup(…)" in made.told("target.request.customer")[0][1]
+
+
 def test_a_row_may_be_looked_up_by_what_was_told_of_it() -> None:
     said = "_findCollection find name from 0d3a where relation_id={{erp_id__c}}"
     lookup = imported(scheme(node("_id"), node("customer", said)), **{"0d3a": "customer"}).declared().fields[1]

@@ -17,6 +17,7 @@
 ``values``         types, parsers and constants of nodes
 ``names``          which field a reference means
 ``entries``        request nodes become fields, look-ups and lines
+``lookups``        _findCollection becomes `Lookup`
 ``writer``         the target side: which target, with which settings
 ``crm``            data/create and data/update of the CRM: object, match, flags
 ``write_backs``    what the target tells: primaryWriteback, callBackStrategy

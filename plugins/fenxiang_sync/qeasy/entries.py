@@ -4,47 +4,27 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from fenxiang_sync.dagfile import Code, Part, call, identifier, listed, quoted, table, value
-from fenxiang_sync.lookup import TOLD
+from fenxiang_sync.dagfile import Code, Part, call, listed, quoted, table, value
 from fenxiang_sync.qeasy import expressions, functions
 from fenxiang_sync.qeasy.expressions import OutsideError, is_function
 from fenxiang_sync.qeasy.functions import Function
+from fenxiang_sync.qeasy.lookups import Lookups
 from fenxiang_sync.qeasy.metadata import Node
 from fenxiang_sync.qeasy.names import MOMENT, Line, Names
 from fenxiang_sync.qeasy.reading import API_NAME, Kept, Reading, clock_code
 from fenxiang_sync.qeasy.references import Reference, pieces
 from fenxiang_sync.qeasy.report import Report, shown
-from fenxiang_sync.qeasy.values import TYPES, as_type, constant, parser_of, through_parser
+from fenxiang_sync.qeasy.values import CONVERTERS, TYPES, as_type, constant, parser_of, through_parser
 
-_FIND = re.compile(r"_findCollection\s+find\s+(\S+)\s+from\s+(\S+)\s+where\s+(.+?)(?:\s+_endFind)?", re.DOTALL)
-_EQUALS = re.compile(r"\s*([\w.@]+)\s*=\s*\{\{?\s*([\w.]+)\s*\}?\}(?:\s+and\b)?", re.IGNORECASE)
-_ROW_PATH = re.compile(r"[\w@-]+(\.[\w@-]+)*")
-_CONVERTERS = {"string": "text", "int": "integer", "number": "decimal()", "bool": "boolean"}
 _CASTS = {"string": ("text", "Kind.TEXT"), "int": ("whole", "Kind.INTEGER"), "number": ("number", "Kind.DECIMAL")}
 _TAKES = {
     "$sum": "SUM", "$avg": "AVG", "$min": "MIN", "$max": "MAX", "$push": "PUSH", "$addToSet": "ADD_TO_SET",
     "$first": "FIRST", "$last": "LAST",
 }  # fmt: skip
-
-
-def row_path(said: str) -> str:
-    """What of a row a name of Qeasy's store means: what the target told of it, else a path in it.
-
-    >>> row_path("relation_id"), row_path("response.Result.Number"), row_path("primaryWriteback.id"), row_path("name")
-    ('@told.Id', '@told.Number', '@told.Id', 'name')
-    """
-    top, dot, rest = said.partition(".")
-    if top == "content" and dot:
-        return rest
-    if said == "relation_id":
-        return f"{TOLD}Id"
-    if not dot or top not in ("response", "primaryWriteback"):
-        return said
-    last = rest.rpartition(".")[2]
-    return TOLD + {"id": "Id", "number": "Number", "dataid": "_id"}.get(last.lower(), last)
 
 
 class Entry(NamedTuple):
@@ -177,11 +157,11 @@ class Entries:
             steps = [*steps, 'joined(",")']
             self.report.changed(node.place, f"{source} is a list, and text is wanted: its values are joined by commas")
         elif (
-            wanted in _CONVERTERS
+            wanted in CONVERTERS
             and kind not in (wanted, MOMENT)
             and node.parser not in ("StringToArray", "ArrayToString", "ConvertJson")
         ):
-            steps = [*steps, _CONVERTERS[wanted]]
+            steps = [*steps, CONVERTERS[wanted]]
         words: dict[str, Part] = {}
         steps = [*steps, *self._parsers(node)]
         if steps:
@@ -206,8 +186,9 @@ class Entries:
         said = node.text
         try:
             whole = expressions.parsed(said)
-            if (made := self._as_map(node, path, whole, line) or self._as_clock(node, path, whole, line)) is not None:
-                return made
+            for word in (self._as_map, self._as_clock, self._as_prefix, self._as_inner):
+                if (made := word(node, path, whole, line)) is not None:
+                    return made
         except OutsideError:
             pass  # neither word says it; the function below does, or tells why it cannot
         cast, kind = _CASTS.get(TYPES.get(node.type, ""), ("", ""))
@@ -215,8 +196,43 @@ class Entries:
         return self._computed(node, path, function, kind)
 
     def _template(self, node: Node, path: str, parts: Sequence[str | Reference], line: Line | None) -> Entry:
+        match parts:
+            case [str() as before, Reference() as behind]:
+                with suppress(OutsideError):  # the function below tells why it cannot
+                    if (made := self._prefixed(node, path, before, behind, line, filled=True)) is not None:
+                        return made
         function = functions.template(node.text, parts, node.field, self._names.resolver(line), self.taken)
         return self._computed(node, path, function, "Kind.TEXT")
+
+    def _as_prefix(self, node: Node, path: str, whole: expressions.Parsed, line: Line | None) -> Entry | None:
+        found = expressions.prefixed(whole)
+        return None if found is None else self._prefixed(node, path, found[0], found[1], line, filled=found[2])
+
+    def _prefixed(
+        self, node: Node, path: str, before: str, behind: Reference, line: Line | None, *, filled: bool
+    ) -> Entry | None:
+        """A text before a field; where that is absent, the text alone (`filled`) or null. None where it is no text."""
+        if TYPES.get(node.type, "") not in ("string", ""):
+            return None
+        source, steps, _ = self._names.resolved(behind, line)
+        try:
+            instead = value(through_parser(before, node)) if filled else ""
+        except ValueError:
+            return None
+        convert = call("prefixed", quoted(before)).flat
+        self.report.taken(node.place, f"{source} with {shown(before)} before it")
+        return self._written(node, path, source, [*steps, convert], "string", line, instead)
+
+    def _as_inner(self, node: Node, path: str, whole: expressions.Parsed, line: Line | None) -> Entry | None:
+        found = expressions.inside(whole)
+        if found is None:
+            return None
+        source, steps, _ = self._names.resolved(found[0], line)
+        convert = call("unwrapped", *map(quoted, found[1])).flat
+        self.report.changed(
+            node.place, f"{'.'.join(map(shown, found[1]))} out of {source}: unwrapped; an object without it is rejected"
+        )
+        return self._written(node, path, source, [*steps, convert], "", line)
 
     def _computed(self, node: Node, path: str, function: Function, kind: str) -> Entry:
         self.functions.append(function)
@@ -284,50 +300,12 @@ class Entries:
         self.report.taken(node.place, f"{source} as {form}, in Asia/Shanghai")
         return self._written(node, path, source, [convert], "string", line)
 
-    # Look-ups
-
     def _lookup(self, node: Node, path: str, line: Line | None) -> Entry | None:
-        found = _FIND.fullmatch(node.text)
-        pairs = list(_EQUALS.finditer(found[3])) if found else []
-        if found is None or not pairs or pairs[-1].end() != len(found[3].rstrip()) or not _ROW_PATH.fullmatch(found[1]):
-            return self._left(node, "a look-up that cannot be read (find F from SCHEME where a={{x}}); write Lookup(…)")
-        where = {}
-        find = row_path(found[1])
-        for pair in pairs:
-            try:
-                source, steps, _ = self._names.resolved(Reference(pair[2]), line)
-            except OutsideError as error:
-                return self._left(node, f"the look-up {error}; write Lookup(…)")
-            if steps:
-                return self._left(node, "the look-up is by a formatted value; write Lookup(…)")
-            where[row_path(pair[1])] = quoted(source)
-        name = self.pipelines.get(found[2]) or identifier(f"qeasy_{found[2]}", instead="scheme")
-        if found[2] not in self.pipelines:
-            self.report.none(
-                node.place,
-                f"which pipeline scheme {shown(found[2])} is: import it too, and say --scheme {shown(found[2])}=NAME; "
-                f"until then it is called {name}",
-            )
-        self.report.changed(
-            node.place,
-            f"a look-up in {name}; what is not found " + ("waits for its parent" if node.required else "is null"),
-        )
-        is_told = find.startswith(TOLD)
-        if is_told:
-            self.report.changed(
-                node.place,
-                f"{found[1]} is what the target told of that row: {find}, as Kingdee calls it; a pipeline into the CRM "
-                "tells _id, a REST target what its results name",
-            )
-        words: dict[str, Part] = {"pipeline": quoted(name), "find": quoted(find), "where": table(where)}
-        if node.required:
-            words["required"] = "True"
-        kinds = ("int", "number", "bool", *(("string",) if is_told else ()))
-        converts = [_CONVERTERS[kind] for kind in [TYPES.get(node.type, "")] if kind in kinds]
-        converts += self._parsers(node)
-        if converts:
-            words["convert"] = converts[0] if len(converts) == 1 else call("chain", *converts)
-        return Entry(path, call("Lookup", quoted(path), **words), node.label)
+        try:
+            made = Lookups(self._names, self.pipelines, self.report).code(node, path, line, self._parsers(node))
+        except OutsideError as error:
+            return self._left(node, str(error))
+        return Entry(path, made, node.label)
 
     # Lines
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -11,8 +11,8 @@ from fenxiang_sync.condition import Logic
 from fenxiang_sync.dagfile import Code, Part, call, quoted
 from fenxiang_sync.kingdee.query import is_key
 from fenxiang_sync.mapping import ENGINE_FIELDS, INJECTED
-from fenxiang_sync.qeasy.metadata import Side
-from fenxiang_sync.qeasy.report import Report
+from fenxiang_sync.qeasy.metadata import Node, Side
+from fenxiang_sync.qeasy.report import Report, shown
 
 API_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,199}", re.ASCII)
 NOT_HERE = {
@@ -97,6 +97,30 @@ class Reading:
         """A key that is read and leads into what this one refers to, "" for none: a form of Kingdee gives one of
         both."""
         return next((each for each in sorted(self.dotted) if each.startswith(f"{name}.")), "")
+
+
+def as_read(source: Side, made: Reading) -> tuple[Node, ...]:
+    """The declared fields of the source as nodes of a row: what the hub keeps."""
+    if made.aliases:
+        names = dict.fromkeys((*made.aliases, *made.formats))
+        return tuple(Node(place=f"source.request.{name}", field=name, value=f"{{{{{name}}}}}") for name in names)
+    nodes = [_reads(node, node.field) for node in source.trees.get("response", ()) if node.field != made.flattened]
+    nodes += [
+        _reads(child, f"{made.flattened}_{child.field}")
+        for node in source.trees.get("response", ())
+        if node.field == made.flattened
+        for child in node.children
+    ]
+    there = {node.field for node in nodes}
+    return tuple(nodes) + tuple(
+        Node(place=f"source.formatResponse.{shown(name)}", field=name, value=f"{{{{{name}}}}}")
+        for name in made.formats
+        if nodes and name not in there
+    )
+
+
+def _reads(node: Node, name: str) -> Node:
+    return replace(node, field=name, value=f"{{{{{name}}}}}", children=(), parser="", params=())
 
 
 def is_field_key(name: str) -> bool:

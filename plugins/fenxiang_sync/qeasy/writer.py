@@ -12,7 +12,7 @@ from fenxiang_sync.qeasy.crm import Crm, Into, is_of_crm, writes_records
 from fenxiang_sync.qeasy.entries import Merge
 from fenxiang_sync.qeasy.expressions import OutsideError, inserted
 from fenxiang_sync.qeasy.metadata import Node, Scheme, Side, is_true, text_of
-from fenxiang_sync.qeasy.reading import API_NAME, ID_KEYS, Reading, told
+from fenxiang_sync.qeasy.reading import API_NAME, ID_KEYS, Reading, as_read, told
 from fenxiang_sync.qeasy.references import Reference, pieces
 from fenxiang_sync.qeasy.report import Report, shown
 from fenxiang_sync.qeasy.values import constant
@@ -48,7 +48,7 @@ def writing(scheme: Scheme, made: Reading, report: Report, connection: str) -> W
     side = scheme.target
     if side is None:
         report.changed("target", "is not in the metadata: rows stay in the hub (写入空操作) until you choose a target")
-        return Writing(target="HubTarget()", nodes=_as_read(scheme.source, made))
+        return Writing(target="HubTarget()", nodes=as_read(scheme.source, made))
     return _Writer(scheme, side, made, report, connection).write()
 
 
@@ -93,7 +93,7 @@ class _Writer:
     def _hub(self, made: Writing) -> None:
         self._report.taken("target.api", "写入空操作: rows stay in the hub, where they can be queried and looked up")
         if not made.nodes:
-            made.nodes = _as_read(self._scheme.source, self._made)
+            made.nodes = as_read(self._scheme.source, self._made)
             if not made.nodes:
                 self._report.none(
                     "source.response",
@@ -363,30 +363,6 @@ class _Writer:
             calculate=calculate,
             most=int(most) if re.fullmatch(r"[1-9]\d{0,5}", most, re.ASCII) else None,
         )
-
-
-def _as_read(source: Side, made: Reading) -> tuple[Node, ...]:
-    """The declared fields of the source as nodes of a row: what the hub keeps."""
-    if made.aliases:
-        names = dict.fromkeys((*made.aliases, *made.formats))
-        return tuple(Node(place=f"source.request.{name}", field=name, value=f"{{{{{name}}}}}") for name in names)
-    nodes = [_reads(node, node.field) for node in source.trees.get("response", ()) if node.field != made.flattened]
-    nodes += [
-        _reads(child, f"{made.flattened}_{child.field}")
-        for node in source.trees.get("response", ())
-        if node.field == made.flattened
-        for child in node.children
-    ]
-    there = {node.field for node in nodes}
-    return tuple(nodes) + tuple(
-        Node(place=f"source.formatResponse.{shown(name)}", field=name, value=f"{{{{{name}}}}}")
-        for name in made.formats
-        if nodes and name not in there
-    )
-
-
-def _reads(node: Node, name: str) -> Node:
-    return replace(node, field=name, value=f"{{{{{name}}}}}", children=(), parser="", params=())
 
 
 def _moves(given: Any) -> bool:
