@@ -43,6 +43,23 @@ def test_a_form_of_kingdee_becomes_a_file_that_the_check_takes(tmp_path: Path) -
     assert (checked.exit_code, checked.stdout) == (0, "1 pipelines, nothing wrong: bd_material\n")
 
 
+@pytest.mark.parametrize(
+    ("key", "says"), [("product_code", "FenxiangTarget("), ("id", "By which field is a record of ProductObj found?")]
+)
+def test_a_scheme_into_the_crm_becomes_a_file_that_the_check_takes(tmp_path: Path, key: str, says: str) -> None:
+    metadata, dags = tmp_path / "product.json", tmp_path / "dags"
+    nodes = record("ProductObj", node("product_code", "{{FNumber}}"), node("name", "{{FName}}"))
+    document = materials(nodes, target={"api": "/cgi/crm/v2/data/create", "id": key})
+    metadata.write_text(json.dumps(document), encoding="utf-8")
+    made = command("import-qeasy", metadata, "--dags", dags, "--name", "product", "--connection", "crm")
+    assert made.exit_code == 0, made.stderr
+    text = (dags / "product.py").read_text(encoding="utf-8")
+    assert says in text
+    assert 'connection="crm"' in text
+    checked = command("check", dags, "--offline")
+    assert checked.exit_code == 0, checked.stdout + checked.stderr
+
+
 def test_the_scheme_that_is_called_back_may_be_given_for_what_it_writes(tmp_path: Path) -> None:
     strategy = {"strategyId": "0d3a9", "crm": "{{_id}}", "no": "{{primaryWriteback.number}}"}
     into = {"api": "batchSave", "id": "FNumber", "otherRequest": [node("FormId", "BD_Customer")]}

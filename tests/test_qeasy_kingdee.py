@@ -217,6 +217,23 @@ def test_times_of_kingdee_are_read_as_the_clock_of_its_server() -> None:
     assert (row.content["at"], row.content["day"]) == ("2026-01-02 03:04:05", "2026-01-02")
 
 
+def test_entries_that_are_read_by_their_own_key_are_records(tmp_path: Path) -> None:
+    nodes = [node("entry", "{{FEntity_FEntryID}}"), node("bill", "{{FBillNo}}"), node("qty", "{{FQty}}", "number")]
+    document = materials(*nodes, said=LAST, id="FEntity_FEntryID", number="FBillNo", target={"id": "entry"})
+    keys = [("FBillNo", "FBillNo"), ("FEntity_FEntryID", "FEntity_FEntryID"), ("FQty", "FEntity_FQty")]
+    document["source"]["request"] = [node(name, key) for name, key in keys]
+    document["source"]["otherRequest"][-2:] = [node("FormId", "SAL_OUTSTOCK")]
+    pipeline = imported(document, "outstock").declared()
+    with erp(tmp_path) as kingdee:
+        lines = [{"FEntryID": number, "FQty": number * 1.5} for number in (11, 12, 13)]
+        kingdee.kingdee.edit("SAL_OUTSTOCK", "XS001", {"FEntity": lines})
+        kingdee.later()
+        assert kingdee.sync(pipeline, manual(full=True)).certified
+        assert {row["entry"]: (row["bill"], float(row["qty"])) for row in kingdee.held(pipeline).values()} == {
+            str(number): ("XS001", number * 1.5) for number in (11, 12, 13)
+        }
+
+
 def test_an_imported_form_is_read_through_to_the_hub_and_its_changes_after_it(tmp_path: Path) -> None:
     condition = [[{"field": "FDocumentStatus", "logic": "eq", "value": "C"}]]
     nodes = [node("number", "{{FNumber}}"), node("name", "{{FName}}"), node("unit", "{{FBaseUnitId_FNumber}}")]

@@ -68,7 +68,7 @@ class _Writer:
             self._hub(made)
         elif api in ("execute", "batchexecute"):
             self._table(made)
-        elif api == "batchSave":
+        elif api.lower() == "batchsave":
             self._kingdee(made)
         elif writes_records(api):
             self._crm(made)
