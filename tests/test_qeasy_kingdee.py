@@ -168,6 +168,15 @@ def test_what_kingdee_gives_in_another_way_is_told() -> None:
     assert "canary-value" not in made.text + "\n".join(made.report.lines())
 
 
+def test_names_of_the_response_are_taken_for_keys_where_there_are_no_others() -> None:
+    document = materials(response=[{"field": "FNumber", "type": "string"}])
+    document["source"]["request"] = []
+    document["source"]["otherRequest"] = [node("FormId", "BD_MATERIAL"), node("FieldKeys", "", "array")]
+    made = imported(document)
+    assert [entry.target for entry in made.declared().fields] == ["_id", "FNumber"]
+    assert "names no field keys" in made.told("source.request")[0][1]
+
+
 def test_a_source_alone_goes_into_the_hub_with_all_that_it_reads() -> None:
     made = imported(materials(number="FNumber")["source"])
     assert [entry.target for entry in made.declared().fields] == [

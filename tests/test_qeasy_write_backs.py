@@ -114,6 +114,11 @@ def test_a_field_that_is_read_or_that_the_crm_keeps_itself_is_not_written_back()
     assert back(made) == {"erp_number__c": Told("Number")}
 
 
+def test_a_scheme_that_nobody_calls_is_told() -> None:
+    made = imported(scheme(node("_id")), calls=called(NUMBER))
+    assert "nobody calls" in made.told(PLACE)[0][1]
+
+
 def test_records_of_several_rows_have_no_answer_of_their_own() -> None:
     document = scheme(
         node("FNumber", "{{details_no}}"),
@@ -179,6 +184,15 @@ def test_a_look_up_of_what_no_row_has_is_told(said: str) -> None:
     made = imported(scheme(node("_id"), node("customer", f"_findCollection {said}")))
     assert [entry.target for entry in made.declared().fields] == ["_id"]
     assert "write Lookup(…)" in made.told("target.request.customer")[0][1]
+
+
+def test_an_id_that_becomes_the_id_of_a_record_is_one_that_the_crm_told() -> None:
+    said = "_findCollection find relation_id from 0d3a where FNumber={{FNumber}}"
+    nodes = record("ProductObj", node("_id", said), node("name", "{{FName}}"))
+    document = materials(nodes, target={"api": "/cgi/crm/v2/data/update"})
+    lookup = imported(document, **{"0d3a": "product"}).declared().fields[0]
+    assert isinstance(lookup, Lookup)
+    assert (lookup.find, lookup.where, lookup.required) == ("@told._id", {"FNumber": "FNumber"}, True)
 
 
 def test_a_row_may_be_looked_up_by_what_was_told_of_it() -> None:

@@ -80,6 +80,12 @@ class Bills:
             else:
                 self._report.none(node.place, "is no field key of Kingdee, and no parameter that is known here")
         listed = _parameter(self._side, "FieldKeys")
+        if not self._made.aliases and (listed is None or not _listed(listed)):
+            self._report.changed(
+                "source.request",
+                "names no field keys, so the names that rows have are taken for them: a run says "
+                "which of them Kingdee does not know",
+            )
         if listed is None:
             return
         for key in dict.fromkeys(_listed(listed)):

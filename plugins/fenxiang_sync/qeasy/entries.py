@@ -84,6 +84,7 @@ class Entries:
         return [entry for node in nodes for entry in self._claimed(node, "", line, paths)]
 
     def _claimed(self, node: Node, within: str, line: Line | None, paths: set[str]) -> Iterator[Entry]:
+        """The entries of a node. `paths` are those that are written, and the objects that they are in, with a dot."""
         parts = node.field.split(".")
         if not all(part.strip() == part != "" for part in parts):
             self.report.none(node.place, f"{shown(node.field)!r} cannot be a name of a value")
@@ -96,14 +97,14 @@ class Entries:
                 yield from self._claimed(child, path, line, paths)
             return
         above = {path[:at] for at, letter in enumerate(path) if letter == "."}
-        if path in paths or above & paths or any(each.startswith(f"{path}.") for each in paths):
+        if path in paths or above & paths or f"{path}." in paths:
             self.report.none(
                 node.place, f"{shown(path)} is written already, as a value or as an object; rename one of them"
             )
             return
         made = self._entry(node, path, line)
         if made is not None:
-            paths.add(path)
+            paths |= {path, *(f"{each}." for each in above)}
             yield made
 
     def _entry(self, node: Node, path: str, line: Line | None) -> Entry | None:

@@ -17,6 +17,7 @@ _COMPARED = re.compile(rf"{_KEY}\s*(?P<sign>>=|<=|>|<)\s*{_VALUE}", re.ASCII)
 _BETWEEN = re.compile(rf"{_KEY}\s+between\s+'(?P<low>[^']*)'\s+and\s+'(?P<high>[^']*)'", re.ASCII | re.IGNORECASE)
 _MOVES = re.compile(r"\b(getdate|getutcdate|sysdatetime|now|sysdate|current_timestamp|current_date)\b", re.IGNORECASE)
 _DEEPEST = 20
+_LONGEST = 20_000
 
 
 class Bound(NamedTuple):
@@ -35,7 +36,7 @@ def conditions(said: str, depth: int = 0) -> list[str]:
     >>> conditions("a = 1 and b = 2 or c = 3")
     ['a = 1 and b = 2 or c = 3']
     """
-    cuts = _cuts(said)
+    cuts = _cuts(said) if len(said) <= _LONGEST else None
     if cuts is None:
         return [said.strip()]
     starts, ends = [0, *(end for _, end in cuts)], [*(start for start, _ in cuts), len(said)]

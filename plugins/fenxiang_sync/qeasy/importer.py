@@ -159,6 +159,10 @@ class Importer:
         self, made: Reading, target: Writing, rows: Sequence[Entry], *, several: bool
     ) -> Iterator[tuple[str, Part]]:
         side = self.scheme.target
+        if self.receiver is not None and (side is None or "callBackStrategy" not in side.keys):
+            self.report.none(
+                "target.callBackStrategy", "is not in the metadata, so nobody calls the scheme of --call-back"
+            )
         if side is None:
             return
         tells = frozenset(("_id",)) if target.into is not None and target.into.matched(rows) else target.tells
@@ -357,14 +361,20 @@ def _reach(made: Reading) -> dict[str, Part]:
     return {word: span(found) for word, found in words.items() if found is not None}
 
 
-def _dotted(made: Reading, target: Writing) -> set[str]:
-    """The keys that values of a row read and that lead into what a field of a form refers to."""
+def _dotted(made: Reading, target: Writing) -> dict[str, str]:
+    """The field keys that values of a row read, by the fields of a form that they lead through."""
     if made.form is None:
-        return set()
+        return {}
     names = {each.name for said in all_texts(target.nodes) for each in references_in(said)}
     olds = {made.formats[name].old for name in names if name in made.formats}
-    keys = (made.aliases.get(name, name) for name in names | olds)
-    return {key for key in keys if "." in key and is_field_key(key) and not made.above(key)}
+    keys = sorted({made.aliases.get(name, name) for name in names | olds}, reverse=True)
+    return {
+        key[:at]: key
+        for key in keys
+        if is_field_key(key) and not made.above(key)
+        for at, letter in enumerate(key)
+        if letter == "."
+    }
 
 
 def _reads(rows: Sequence[Entry], exploded: str) -> bool:

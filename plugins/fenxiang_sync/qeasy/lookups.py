@@ -29,7 +29,8 @@ class Lookups:
 
     def code(self, node: Node, path: str, line: Line | None, parsers: Sequence[str]) -> Code:
         """A look-up for a value at `path`, put through `parsers`; raises `OutsideError` for one that is none here."""
-        find, scheme, where = self._read(node, line)
+        own = "_id" if path == "_id" and self.names.reading.moments else "Id"
+        find, scheme, where = self._read(node, line, own)
         name = self.pipelines.get(scheme) or identifier(f"qeasy_{scheme}", instead="scheme")
         if wrong := list(Lookup(path, pipeline=name, find=find, where=where).problems()):
             raise OutsideError(f"the look-up: {wrong[0]}; write Lookup(…)")
@@ -45,8 +46,9 @@ class Lookups:
             words["convert"] = converts[0] if len(converts) == 1 else call("chain", *converts)
         return call("Lookup", quoted(path), **words)
 
-    def _read(self, node: Node, line: Line | None) -> tuple[str, str, dict[str, str]]:
-        """What is found, in which scheme, and what of a row equals which field."""
+    def _read(self, node: Node, line: Line | None, own: str) -> tuple[str, str, dict[str, str]]:
+        """What is found, in which scheme, and what of a row equals which field. `own` is what a target calls the id
+        that it told: where that becomes the id of a record, it is the CRM's."""
         found = _FIND.fullmatch(node.text)
         pairs = list(_EQUALS.finditer(found[3])) if found else []
         if found is None or not pairs or pairs[-1].end() != len(found[3].rstrip()):
@@ -60,7 +62,7 @@ class Lookups:
             if steps:
                 raise OutsideError("the look-up is by a formatted value; write Lookup(…)")
             where[row_path(pair[1])] = source
-        return row_path(found[1]), found[2], where
+        return row_path(found[1], own), found[2], where
 
     def _tell(self, node: Node, name: str, scheme: str, find: str) -> None:
         if scheme not in self.pipelines:
@@ -74,13 +76,14 @@ class Lookups:
         if find.startswith(TOLD):
             self.report.changed(
                 node.place,
-                f"what the target told of that row: {find}, as Kingdee calls it; a pipeline into the CRM tells _id, a "
-                "REST target what its results name",
+                f"what the target told of that row: {find}. Kingdee tells Id and Number, a pipeline into the CRM _id, "
+                "a REST target what its results name",
             )
 
 
-def row_path(said: str) -> str:
-    """What of a row a name of Qeasy's store means: what the target told of it, else a path in it.
+def row_path(said: str, own: str = "Id") -> str:
+    """What of a row a name of Qeasy's store means: what the target told of it, its id by the name `own`; else a path in
+    it.
 
     >>> row_path("relation_id"), row_path("response.Result.Number"), row_path("primaryWriteback.id"), row_path("name")
     ('@told.Id', '@told.Number', '@told.Id', 'name')
@@ -89,8 +92,8 @@ def row_path(said: str) -> str:
     if top == "content" and dot:
         return rest
     if said == "relation_id":
-        return f"{TOLD}Id"
+        return TOLD + own
     if not dot or top not in ("response", "primaryWriteback"):
         return said
     last = rest.rpartition(".")[2]
-    return TOLD + {"id": "Id", "number": "Number", "dataid": "_id"}.get(last.lower(), last)
+    return TOLD + {"id": own, "number": "Number", "dataid": "_id"}.get(last.lower(), last)

@@ -67,13 +67,13 @@ class Form:
 @dataclass(slots=True)
 class Reading:
     """What of the source side goes into the declaration. `object` is one of Fenxiang, or where `form` is set, a form of
-    Kingdee; then `aliases` are field keys by the names that rows have for them, and `dotted` those that lead into what
-    a field refers to and are read. `moments` is whether the target makes milliseconds of moments, as the CRM does."""
+    Kingdee; then `aliases` are field keys by the names that rows have for them, and `dotted` keys that are read, by the
+    fields that they lead through. `moments` is whether the target makes milliseconds of moments, as the CRM does."""
 
     object: str
     form: Form | None = None
     aliases: dict[str, str] = field(default_factory=dict)
-    dotted: set[str] = field(default_factory=set)
+    dotted: dict[str, str] = field(default_factory=dict)
     moments: bool = False
     number: str | None = "name"
     lookback: timedelta | None = None
@@ -96,7 +96,7 @@ class Reading:
     def below(self, name: str) -> str:
         """A key that is read and leads into what this one refers to, "" for none: a form of Kingdee gives one of
         both."""
-        return next((each for each in sorted(self.dotted) if each.startswith(f"{name}.")), "")
+        return self.dotted.get(name, "")
 
 
 def as_read(source: Side, made: Reading) -> tuple[Node, ...]:

@@ -42,6 +42,7 @@ class Report:
     """Findings in the order of the scheme. Values are told only where they cannot be secret."""
 
     findings: list[Finding] = field(default_factory=list)
+    _said: set[Finding] = field(default_factory=set, init=False, repr=False)
 
     def taken(self, key: str, said: str) -> None:
         """It is in the file."""
@@ -82,7 +83,8 @@ class Report:
 
     def _add(self, fate: Fate, key: str, said: str) -> None:
         finding = Finding(fate, shown(key), one_line(said))
-        if finding not in self.findings:
+        if finding not in self._said:
+            self._said.add(finding)
             self.findings.append(finding)
 
 
