@@ -155,6 +155,14 @@ def test_the_record_is_found_however_the_nodes_around_it_are_written(nodes: list
     assert (target_of(made).object, target_of(made).fields) == (PRODUCTS, ("product_code",))
 
 
+def test_a_secret_beside_the_fields_is_not_in_the_file() -> None:
+    nodes = [node("dataObjectApiName", PRODUCTS), node("corpAccessToken", "canary"), node("product_code", "{{name}}")]
+    made = imported(scheme(*nodes, target={"api": CREATE, "id": "product_code"}))
+    assert target_of(made).fields == ("product_code",)
+    assert made.told("target.request.corpAccessToken")[0][0] is Fate.NONE
+    assert "canary" not in made.text + "\n".join(made.report.lines())
+
+
 @pytest.mark.parametrize("name", [None, "产品", "_x"])
 def test_an_object_that_is_not_named_leaves_the_rows_in_the_hub_and_says_so(name: str | None) -> None:
     document = scheme(record(name, node("a", "{{name}}")), target={"api": CREATE, "id": "a"})

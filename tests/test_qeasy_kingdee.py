@@ -152,7 +152,11 @@ def test_what_kingdee_gives_in_another_way_is_told() -> None:
         pagination={"pageSize": "many"},
         target={"groupCalculate": {"headerGroup": ["FNumber"]}},
     )
-    document["source"]["request"] += [node("客户", "FCustId"), node("e", "FEntity_FEntryID")]
+    document["source"]["request"] += [
+        node("客户", "FCustId"),
+        node("e", "FEntity_FEntryID"),
+        node("password", "canary"),
+    ]
     made = imported(document)
     pipeline = made.declared()
     assert [entry.target for entry in pipeline.fields] == ["_id", "number", "code"]
@@ -165,7 +169,7 @@ def test_what_kingdee_gives_in_another_way_is_told() -> None:
     }  # fmt: skip
     assert any("id='FEntity_FEntryID'" in each for _, each in made.told("source.id"))
     assert "no number of rows" in made.told("source.pagination")[0][1]
-    assert "canary-value" not in made.text + "\n".join(made.report.lines())
+    assert "canary" not in made.text + "\n".join(made.report.lines())
 
 
 def test_names_of_the_response_are_taken_for_keys_where_there_are_no_others() -> None:

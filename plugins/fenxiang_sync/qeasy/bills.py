@@ -17,7 +17,7 @@ from fenxiang_sync.qeasy.filter_strings import Bound, bounds, conditions, moves
 from fenxiang_sync.qeasy.metadata import Node, Side, text_of
 from fenxiang_sync.qeasy.queries import references_in
 from fenxiang_sync.qeasy.reading import Form, Reading, is_field_key
-from fenxiang_sync.qeasy.report import Report, shown
+from fenxiang_sync.qeasy.report import SECRET, Report, shown
 from fenxiang_sync.qeasy.variables import Anchor, Moment, moment
 
 _API = "executebillquery"
@@ -74,7 +74,9 @@ class Bills:
             if node.field in _PARAMETERS:
                 continue
             key = node.text or node.field
-            if is_field_key(key) and re.fullmatch(r"\w+", node.field, re.ASCII):
+            if SECRET.search(node.field) and key != node.field:
+                self._report.none(node.place, "looks like a secret or a person; its value is not told")
+            elif is_field_key(key) and re.fullmatch(r"\w+", node.field, re.ASCII):
                 self._made.aliases[node.field] = key
                 self._report.taken(node.place, f"the field key {key}, where a value of a row reads it")
             else:

@@ -20,7 +20,7 @@ from fenxiang_sync.qeasy.entries import Entry
 from fenxiang_sync.qeasy.metadata import Node, Side, is_true, text_of
 from fenxiang_sync.qeasy.queries import references_in
 from fenxiang_sync.qeasy.reading import API_NAME
-from fenxiang_sync.qeasy.report import Report, shown
+from fenxiang_sync.qeasy.report import SECRET, Report, shown
 from fenxiang_sync.source import is_custom
 from fenxiang_sync.targets.fenxiang import FenxiangTarget
 
@@ -139,12 +139,14 @@ class Crm:
     def _loose(self) -> None:
         """What stands beside everything that is known: the record itself, where no object_data is."""
         for node in self._beside:
-            if self._record:
+            if SECRET.search(node.field):
+                self._report.none(node.place, "looks like a secret or a person; it goes into the connection")
+            elif self._record:
                 self._report.none(node.place, "no parameter of data/create or data/update that is known here")
             else:
                 self._report.changed(node.place, "stands in no object_data; taken for a field of the record")
         if not self._record:
-            self._record = self._beside
+            self._record = [node for node in self._beside if not SECRET.search(node.field)]
 
     def _other(self, node: Node) -> None:
         if node.field in _FLAGS or node.field in _FOR_NEW or node.field == "includeDetailIds":
@@ -229,6 +231,9 @@ class Crm:
                 self._report.none(node.place, "is no list of a detail object with fields of its lines")
             else:
                 into.lists = (*into.lists, node.field)
+                self._report.changed(
+                    node.place, "details of a new record; a record that is there and has other lines is refused"
+                )
                 yield replace(node, type="array")
 
     # By what a record is found

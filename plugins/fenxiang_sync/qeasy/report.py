@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -9,6 +10,8 @@ from typing import NamedTuple
 
 from fenxiang_sync.dagfile import one_line
 
+SECRET = re.compile(r"secret|passw|token|credential|api_?key|user_?id|密", re.IGNORECASE)
+"""Names of what looks like a secret or a person: its value is neither told nor written."""
 _SHOWN = 80
 
 

@@ -14,7 +14,7 @@ from fenxiang_sync.qeasy.expressions import OutsideError, inserted
 from fenxiang_sync.qeasy.metadata import Node, Scheme, Side, is_true, text_of
 from fenxiang_sync.qeasy.reading import API_NAME, ID_KEYS, Reading, as_read, told
 from fenxiang_sync.qeasy.references import Reference, pieces
-from fenxiang_sync.qeasy.report import Report, shown
+from fenxiang_sync.qeasy.report import SECRET, Report, shown
 from fenxiang_sync.qeasy.values import constant
 from fenxiang_sync.targets.kingdee_answers import ByDIndex
 
@@ -23,7 +23,6 @@ WRITTEN = frozenset((
     "api", "effect", "type", "method", "id", "number", "name", "idCheck", "operation", "groupCalculate", "autoCheck",
     "primaryWriteback", "callBackStrategy",
 ))  # fmt: skip
-_SECRET = re.compile(r"secret|passw|token|credential|api_?key|user_?id|密", re.IGNORECASE)
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
 _MOST_ROWS = 10_000
 _STEPS = {"submit": "SUBMIT", "audit": "AUDIT"}
@@ -239,7 +238,7 @@ class _Writer:
         return {"settings": table(made)}
 
     def _setting(self, node: Node) -> Part | None:
-        if _SECRET.search(node.field):
+        if SECRET.search(node.field):
             self._report.none(
                 node.place, "looks like a secret or a person: it goes into the connection, and its value is not told"
             )
