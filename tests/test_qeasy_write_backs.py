@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from fenxiang_sync import Field, HubTarget, KingdeeSource, Lookup, Pipeline, Told, WriteBack, text
+from fenxiang_sync import Field, HubTarget, KingdeeSource, Lookup, Pipeline, Told, WriteApi, WriteBack, text
 from fenxiang_sync.errors import DeclarationError
 from fenxiang_sync.qeasy.metadata import receiver
 from fenxiang_sync.qeasy.report import Fate
 from fenxiang_sync.steps.write_back import write_back
+from fenxiang_sync.targets.results import Whole
 from tests.dagfile_fixtures import assert_formatted
 from tests.kingdee_fixtures import MATERIAL, BothWays
 from tests.qeasy_fixtures import Imported, fixture, imported, materials, node, record, scheme
@@ -139,14 +140,27 @@ def test_a_strategy_that_hands_nothing_on_is_told(strategy: Any) -> None:
     assert made.told(PLACE)[0][0] is Fate.NONE
 
 
-def test_targets_that_tell_nothing_say_so_with_the_line_for_a_rest_target() -> None:
+def test_a_skeleton_for_one_row_a_call_tells_what_the_scheme_keeps_of_an_answer() -> None:
     target = {"api": "/v1/save", "id": "_id", "response": [PRIMARY], "callBackStrategy": OWN}
     made = imported(scheme(node("_id"), target=target))
+    assert_formatted(made.text)
+    declared = made.declared()
+    assert isinstance(declared.target, WriteApi)
+    assert declared.target.results == Whole(tells={"id": "Result.Id", "number": "Number"})
+    assert back(made) == {"erp_id__c": Told("id"), "erp_number__c": Told("number")}
+
+
+def test_targets_that_tell_nothing_say_so_with_the_line_for_a_rest_target() -> None:
+    target = {"api": "/v1/save", "operation": {"method": "batchArraySave", "rowsKey": "rows"}, "response": [PRIMARY]}
+    made = imported(scheme(node("_id"), target={**target, "callBackStrategy": OWN}))
     said = made.told("target.response.primaryWriteback.id")[0][1]
-    assert "results=Whole(tells={'id': 'Result.Id'})" in said
+    assert "results=Whole(tells={'id': 'Result.Id'}) for one row a call" in said
     assert made.declared().write_back is None
     made = imported(scheme(node("_id"), target={"primaryWriteback": {"id": "{{Id}}"}}))
     assert made.told("target.primaryWriteback.id")[0][0] is Fate.NONE
+    for wrong in ({"primaryWriteback": "x"}, {"response": [node("primaryWriteback", "x")]}, {"response": [node("a")]}):
+        made = imported(scheme(node("_id"), target=wrong))
+        assert Fate.NONE in {fate for fate, key, _ in made.report.findings if key.startswith("target.")}
 
 
 @pytest.mark.parametrize(("content", "says"), [(b"{", "no JSON"), (b'{"source": {"api": "x"}}', "no writing side")])

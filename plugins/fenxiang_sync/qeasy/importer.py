@@ -43,6 +43,7 @@ _ELSEWHERE = {
     "mysql": "fenxiang_sync.qeasy",
     "Array": "fenxiang_sync.targets.envelope",
     "Operation": "fenxiang_sync.targets.kingdee",
+    "Whole": "fenxiang_sync.targets.results",
 }
 _FULL_LADDER = 5
 
@@ -165,7 +166,7 @@ class Importer:
             )
         if side is None:
             return
-        tells = frozenset(("_id",)) if target.into is not None and target.into.matched(rows) else target.tells
+        tells = {"_id": "dataId"} if target.into is not None and target.into.matched(rows) else target.tells
         several = several or any(flat(each.code).startswith("Lines(") and ", most=" in flat(each.code) for each in rows)
         backs = WriteBacks(
             side=side, made=made, report=self.report, tells=tells, name=self.name, receiver=self.receiver

@@ -8,8 +8,7 @@ That scheme may be given; else a field of the CRM is told by its name alone, whi
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,13 +30,14 @@ _REFUSED = frozenset(("message", "msg", "error", "errormessage", "reason"))
 
 @dataclass(slots=True, kw_only=True)
 class WriteBacks:
-    """Reads them of a target side. `tells` are the names of what its target tells; `receiver` is the target side of the
+    """Reads them of a target side. `tells` are the names of what its target tells, each with its path in an answer;
+    `receiver` is the target side of the
     scheme that is called back, None where it is not at hand."""
 
     side: Side
     made: Reading
     report: Report
-    tells: AbstractSet[str]
+    tells: Mapping[str, str]
     name: str
     receiver: Side | None = None
     kept: dict[str, str] = field(default_factory=dict)
@@ -58,43 +58,36 @@ class WriteBacks:
 
     def _primary(self) -> None:
         """What is kept with a row."""
-        for node in self.side.trees.get("response", ()):
-            if node.field == _PRIMARY and node.children:
-                for child in node.children:
-                    self._keep(child.place, child.field, child.value)
+        others = [node for node in self.side.trees.get("response", ()) if node.field != _PRIMARY]
+        for place, name, path in [*primaries(self.side), *((node.place, node.field, node.field) for node in others)]:
+            if told := self._told(path):
+                self.kept[name.lower()] = told
+                self.report.taken(place, f"kept beside the row by itself: Lookup(find='@told.{told}') takes it")
+            elif self.tells:
+                self.report.none(place, f"{shown(path)} is not kept: the target tells {_and(self.tells)} of a row")
             else:
-                self._keep(node.place, node.field, node.value)
-        given = self.side.keys.get(_PRIMARY)
-        if isinstance(given, dict):
-            for name, value in given.items():
-                self._keep(f"target.{_PRIMARY}.{shown(name)}", name, value)
-        elif given is not None:
-            self.report.none(f"target.{_PRIMARY}", "is no object of names and what they are of the answer")
+                self.report.none(
+                    place,
+                    "this target tells nothing of its rows; a REST target does by its results, as in "
+                    f"results=Whole(tells={{{shown(name)!r}: {shown(path)!r}}}) for one row a call",
+                )
+        if self._says_nothing():
+            self.report.none(f"target.{_PRIMARY}", "names nothing of the answer, so nothing is kept by it")
 
-    def _keep(self, place: str, name: str, value: Any) -> None:
-        path = text_of(value).strip("{} ") or name
-        told = self._told(path)
-        if told:
-            self.kept[name.lower()] = told
-            self.report.taken(place, f"kept beside the row by itself: Lookup(find='@told.{told}') takes it")
-        elif self.tells:
-            self.report.none(
-                place, f"{shown(path)}: the target tells {_and(self.tells)} of a row, and this is not kept"
-            )
-        else:
-            self.report.none(
-                place,
-                "this target tells nothing of its rows; a REST target does by its results, as in "
-                f"results=Whole(tells={{{shown(name)!r}: {shown(path)!r}}})",
-            )
+    def _says_nothing(self) -> bool:
+        """Whether there is a primaryWriteback, and nothing in it."""
+        there = _PRIMARY in self.side.keys or self.side.find("response", _PRIMARY) is not None
+        return there and not list(primaries(self.side))
 
     def _told(self, path: str) -> str:
-        """What the target tells by the name at the end of a path, "" where it tells no such thing."""
+        """What the target tells from this path of its answer, or by the name at its end; "" where it tells no such
+        thing."""
         last = path.rpartition(".")[2].lower()
-        names = {each.lower(): each for each in self.tells}
+        by_path = {each.lower(): name for name, each in self.tells.items()}
+        names = {name.lower(): name for name in self.tells}
         if "_id" in self.tells:
-            names |= dict.fromkeys(("id", "dataid"), "_id")
-        return names.get(last, "")
+            names["id"] = "_id"
+        return by_path.get(path.lower()) or by_path.get(last) or names.get(last, "")
 
     # callBackStrategy
 
@@ -236,6 +229,16 @@ class WriteBacks:
         return {word: words[word] for word in ("trigger_workflow", "trigger_approval") if word in words}
 
 
+def primaries(side: Side) -> Iterator[tuple[str, str, str]]:
+    """What ``primaryWriteback`` keeps of an answer: place, name, and path in the answer."""
+    for node in side.trees.get("response", ()):
+        for each in node.children if node.field == _PRIMARY else ():
+            yield each.place, each.field, text_of(each.value).strip("{} ") or each.field
+    given = side.keys.get(_PRIMARY)
+    for name, value in given.items() if isinstance(given, dict) else ():
+        yield f"target.{_PRIMARY}.{shown(name)}", name, text_of(value).strip("{} ") or name
+
+
 def _name(value: Any) -> str:
     """The name that a value is a reference to, "" where it is anything else."""
     said = text_of(value)
@@ -248,5 +251,5 @@ def _word(told: str) -> Part:
     return call("Told", quoted(told), **({"convert": "text"} if told == "Id" else {}))
 
 
-def _and(names: AbstractSet[str]) -> str:
+def _and(names: Iterable[str]) -> str:
     return " and ".join(sorted(names))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fenxiang_sync.dagfile import Part, call, identifier, quoted, table, value
@@ -16,6 +16,7 @@ from fenxiang_sync.qeasy.reading import API_NAME, ID_KEYS, Reading, as_read, tol
 from fenxiang_sync.qeasy.references import Reference, pieces
 from fenxiang_sync.qeasy.report import SECRET, Report, shown
 from fenxiang_sync.qeasy.values import constant
+from fenxiang_sync.qeasy.write_backs import primaries
 from fenxiang_sync.targets.kingdee_answers import ByDIndex
 
 NO_OPERATION = "写入空操作"
@@ -32,14 +33,14 @@ _STEPS = {"submit": "SUBMIT", "audit": "AUDIT"}
 class Writing:
     """What of the target side goes into the declaration. `key` is what the scheme calls the row's id. Where rows become
     records of the CRM, `into` is what they go into, and `target` stands in while nobody knows how a record is found.
-    `tells` are the names of what another target tells of a row."""
+    `tells` are the names of what another target tells of a row, each with its path in an answer."""
 
     target: Part
     nodes: tuple[Node, ...] = ()
     key: str = ""
     merge: Merge | None = None
     into: Into | None = None
-    tells: frozenset[str] = frozenset()
+    tells: Mapping[str, str] = field(default_factory=dict)
 
 
 def writing(scheme: Scheme, made: Reading, report: Report, connection: str) -> Writing:
@@ -79,7 +80,7 @@ class _Writer:
             )
             self._left_over({"currentOpenUserId"})
         else:
-            made.target = self._rest(api)
+            self._rest(made, api)
         for node in side.trees.get("otherResponse", ()):
             report.changed(
                 node.place, "what an answer means is the target's to know: see verdict= and results= of REST targets"
@@ -207,7 +208,7 @@ class _Writer:
         if rows := self._operation(frozenset(("none", "batchArraySave")), root="Model"):
             words["batch_rows"] = str(rows)
         made.target = call("KingdeeBatchSave", **words)
-        made.tells = frozenset(ByDIndex.tells)
+        made.tells = ByDIndex.tells
 
     def _steps(self) -> dict[str, Part]:
         node = self._side.find("otherRequest", "Operation")
@@ -256,7 +257,7 @@ class _Writer:
 
     # REST
 
-    def _rest(self, api: str) -> Part:
+    def _rest(self, made: Writing, api: str) -> None:
         path = "/" + re.sub(r"[\s?#{}].*", "", api).lstrip("/")
         platform = identifier(self._scheme.target_platform, instead="target")
         method = text_of(self._side.keys.get("method")).upper()
@@ -272,13 +273,21 @@ class _Writer:
             "how an answer is read are to be written (A REST target, in adding-an-object)",
         )
         self._left_over(set())
-        if not root:
-            return call(
-                "WriteApi", **words, **({"id_field": quoted(self._key)} if API_NAME.fullmatch(self._key) else {})
-            )
-        if rows:
-            words["batch_rows"] = str(rows)
-        return call("RestTarget", **words, envelope=call("Array", root=quoted(root)))
+        if root:
+            if rows:
+                words["batch_rows"] = str(rows)
+            made.target = call("RestTarget", **words, envelope=call("Array", root=quoted(root)))
+            return
+        if API_NAME.fullmatch(self._key):
+            words["id_field"] = quoted(self._key)
+        made.tells = {
+            name: path
+            for _, name, path in primaries(self._side)
+            if API_NAME.fullmatch(name) and re.fullmatch(r"\w+(\.\w+)*", path)
+        }
+        if made.tells:
+            words["results"] = call("Whole", tells=table((name, quoted(path)) for name, path in made.tells.items()))
+        made.target = call("WriteApi", **words)
 
     # Both
 
