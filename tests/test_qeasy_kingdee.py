@@ -71,7 +71,8 @@ def test_the_bound_of_the_stamp_is_the_window_and_the_rest_is_where(said: Any, m
 
 
 def test_what_a_filter_reads_earlier_is_the_lookback_and_a_remedy_a_lookback_of_its_own() -> None:
-    remedy = node("FilterString", "FModifyDate>='{{DAYS_AGO_3|datetime}}' and FModifyDate<'{{DAYS_AGO_1|datetime}}'")
+    past = "(FModifyDate>='{{DAYS_AGO_3|datetime}}' or FCreateDate>='{{DAYS_AGO_2|datetime}}')"
+    remedy = node("FilterString", f"{past} and FModifyDate<'{{{{DAYS_AGO_1|datetime}}}}'")
     document = materials(
         node("FNumber"),
         said="FModifyDate>='{{MINUTE_AGO_90|datetime}}'",
@@ -85,7 +86,6 @@ def test_what_a_filter_reads_earlier_is_the_lookback_and_a_remedy_a_lookback_of_
 @pytest.mark.parametrize(
     ("said", "names"),
     [
-        (f"{LAST} or FCreateDate>='{{{{LAST_SYNC_TIME|datetime}}}}'", "moves with time"),
         (f"{LAST} and FApproveDate>='{{{{LAST_SYNC_TIME|datetime}}}}'", "FApproveDate>="),
         (f"{LAST} and {LAST}", "a second bound"),
         (f"{LAST} and FDate > GETDATE()", "FDate > GETDATE()"),
@@ -102,6 +102,30 @@ def test_what_cannot_be_kept_of_a_filter_is_named(said: str, names: str) -> None
     (left,) = [each for fate, each in told if fate is Fate.NONE]
     assert names in left
     assert "more is read than Qeasy reads" in left
+
+
+@pytest.mark.parametrize(
+    ("said", "modified", "other"),
+    [
+        (f"{LAST} or FCreateDate>='{{{{LAST_SYNC_TIME|datetime}}}}'", "FModifyDate", "FCreateDate"),
+        (f"(FApproveDate>='{{{{LAST_SYNC_TIME|datetime}}}}' or ({LAST})) and a = 1", "FModifyDate", "FApproveDate"),
+        ("FCreateDate>='{{LAST_SYNC_TIME}}' or FApproveDate>='{{LAST_SYNC_TIME}}'", "FCreateDate", "FApproveDate"),
+    ],
+)
+def test_of_two_stamps_one_makes_the_window_and_the_other_is_told(said: str, modified: str, other: str) -> None:
+    source, told = filtered_by(said)
+    assert (source.modified, source.where) == (modified, "a = 1" if "a = 1" in said else "")
+    assert any("the window of the run" in each for fate, each in told if fate is Fate.CHANGED)
+    (left,) = [each for fate, each in told if fate is Fate.NONE]
+    assert left.startswith(f"or {other}: one stamp makes a window")
+    assert f"modified='{other}'" in left
+
+
+def test_an_or_with_a_variable_among_other_things_is_told_for_what_is_read() -> None:
+    source, told = filtered_by(f"{LAST} or FDocumentStatus = 'Z'")
+    assert (source.modified, source.where) == ("FModifyDate", "")
+    (left,) = [each for fate, each in told if fate is Fate.NONE]
+    assert left.endswith("what moves FModifyDate is read, run by run")
 
 
 @settings(suppress_health_check=[HealthCheck.too_slow], max_examples=80, deadline=None)

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from fenxiang_sync.errors import DeclarationError
 from fenxiang_sync.kingdee.query import MOST_ROWS, is_form, where_problems
 from fenxiang_sync.qeasy.bounds import Bounds
-from fenxiang_sync.qeasy.filter_strings import Bound, bounds, conditions, moves
+from fenxiang_sync.qeasy.filter_strings import Bound, alternatives, bounds, conditions, moves
 from fenxiang_sync.qeasy.metadata import Node, Side, text_of
 from fenxiang_sync.qeasy.queries import references_in
 from fenxiang_sync.qeasy.reading import Form, Reading, is_field_key
@@ -182,11 +182,24 @@ class Bills:
         kept: list[str] = []
         read: set[bool] = set()
         for part in parts:
-            found = bounds(part)
-            if found and any(_moment(each) for each in found) and {each.key for each in found} == {stamp}:
+            found, either = bounds(part), _either(part)
+            if found and any(_moves(each) for each in found) and {each.key for each in found} == {stamp}:
                 for each in found:
                     self._bound(node, each, again=each.lower in read)
                     read.add(each.lower)
+            elif stamp in either and True not in read:
+                self._bound(node, either.pop(stamp), again=False)
+                read.add(True)
+                for other in either:
+                    self._report.none(
+                        node.place,
+                        f"or {other}: one stamp makes a window. A document in which only {other} moves is found by "
+                        f"Reconcile(deep=True), or by a pipeline with modified={other!r}",
+                    )
+            elif len(alternatives(part)) > 1 and references_in(part):
+                self._report.none(
+                    node.place, f"{shown(part)}: an OR with a variable in it; what moves {stamp} is read, run by run"
+                )
             elif references_in(part) or moves(part):
                 self._report.none(node.place, f"{shown(part)}: moves with time or reads a field: {_MORE}")
             else:
@@ -196,6 +209,8 @@ class Bills:
     def _stamp(self, parts: Sequence[str]) -> str:
         """The key by which the scheme finds changes: that of a lower bound which moves with runs, else with time."""
         lower = [each for part in parts for each in bounds(part) if each.lower and _is_own(each.key)]
+        either = [each for part in parts for each in _either(part).values()]
+        lower += sorted(either, key=lambda each: each.key != _STAMP)
         for anchor in (Anchor.LAST, Anchor.NOW):
             for each in lower:
                 if (found := moment(each.value)) is not None and found.anchor is anchor:
@@ -229,7 +244,8 @@ def ages(tree: Sequence[Node]) -> Iterator[Moment]:
     for node in tree:
         if node.field == "FilterString":
             for part in conditions(text_of(node.value)):
-                yield from (found for each in bounds(part) if (found := moment(each.value)) is not None)
+                both = [*bounds(part), *(each for said in alternatives(part) for each in bounds(said))]
+                yield from (found for each in both if (found := moment(each.value)) is not None)
 
 
 def _is_own(key: str) -> bool:
@@ -237,7 +253,15 @@ def _is_own(key: str) -> bool:
     return is_field_key(key) and "." not in key
 
 
-def _moment(bound: Bound) -> bool:
+def _either(part: str) -> dict[str, Bound]:
+    """The lower bounds of which one must hold, by their keys; none where anything else is among them."""
+    found = [bounds(each) for each in alternatives(part)]
+    if not all(len(each) == 1 and each[0].lower and _moves(each[0]) and _is_own(each[0].key) for each in found):
+        return {}
+    return {each[0].key: each[0] for each in found}
+
+
+def _moves(bound: Bound) -> bool:
     """Whether a bound moves with runs or with time."""
     found = moment(bound.value)
     return found is not None and found.anchor is not Anchor.FIXED

@@ -39,9 +39,18 @@ def conditions(said: str, depth: int = 0) -> list[str]:
     cuts = _cuts(said) if len(said) <= _LONGEST else None
     if cuts is None:
         return [said.strip()]
-    starts, ends = [0, *(end for _, end in cuts)], [*(start for start, _ in cuts), len(said)]
-    parts = [said[start:end].strip() for start, end in zip(starts, ends, strict=True)]
-    return [each for part in parts if part for each in _opened(part, depth)]
+    return [each for part in _cut(said, cuts) for each in _opened(part, depth)]
+
+
+def alternatives(said: str) -> list[str]:
+    """The conditions that an OR joins in one condition, each as it is written; none where they are joined otherwise.
+
+    >>> alternatives("(FCreateDate >= '{{LAST_SYNC_TIME}}' or (FModifyDate >= '{{LAST_SYNC_TIME}}'))")
+    ["FCreateDate >= '{{LAST_SYNC_TIME}}'", "FModifyDate >= '{{LAST_SYNC_TIME}}'"]
+    """
+    said = _bare(said) if len(said) <= _LONGEST else ""
+    cuts = _cuts(said, joined="or")
+    return [_bare(part) for part in _cut(said, cuts)] if cuts else []
 
 
 def bounds(said: str) -> list[Bound]:
@@ -63,6 +72,21 @@ def moves(said: str) -> bool:
     return _MOVES.search(re.sub(r"'(?:[^']|'')*'", "''", said)) is not None
 
 
+def _cut(said: str, cuts: list[tuple[int, int]]) -> list[str]:
+    starts, ends = [0, *(end for _, end in cuts)], [*(start for start, _ in cuts), len(said)]
+    return [part for start, end in zip(starts, ends, strict=True) if (part := said[start:end].strip())]
+
+
+def _bare(part: str) -> str:
+    """A condition without the parentheses around it."""
+    part = part.strip()
+    for _ in range(_DEEPEST):
+        if not _is_wrapped(part):
+            break
+        part = part[1:-1].strip()
+    return part
+
+
 def _opened(part: str, depth: int) -> list[str]:
     """What must hold within the parentheses around a condition; the condition itself where there are none."""
     if depth >= _DEEPEST or not _is_wrapped(part):
@@ -81,17 +105,18 @@ def _is_wrapped(part: str) -> bool:
     return False
 
 
-def _cuts(said: str) -> list[tuple[int, int]] | None:
-    """Where each AND stands that joins the whole; None where it is joined by something else."""
+def _cuts(said: str, joined: str = "and") -> list[tuple[int, int]] | None:
+    """Where each AND stands, or what else, that joins the whole; None where it is joined by something else."""
     cuts: list[tuple[int, int]] = []
+    others = {"and", "or", "case"} - {joined}
     between = False
     for level, token, end in _levels(said):
         word = token.lower()
         if level != 0:
             continue
-        if word in ("or", "case"):
+        if word in others and not (between and word == "and"):
             return None
-        if word == "and" and not between:
+        if word == joined and not (between and word == "and"):
             cuts.append((end - len(token), end))
         between = word == "between" or (between and word != "and")
     return cuts

@@ -308,7 +308,7 @@ def object_of(side: Side) -> str:
         raise DeclarationError(
             f"the source reads {shown(side.api) or 'nothing'!r} and names no object of Fenxiang (dataObjectApiName): "
             "this project reads Fenxiang CRM (纷享销客) and forms of Kingdee (executeBillQuery), and a scheme from "
-            "another system has no counterpart here"
+            "another system has no counterpart here. If one calls it back, import that one with --call-back"
         )
     if not API_NAME.fullmatch(found):
         raise DeclarationError(f"dataObjectApiName is {shown(found)!r}, which is no API name of an object")
