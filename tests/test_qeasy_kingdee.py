@@ -125,7 +125,7 @@ def test_an_or_with_a_variable_among_other_things_is_told_for_what_is_read() -> 
     source, told = filtered_by(f"{LAST} or FDocumentStatus = 'Z'")
     assert (source.modified, source.where) == ("FModifyDate", "")
     (left,) = [each for fate, each in told if fate is Fate.NONE]
-    assert left.endswith("what moves FModifyDate is read, run by run")
+    assert left.endswith("what moves FModifyDate is read")
 
 
 @settings(suppress_health_check=[HealthCheck.too_slow], max_examples=80, deadline=None)

@@ -10,8 +10,9 @@
 ``reading``        `Reading`: what of the source side goes into a declaration
 ``reader``         the source side: object, schedule, formats, lists, lookbacks
 ``queries``        its filters: window, lookback, `Filter`
-``bills``          a form of Kingdee in its place: keys, stamp, `where`
-``filter_strings`` Kingdee's FilterString, cut into what must all hold
+``bills``          a form of Kingdee in its place: keys, pages
+``bill_filters``   its FilterString: stamp, window, `where`
+``filter_strings`` a FilterString, cut into what must all hold
 ``bounds``         bounds of a stamp: window, lookback, settle time
 ``conditions``     its conditions
 ``values``         types, parsers and constants of nodes

@@ -8,25 +8,20 @@ Its parameters (``FormId``, ``FieldKeys``, ``FilterString``, …) stand in ``oth
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
 
 from fenxiang_sync.errors import DeclarationError
-from fenxiang_sync.kingdee.query import MOST_ROWS, is_form, where_problems
-from fenxiang_sync.qeasy.bounds import Bounds
-from fenxiang_sync.qeasy.filter_strings import Bound, alternatives, bounds, conditions, moves
+from fenxiang_sync.kingdee.query import MOST_ROWS, is_form
+from fenxiang_sync.qeasy.bill_filters import BillFilter
 from fenxiang_sync.qeasy.metadata import Node, Side, text_of
 from fenxiang_sync.qeasy.queries import references_in
-from fenxiang_sync.qeasy.reading import Form, Reading, is_field_key
+from fenxiang_sync.qeasy.reading import Form, Reading, is_field_key, is_own_key
 from fenxiang_sync.qeasy.report import SECRET, Report, shown
-from fenxiang_sync.qeasy.variables import Anchor, Moment, moment
 
 _API = "executebillquery"
-_STAMP = "FModifyDate"
 _ROWS = 2_000
 _PARAMETERS = frozenset((
     "FormId", "FieldKeys", "FilterString", "OrderString", "TopRowCount", "Limit", "StartRow", "SubSystemId",
 ))  # fmt: skip
-_MORE = "more is read than Qeasy reads"
 
 
 def is_bill_query(side: Side) -> bool:
@@ -100,13 +95,13 @@ class Bills:
     def _identity(self) -> None:
         report, made, form = self._report, self._made, self._form
         number = self._named("number")
-        made.number = number if _is_own(number) else None
+        made.number = number if is_own_key(number) else None
         if made.number:
             report.taken("source.number", f"{made.number}, which people search by")
         else:
             report.none("source.number", "is not the key of one field of the form; number=… takes one")
         key = self._named("id")
-        if _is_own(key):
+        if is_own_key(key):
             form.id = key
             report.taken("source.id", f"{key}, which documents are told apart by")
         else:
@@ -133,7 +128,7 @@ class Bills:
     def _parameter(self, node: Node, tree: str) -> None:
         report = self._report
         if node.field == "FilterString":
-            self._filter(node)
+            BillFilter(node, self._made, self._form, self._report).read()
         elif node.field == "OrderString" and node.value is not None:
             report.changed(node.place, f"pages are read in the order of {self._form.id}")
         elif node.field == "StartRow":
@@ -160,116 +155,6 @@ class Bills:
             )
         else:
             self._report.changed(place, f"{shown(size)} is no number of rows that Kingdee gives; {_ROWS:,} a page")
-
-    # The filter
-
-    def _filter(self, node: Node) -> None:
-        said = text_of(node.value)
-        if not said:
-            return
-        if said.startswith("_function"):
-            self._report.none(node.place, f"is an expression: {_MORE}; write what it filters by into where=…")
-            return
-        parts = conditions(said)
-        stamp = self._stamp(parts)
-        self._form.modified = stamp
-        if stamp != _STAMP:
-            self._report.changed(
-                node.place,
-                f"{stamp} is the stamp (modified=…): as in Qeasy, a change that does not move it is not read; without "
-                f"modified=… it is {_STAMP}, which each save moves",
-            )
-        kept: list[str] = []
-        read: set[bool] = set()
-        for part in parts:
-            found, either = bounds(part), _either(part)
-            if found and any(_moves(each) for each in found) and {each.key for each in found} == {stamp}:
-                for each in found:
-                    self._bound(node, each, again=each.lower in read)
-                    read.add(each.lower)
-            elif stamp in either and True not in read:
-                self._bound(node, either.pop(stamp), again=False)
-                read.add(True)
-                for other in either:
-                    self._report.none(
-                        node.place,
-                        f"or {other}: one stamp makes a window. A document in which only {other} moves is found by "
-                        f"Reconcile(deep=True), or by a pipeline with modified={other!r}",
-                    )
-            elif len(alternatives(part)) > 1 and references_in(part):
-                self._report.none(
-                    node.place, f"{shown(part)}: an OR with a variable in it; what moves {stamp} is read, run by run"
-                )
-            elif references_in(part) or moves(part):
-                self._report.none(node.place, f"{shown(part)}: moves with time or reads a field: {_MORE}")
-            else:
-                kept.append(part)
-        self._kept(node, kept)
-
-    def _stamp(self, parts: Sequence[str]) -> str:
-        """The key by which the scheme finds changes: that of a lower bound which moves with runs, else with time."""
-        lower = [each for part in parts for each in bounds(part) if each.lower and _is_own(each.key)]
-        either = [each for part in parts for each in _either(part).values()]
-        lower += sorted(either, key=lambda each: each.key != _STAMP)
-        for anchor in (Anchor.LAST, Anchor.NOW):
-            for each in lower:
-                if (found := moment(each.value)) is not None and found.anchor is anchor:
-                    return each.key
-        return _STAMP
-
-    def _bound(self, node: Node, bound: Bound, *, again: bool) -> None:
-        made = Bounds(self._made, self._report, bound.key)
-        if again:
-            self._report.none(node.place, f"a second bound of {bound.key}: {_MORE}")
-        elif bound.lower:
-            made.lower(node.place, moment(bound.value))
-        else:
-            made.upper(node.place, moment(bound.value), "Kingdee's")
-
-    def _kept(self, node: Node, parts: Sequence[str]) -> None:
-        good = [part for part in parts if not list(where_problems(part))]
-        for part in parts:
-            if part not in good:
-                self._report.none(node.place, f"{shown(part)}: {'; '.join(where_problems(part))}: {_MORE}")
-        where = " and ".join(f"({part})" if _is_either(part) else part for part in good)
-        if wrong := list(where_problems(where)):
-            self._report.none(node.place, f"{'; '.join(wrong)}: {_MORE}")
-        elif where:
-            self._form.where = where
-            self._report.taken(node.place, f"where: {shown(where)}; what leaves it is found by the reconcile")
-
-
-def ages(tree: Sequence[Node]) -> Iterator[Moment]:
-    """The moments that filter strings of a tree ask for."""
-    for node in tree:
-        if node.field == "FilterString":
-            for part in conditions(text_of(node.value)):
-                both = [*bounds(part), *(each for said in alternatives(part) for each in bounds(said))]
-                yield from (found for each in both if (found := moment(each.value)) is not None)
-
-
-def _is_own(key: str) -> bool:
-    """Whether it is a field key of the form itself."""
-    return is_field_key(key) and "." not in key
-
-
-def _either(part: str) -> dict[str, Bound]:
-    """The lower bounds of which one must hold, by their keys; none where anything else is among them."""
-    found = [bounds(each) for each in alternatives(part)]
-    if not all(len(each) == 1 and each[0].lower and _moves(each[0]) and _is_own(each[0].key) for each in found):
-        return {}
-    return {each[0].key: each[0] for each in found}
-
-
-def _moves(bound: Bound) -> bool:
-    """Whether a bound moves with runs or with time."""
-    found = moment(bound.value)
-    return found is not None and found.anchor is not Anchor.FIXED
-
-
-def _is_either(part: str) -> bool:
-    """Whether a condition must be put into parentheses to stand beside others."""
-    return len(conditions(f"{part} and x = 1")) == 1
 
 
 def _parameter(side: Side, name: str) -> Node | None:

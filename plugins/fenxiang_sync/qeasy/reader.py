@@ -8,7 +8,8 @@ from datetime import timedelta
 from fenxiang_sync.checks import cron_problems, spoken_span
 from fenxiang_sync.dagfile import call, quoted
 from fenxiang_sync.errors import DeclarationError
-from fenxiang_sync.qeasy.bills import Bills, ages, form_of, is_bill_query
+from fenxiang_sync.qeasy.bill_filters import ages
+from fenxiang_sync.qeasy.bills import Bills, form_of, is_bill_query
 from fenxiang_sync.qeasy.conditions import Conditions
 from fenxiang_sync.qeasy.metadata import Node, Scheme, Side, nodes, text_of
 from fenxiang_sync.qeasy.queries import Query, all_texts, references_in

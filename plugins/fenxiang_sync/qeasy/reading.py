@@ -128,6 +128,11 @@ def is_field_key(name: str) -> bool:
     return is_key(name) and name not in (*ENGINE_FIELDS, *INJECTED)
 
 
+def is_own_key(name: str) -> bool:
+    """Whether it is a field key of a form itself."""
+    return is_field_key(name) and "." not in name
+
+
 def told(side: Side, known: frozenset[str], report: Report) -> None:
     """Name the keys of a side that were not read."""
     for key in side.keys:
