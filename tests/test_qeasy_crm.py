@@ -165,10 +165,12 @@ def test_a_secret_beside_the_fields_is_not_in_the_file() -> None:
 
 @pytest.mark.parametrize("name", [None, "产品", "_x"])
 def test_an_object_that_is_not_named_leaves_the_rows_in_the_hub_and_says_so(name: str | None) -> None:
-    document = scheme(record(name, node("a", "{{name}}")), target={"api": CREATE, "id": "a"})
+    nodes = record(name, node("a", "{{name}}"), node("owner", "FSUID_canary"))
+    document = scheme(nodes, target={"api": CREATE, "id": "a"})
     made = imported(document)
     assert isinstance(made.declared().target, HubTarget)
     assert "FenxiangTarget(object=…" in made.told("target.request.dataObjectApiName")[0][1]
+    assert "canary" not in made.text + "\n".join(made.report.lines())
 
 
 def test_other_interfaces_of_the_crm_leave_the_rows_in_the_hub_and_say_what_does_it() -> None:

@@ -135,7 +135,7 @@ class Bills:
             report.changed(node.place, f"pages are read by {self._form.id}, so that none is lost between them")
         elif node.field == "TopRowCount" and text_of(node.value) not in ("", "0"):
             report.none(node.place, "only the first rows of all; here every document of the window is read")
-        elif node.field in ("beatFlat", "condition"):
+        elif tree == "otherRequest" and node.field in ("beatFlat", "condition"):
             report.taken(node.place, "read as if it stood beside request")
         elif node.field == "SubSystemId" or (tree == "otherRequest" and node.field not in _PARAMETERS):
             report.none(node.place, "no parameter that is known here; its value is not told, since it may be secret")
@@ -150,9 +150,7 @@ class Bills:
             return
         if re.fullmatch(r"[1-9]\d{0,4}", size, re.ASCII) and int(size) <= MOST_ROWS:
             self._form.page_size = int(size)
-            self._report.taken(
-                place, f"{size} documents a page; Kingdee gives up to {_ROWS:,}, which takes fewer queries"
-            )
+            self._report.taken(place, f"page_size={size}; without it {_ROWS:,}, which takes fewer queries")
         else:
             self._report.changed(place, f"{shown(size)} is no number of rows that Kingdee gives; {_ROWS:,} a page")
 

@@ -95,6 +95,7 @@ class Crm:
         for node in self._side.trees.get("otherRequest", ()):
             self._other(node)
         self._loose()
+        self._persons()
         if not _NAME.fullmatch(self._object):
             self._report.none(
                 "target.request.dataObjectApiName",
@@ -147,6 +148,15 @@ class Crm:
                 self._report.changed(node.place, "stands in no object_data; taken for a field of the record")
         if not self._record:
             self._record = [node for node in self._beside if not SECRET.search(node.field)]
+
+    def _persons(self) -> None:
+        """Leave out persons who are named, and not read from a record."""
+        named = [node for node in self._record if node.field in _PEOPLE and node.value is not None and not _reads(node)]
+        for node in named:
+            owner = "; new records belong to the acting user, or to FenxiangTarget(owner=…)"
+            asks = owner if node.field == "owner" and self._creates else ""
+            self._report.none(node.place, f"a person's id is not in the file{asks}")
+        self._record = [node for node in self._record if node not in named]
 
     def _other(self, node: Node) -> None:
         if node.field in _FLAGS or node.field in _FOR_NEW or node.field == "includeDetailIds":
@@ -203,14 +213,6 @@ class Crm:
             specify_created_by="specify_created_by" in into.words,
         )
         for node in self._record:
-            if node.field in _PEOPLE and node.value is not None and not _reads(node):
-                self._report.none(
-                    node.place,
-                    "a person's id is not in the file; without it the acting user is taken: FenxiangTarget(owner=…)"
-                    if node.field == "owner" and self._creates
-                    else "a person's id is not in the file",
-                )
-                continue
             wrong = [] if node.field == probe.match else list(probe.path_problems(node.field))
             if not _NAME.fullmatch(node.field) and "." not in node.field and node.field != "_id":
                 wrong = [f"{shown(node.field) or 'nothing'} is no API name of a field"]
