@@ -147,17 +147,48 @@ def test_every_condition_of_a_filter_is_in_the_declaration_or_named(parts: list[
     assert (LAST in parts) <= ("the window of the run" in said or "more is read" in said)
 
 
-def test_conditions_are_on_fields_of_the_document_and_what_is_dotted_is_told() -> None:
-    condition = [
-        [
-            {"field": "FDocumentStatus", "logic": "eq", "value": "C"},
-            {"field": "FBaseUnitId_FNumber", "logic": "eq", "value": "Pcs"},
-        ]
+def condition(field: str, logic: str, value: Any = None) -> dict[str, Any]:
+    return {"field": field, "logic": logic, "value": value}
+
+
+def test_conditions_are_on_fields_of_the_document_and_the_others_are_where() -> None:
+    asked = [
+        condition("FDocumentStatus", "eq", "C"),
+        condition("FBaseUnitId_FNumber", "in", "Pcs, O'Neill"),
+        condition("FUseOrgId.FNumber", "eq", "100"),
+        condition("FX.FQty", "egt", "5"),
+        condition("FX.FNote", "neq", "x"),
+        condition("FX.FPrice", "gt", "1.5"),
+        condition("FX.FName", "notnull"),
     ]
-    made = imported(materials(node("FNumber"), condition=condition))
+    made = imported(materials(node("FNumber"), said=f"{LAST} and (a = 1 or b = 2)", condition=[asked]))
     [[kept]] = made.declared().conditions
     assert (kept.field, kept.logic, kept.value) == ("FDocumentStatus", Logic.EQ, "C")
-    assert any("FBaseUnitId.FNumber" in each and "where=" in each for _, each in made.told("source.condition"))
+    assert source_of(made).where == (
+        "(a = 1 or b = 2) and FBaseUnitId.FNumber in ('Pcs','O''Neill') and FUseOrgId.FNumber = '100' and FX.FQty >= 5"
+    )
+    left = [said for fate, said in made.told("source.condition") if fate is Fate.NONE]
+    assert [said.partition(":")[0] for said in left] == ["FX.FNote", "FX.FPrice", "FX.FName"]
+
+
+def test_where_keeps_its_meaning_beside_a_condition() -> None:
+    asked = [[condition("FUseOrgId.FNumber", "eq", "100")]]
+    made = imported(materials(node("FNumber"), said="a = 1 and b = 2 or c = 3", condition=asked))
+    assert source_of(made).where == "(a = 1 and b = 2 or c = 3) and FUseOrgId.FNumber = '100'"
+    assert made.declared().conditions == ()
+    assert not any("nothing left to ask" in said for _, said in made.told("source.condition"))
+
+
+def test_of_several_lists_of_conditions_nothing_can_be_where() -> None:
+    lists = [[condition("FDocumentStatus", "eq", "C"), condition("FUseOrgId.FNumber", "eq", "100")],
+             [condition("FNumber", "like", "A")]]  # fmt: skip
+    made = imported(materials(node("FNumber"), said=LAST, condition=lists))
+    assert [[each.field for each in group] for group in made.declared().conditions] == [
+        ["FDocumentStatus"],
+        ["FNumber"],
+    ]
+    assert source_of(made).where == ""
+    assert any(fate is Fate.NONE and "write it into where=…" in said for fate, said in made.told("source.condition"))
 
 
 def test_what_kingdee_gives_in_another_way_is_told() -> None:

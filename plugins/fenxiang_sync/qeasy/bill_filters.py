@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator, Sequence
 
-from fenxiang_sync.kingdee.query import where_problems
+from fenxiang_sync.condition import Logic
+from fenxiang_sync.dagfile import flat
+from fenxiang_sync.kingdee.query import among, literal, where_problems
 from fenxiang_sync.qeasy.bounds import Bounds
 from fenxiang_sync.qeasy.filter_strings import Bound, alternatives, bounds, conditions, moves
 from fenxiang_sync.qeasy.metadata import Node, text_of
 from fenxiang_sync.qeasy.queries import references_in
-from fenxiang_sync.qeasy.reading import Form, Reading, is_own_key
+from fenxiang_sync.qeasy.reading import Form, Kept, Reading, is_field_key, is_own_key
 from fenxiang_sync.qeasy.report import Report, shown
 from fenxiang_sync.qeasy.variables import Anchor, Moment, moment
 
 _STAMP = "FModifyDate"
 _MORE = "more is read than Qeasy reads"
+_SIGNS = {Logic.EQ: "=", Logic.GT: ">", Logic.EGT: ">=", Logic.LT: "<", Logic.ELT: "<="}
+"""Comparisons that hold for no null, here as in SQL."""
 
 
 class BillFilter:
@@ -94,12 +99,64 @@ class BillFilter:
         for part in parts:
             if part not in good:
                 self._none(f"{shown(part)}: {'; '.join(where_problems(part))}: {_MORE}")
-        where = " and ".join(f"({part})" if len(alternatives(part)) > 1 and len(good) > 1 else part for part in good)
+        where = " and ".join(map(_beside, good) if len(good) > 1 else good)
         if wrong := list(where_problems(where)):
             self._none(f"{'; '.join(wrong)}: {_MORE}")
         elif where:
             self._form.where = where
             self._report.taken(self._place, f"where: {shown(where)}; what leaves it is found by the reconcile")
+
+
+def narrow(made: Reading, form: Form, report: Report) -> None:
+    """Move conditions that are on no field of the document itself into `where`: of a single list, all of which holds,
+    and as far as SQL means the same. The others are told, and drop nothing."""
+    sure = len(made.conditions) == 1
+    for group in made.conditions:
+        for each in list(group):
+            key = made.aliases.get(each.field, each.field)
+            if is_own_key(key) and not made.below(key):
+                continue
+            group.remove(each)
+            if not (sure and _narrowed(form, key, each, report)):
+                report.none(
+                    "source.condition",
+                    f"{shown(key)}: a condition is on a field of the document itself, so it drops nothing; write it "
+                    "into where=…",
+                )
+    if not any(made.conditions):
+        made.conditions = []
+
+
+def _narrowed(form: Form, key: str, kept: Kept, report: Report) -> bool:
+    """Put a condition into `where`; whether it could be."""
+    said = _as_sql(key, kept) if is_field_key(key) else ""
+    where = " and ".join(filter(None, (_beside(form.where), said)))
+    if not said or list(where_problems(where)):
+        return False
+    form.where = where
+    report.changed("source.condition", f"where: {shown(said)}; what leaves it is found by the reconcile")
+    return True
+
+
+def _as_sql(key: str, kept: Kept) -> str:
+    """A condition as SQL, "" where that would mean something else, as of nulls."""
+    try:
+        given = ast.literal_eval(flat(kept.value or "None"))
+    except ValueError:  # a moment or a number with decimals
+        return ""
+    values = given if isinstance(given, list) else [given]
+    if not all(type(each) in (str, int) and "\0" not in str(each) for each in values):
+        return ""
+    if kept.logic is Logic.IN:
+        return among(key, values)
+    if kept.logic is Logic.BETWEEN:
+        return f"{key} between {literal(values[0])} and {literal(values[1])}"
+    return f"{key} {_SIGNS[kept.logic]} {literal(values[0])}" if kept.logic in _SIGNS else ""
+
+
+def _beside(where: str) -> str:
+    """A filter as it stands beside another condition."""
+    return f"({where})" if where and len(conditions(f"{where} and x = 1")) == 1 else where
 
 
 def ages(tree: Sequence[Node]) -> Iterator[Moment]:

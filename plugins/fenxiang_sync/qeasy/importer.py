@@ -24,6 +24,7 @@ from fenxiang_sync.dagfile import (
     quoted,
     variable,
 )
+from fenxiang_sync.qeasy.bill_filters import narrow
 from fenxiang_sync.qeasy.entries import Entries, Entry
 from fenxiang_sync.qeasy.metadata import Scheme, Side, is_true
 from fenxiang_sync.qeasy.queries import all_texts, references_in
@@ -66,6 +67,8 @@ class Importer:
         made = reading(self.scheme, self.report)
         target = writing(self.scheme, made, self.report, self.connection)
         made.dotted = _dotted(made, target)
+        if made.form is not None:
+            narrow(made, made.form, self.report)
         entries = Entries(
             reading=made,
             report=self.report,
@@ -233,16 +236,8 @@ class Importer:
         for group in made.conditions:
             kept: list[Code] = []
             for each in group:
-                name = made.aliases.get(each.field, each.field)
                 if made.form is not None:
-                    if "." in name or made.below(name) or not is_field_key(name):
-                        self.report.none(
-                            "source.condition",
-                            f"{shown(name)}: a condition is on a field of the document itself, so it drops nothing; "
-                            "write it into where=…",
-                        )
-                    else:
-                        kept.append(each.code(name))
+                    kept.append(each.code(made.aliases.get(each.field, each.field)))
                     continue
                 top, dot, _ = each.field.partition(".")
                 if not dot or top == exploded:
