@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from fenxiang_sync import Field, HubTarget, KingdeeSource
 from fenxiang_sync.hub import Hub
 from fenxiang_sync.kingdee import KingdeeClient
 from fenxiang_sync.pipeline import Pipeline
+from fenxiang_sync.source.writer import FenxiangWriter
 from fenxiang_sync.stage import Stage
 from fenxiang_sync.targets.protocol import Endpoint, Reach
 from tests.hub_fixtures import hub_file
@@ -60,6 +61,17 @@ class Erp(Bench):
     def truth(self, form: str = MATERIAL) -> dict[str, Bill]:
         """The documents that have a stamp, by id."""
         return {str(bill.id): bill for bill in self.kingdee.bills(form) if bill.modified_ms is not None}
+
+
+class BothWays(Bench):
+    """A bench whose source is the Kingdee beside the CRM that is written to."""
+
+    def client(self) -> Any:
+        return KingdeeClient(self.reach(), "kingdee")
+
+    def reach(self) -> Reach:
+        crm = lambda conn_id: FenxiangWriter(Bench.client(self))  # noqa: E731
+        return replace(super().reach(), crm=crm, now=self.simulator.clock.elapsed)
 
 
 class _Between:

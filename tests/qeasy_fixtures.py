@@ -9,7 +9,7 @@ from typing import Any
 
 from fenxiang_sync import Pipeline
 from fenxiang_sync.qeasy.importer import Importer
-from fenxiang_sync.qeasy.metadata import read
+from fenxiang_sync.qeasy.metadata import read, receiver
 from fenxiang_sync.qeasy.report import Fate, Report
 
 FOLDER = Path(__file__).parent / "fixtures" / "qeasy"
@@ -43,12 +43,13 @@ def declaration(text: str) -> Pipeline:
     return found
 
 
-def imported(document: Any, name: str = "made", **pipelines: str) -> Imported:
+def imported(document: Any, name: str = "made", calls: Any = None, **pipelines: str) -> Imported:
+    """`calls` is the scheme that is called back."""
     report = Report()
     scheme = read([json.dumps(document).encode()], report)
-    importer = Importer(
-        scheme, name, pipelines={each.replace("_", "-"): of for each, of in pipelines.items()}, report=report
-    )
+    called = None if calls is None else receiver(json.dumps(calls).encode())
+    ids = {each.replace("_", "-"): of for each, of in pipelines.items()}
+    importer = Importer(scheme, name, pipelines=ids, report=report, receiver=called)
     return Imported(importer.text(), report)
 
 
@@ -87,3 +88,50 @@ def scheme(
         },
         "target": {"api": "写入空操作", "effect": "EXECUTE", "request": list(nodes), **(target or {})},
     }
+
+
+MATERIAL_KEYS = ("FMATERIALID", "FNumber", "FName", "FBaseUnitId.FNumber", "FDocumentStatus", "FModifyDate")
+LAST = "FModifyDate>='{{LAST_SYNC_TIME|datetime}}'"
+
+
+def materials(
+    *nodes: dict[str, Any],
+    said: Any = f"{LAST} and FUseOrgId.FNumber = '100'",
+    other: list[dict[str, Any]] | None = None,
+    target: dict[str, Any] | None = None,
+    strategy: dict[str, Any] | None = None,
+    **source: Any,
+) -> dict[str, Any]:
+    """A scheme that reads materials of Kingdee where `said` holds; `nodes` are its target's request."""
+    parameters = [
+        node("Limit", "{{PAGINATION_PAGE_SIZE}}"),
+        node("StartRow", "{{PAGINATION_START_ROW}}"),
+        node("TopRowCount", "0", "int"),
+        node("FilterString", said),
+        node("FieldKeys", list(MATERIAL_KEYS), "array", parser={"name": "ArrayToString", "params": ","}),
+        node("FormId", "BD_MATERIAL"),
+    ]
+    return {
+        "strategy": strategy or {},
+        "source": {
+            "api": "executeBillQuery",
+            "effect": "QUERY",
+            "method": "POST",
+            "id": "FMATERIALID",
+            "number": "FNumber",
+            "pagination": {"pageSize": 500},
+            "request": [node(key.replace(".", "_"), key) for key in MATERIAL_KEYS],
+            "otherRequest": [*parameters, *(other or [])],
+            **source,
+        },
+        "target": {"api": "写入空操作", "effect": "EXECUTE", "request": list(nodes), **(target or {})},
+    }
+
+
+def record(object_name: str | None, *nodes: dict[str, Any], details: list[dict[str, Any]] | None = None) -> Any:
+    """The node `data` of what data/create and data/update are asked."""
+    named = [node("dataObjectApiName", object_name)] if object_name else []
+    inner = [node("object_data", "", "object", children=[*named, *nodes])]
+    if details is not None:
+        inner.append(node("details", "", "object", children=details))
+    return node("data", "", "object", children=inner)

@@ -9,7 +9,7 @@ import pytest
 
 from tests.cli_fixtures import fenxiang as command
 from tests.cli_fixtures import quiet_settings  # noqa: F401 - a fixture
-from tests.qeasy_fixtures import CUSTOMERS, FOLDER, PRODUCTS, fixture
+from tests.qeasy_fixtures import CUSTOMERS, FOLDER, PRODUCTS, fixture, materials, node, record, scheme
 
 pytestmark = pytest.mark.usefixtures("quiet_settings", "airflow_home")
 
@@ -32,6 +32,50 @@ def test_documents_with_lines_and_look_ups_become_a_file_that_the_check_takes(tm
     checked = command("check", tmp_path, "--offline")
     assert checked.exit_code == 0, checked.stderr
     assert "'FCustId': is looked up in pipeline 'account', of which there is no DAG file here" in checked.stdout
+
+
+def test_a_form_of_kingdee_becomes_a_file_that_the_check_takes(tmp_path: Path) -> None:
+    metadata, dags = tmp_path / "material.json", tmp_path / "dags"
+    metadata.write_text(json.dumps(materials(node("number", "{{FNumber}}"))), encoding="utf-8")
+    made = command("import-qeasy", metadata, "--dags", dags)
+    assert made.exit_code == 0, made.stderr
+    checked = command("check", dags, "--offline")
+    assert (checked.exit_code, checked.stdout) == (0, "1 pipelines, nothing wrong: bd_material\n")
+
+
+@pytest.mark.parametrize(
+    ("key", "says"), [("product_code", "FenxiangTarget("), ("id", "By which field is a record of ProductObj found?")]
+)
+def test_a_scheme_into_the_crm_becomes_a_file_that_the_check_takes(tmp_path: Path, key: str, says: str) -> None:
+    metadata, dags = tmp_path / "product.json", tmp_path / "dags"
+    nodes = record("ProductObj", node("product_code", "{{FNumber}}"), node("name", "{{FName}}"))
+    document = materials(nodes, target={"api": "/cgi/crm/v2/data/create", "id": key})
+    metadata.write_text(json.dumps(document), encoding="utf-8")
+    made = command("import-qeasy", metadata, "--dags", dags, "--name", "product", "--connection", "crm")
+    assert made.exit_code == 0, made.stderr
+    text = (dags / "product.py").read_text(encoding="utf-8")
+    assert says in text
+    assert 'connection="crm"' in text
+    checked = command("check", dags, "--offline")
+    assert checked.exit_code == 0, checked.stdout + checked.stderr
+
+
+def test_the_scheme_that_is_called_back_may_be_given_for_what_it_writes(tmp_path: Path) -> None:
+    strategy = {"strategyId": "0d3a9", "crm": "{{_id}}", "no": "{{primaryWriteback.number}}"}
+    into = {"api": "batchSave", "id": "FNumber", "otherRequest": [node("FormId", "BD_Customer")]}
+    document = scheme(node("FNumber", "{{account_no}}"), target={**into, "callBackStrategy": strategy})
+    update = [record("AccountObj", node("_id", "{{crm}}"), node("erp_number__c", "{{no}}"))]
+    called = {"target": {"api": "/cgi/crm/v2/data/update", "effect": "EXECUTE", "request": update}}
+    for name, said in (("customer", document), ("called", called)):
+        (tmp_path / f"{name}.json").write_text(json.dumps(said), encoding="utf-8")
+    known = ["--call-back", tmp_path / "called.json", "--dags", tmp_path / "dags"]
+    made = command("import-qeasy", tmp_path / "customer.json", *known)
+    assert made.exit_code == 0, made.stderr
+    assert '"erp_number__c": Told("Number")' in (tmp_path / "dags" / "account.py").read_text(encoding="utf-8")
+    assert command("check", tmp_path / "dags", "--offline").exit_code == 0
+    (tmp_path / "called.json").write_text("{}")
+    made = command("import-qeasy", tmp_path / "customer.json", *known, "--name", "other")
+    assert (made.exit_code, str(tmp_path / "called.json") in made.stderr) == (1, True)
 
 
 def test_a_file_is_never_written_over(tmp_path: Path) -> None:

@@ -258,6 +258,28 @@ def test_flattened_lines_are_rows_with_the_names_of_their_header() -> None:
     assert contents(pipeline, record) == []
 
 
+def test_a_text_before_a_field_and_a_part_of_a_composite_value_are_formats() -> None:
+    nodes = [
+        node("id", "north-{{_id}}"),
+        node("code", "_function CONCAT('n-', {{code}})"),
+        node("filled", "_function CONCAT('n-', '{{code}}')"),
+        node("level", "_function JSON_UNQUOTE(JSON_EXTRACT({{scope}}, '$.type'))"),
+        node("number", "_function {{scope}} ->> '$.inner.n'", "int"),
+        node("org", "o{{code}}", parser={"name": "ConvertObjectParser", "params": "FNumber"}),
+    ]
+    made = imported(scheme(*nodes, target={"id": "id"}))
+    assert_formatted(made.text)
+    assert "def " not in made.text
+    pipeline = made.declared()
+    scope = '{"type": "FIXED", "inner": {"n": "7"}}'
+    assert contents(pipeline, {"code": "C", "scope": scope}, {"scope": {"type": 1, "inner": {"n": 8}}}) == [
+        {"id": "north-1", "code": "n-C", "filled": "n-C", "level": "FIXED", "number": 7, "org": {"FNumber": "oC"}},
+        {"id": "north-1", "code": None, "filled": "n-", "level": "1", "number": 8, "org": {"FNumber": "o"}},
+    ]
+    with pytest.raises(RecordError, match="no object with 'type'"):
+        contents(pipeline, {"scope": "ALL"})
+
+
 def test_parsers_formats_and_constants_become_converters() -> None:
     formats = [
         {"old": "amount", "new": "amount_text", "format": "amount"},
@@ -411,8 +433,24 @@ def test_what_cannot_be_written_twice_is_told() -> None:
 
 
 def test_a_scheme_of_another_system_is_refused_with_a_sentence() -> None:
-    with pytest.raises(DeclarationError, match="'executeBillQuery' and names no object of Fenxiang"):
-        imported({"source": {"api": "executeBillQuery", "request": []}, "target": {}})
+    with pytest.raises(DeclarationError, match="'trades_query' and names no object of Fenxiang"):
+        imported({"source": {"api": "trades_query", "request": []}, "target": {}})
+
+
+@pytest.mark.parametrize("where", ["api", "request", "otherRequest"])
+def test_a_list_with_a_get_of_each_record_is_told_with_the_word_for_it(where: str) -> None:
+    detail = node("detail_api", "/cgi/crm/v2/data/get")
+    document = scheme(node("_id"))
+    if where == "api":
+        document["source"]["api"] = detail["value"]
+    else:
+        document["source"].setdefault(where, []).append(detail)
+    made = imported(document)
+    assert made.declared().source.get_fields == ()
+    ((fate, said),) = made.told("source.api" if where == "api" else f"source.{where}.detail_api")[-1:]
+    assert fate is Fate.NONE
+    assert "no form of it in the metadata is documented" in said
+    assert "Source(get_fields=[…])" in said
 
 
 def test_the_source_alone_goes_into_the_hub_with_the_fields_that_it_declares() -> None:
@@ -480,7 +518,7 @@ def test_no_text_breaks_out_of_the_file(texts: list[str], name: str) -> None:
 
 KNOWN_CALLS = {
     "Computed", "Condition", "Constant", "Decimal", "Field", "Filter", "HubTarget", "Lookup", "Pipeline", "Source",
-    "ValueError", "chain", "instant", "joined", "sync_dag", "value_map", "wrapped",
+    "ValueError", "chain", "instant", "joined", "prefixed", "sync_dag", "value_map", "wrapped",
 }  # fmt: skip
 
 

@@ -13,7 +13,7 @@ import typer
 from fenxiang_sync.airflow.discovery import Connection, Folder, Json, Name, Printed, cannot, declares, keep, tell
 from fenxiang_sync.errors import DeclarationError, SetupError
 from fenxiang_sync.qeasy.importer import Importer
-from fenxiang_sync.qeasy.metadata import MOST_BYTES, read
+from fenxiang_sync.qeasy.metadata import MOST_BYTES, Side, read, receiver
 from fenxiang_sync.qeasy.reader import object_of
 from fenxiang_sync.qeasy.report import Report
 from fenxiang_sync.scaffold import pipeline_name
@@ -35,6 +35,18 @@ Schemes = Annotated[
     typer.Option("--scheme", metavar="ID=PIPELINE", help="Which pipeline a scheme is that look-ups are in; repeat it."),
 ]
 
+CallBack = Annotated[
+    Path | None,
+    typer.Option(
+        "--call-back",
+        metavar="FILE",
+        help="Metadata of the scheme that callBackStrategy calls: what it writes into the CRM becomes a write-back.",
+        exists=True,
+        dir_okay=False,
+        readable=True,
+    ),
+]
+
 
 def import_qeasy(
     files: Files,
@@ -42,6 +54,7 @@ def import_qeasy(
     connection: Connection = "fenxiang",
     folder: Folder = None,
     schemes: Schemes = None,
+    call_back: CallBack = None,
     printed: Printed = False,
     as_json: Json = False,
 ) -> None:
@@ -49,10 +62,11 @@ def import_qeasy(
     why, and what has no counterpart here."""
     report = Report()
     pipelines = dict(map(_scheme, schemes or []))
+    receives = None if call_back is None else _receiver(call_back)
     try:
         scheme = read([_content(file) for file in files], report)
         chosen = name or pipeline_name(object_of(scheme.source))
-        text = Importer(scheme, chosen, connection, pipelines, report).text()
+        text = Importer(scheme, chosen, connection, pipelines, report, receives).text()
     except DeclarationError as error:
         cannot(f"{', '.join(map(str, files))}: {error}")
     except SetupError as error:
@@ -73,6 +87,13 @@ def import_qeasy(
             typer.echo("Read it, mend what has no counterpart, then: fenxiang setup; fenxiang check")
     if wrong:
         cannot(f"the declaration does not hold, so nothing is written (--print shows it): {wrong}")
+
+
+def _receiver(file: Path) -> Side:
+    try:
+        return receiver(_content(file))
+    except DeclarationError as error:
+        cannot(f"{file}: {error}")
 
 
 def _content(file: Path) -> bytes:

@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from fenxiang_sync.dagfile import Code, Part, call, identifier, listed, quoted, table, value
+from fenxiang_sync.dagfile import Code, Part, call, listed, quoted, table, value
 from fenxiang_sync.qeasy import expressions, functions
 from fenxiang_sync.qeasy.expressions import OutsideError, is_function
 from fenxiang_sync.qeasy.functions import Function
+from fenxiang_sync.qeasy.lookups import Lookups
 from fenxiang_sync.qeasy.metadata import Node
-from fenxiang_sync.qeasy.names import Line, Names
-from fenxiang_sync.qeasy.reading import API_NAME, Kept, Reading
+from fenxiang_sync.qeasy.names import MOMENT, Line, Names
+from fenxiang_sync.qeasy.reading import API_NAME, Kept, Reading, clock_code
 from fenxiang_sync.qeasy.references import Reference, pieces
 from fenxiang_sync.qeasy.report import Report, shown
-from fenxiang_sync.qeasy.values import TYPES, as_type, constant, parser_of, through_parser
+from fenxiang_sync.qeasy.values import CONVERTERS, TYPES, as_type, constant, parser_of, through_parser
 
-_FIND = re.compile(r"_findCollection\s+find\s+(\S+)\s+from\s+(\S+)\s+where\s+(.+?)(?:\s+_endFind)?", re.DOTALL)
-_EQUALS = re.compile(r"\s*([\w.@]+)\s*=\s*\{\{?\s*([\w.]+)\s*\}?\}(?:\s+and\b)?", re.IGNORECASE)
-_ROW_PATH = re.compile(r"[\w@-]+(\.[\w@-]+)*")
-_CONVERTERS = {"string": "text", "int": "integer", "number": "decimal()", "bool": "boolean"}
 _CASTS = {"string": ("text", "Kind.TEXT"), "int": ("whole", "Kind.INTEGER"), "number": ("number", "Kind.DECIMAL")}
 _TAKES = {
     "$sum": "SUM", "$avg": "AVG", "$min": "MIN", "$max": "MAX", "$push": "PUSH", "$addToSet": "ADD_TO_SET",
@@ -86,6 +84,7 @@ class Entries:
         return [entry for node in nodes for entry in self._claimed(node, "", line, paths)]
 
     def _claimed(self, node: Node, within: str, line: Line | None, paths: set[str]) -> Iterator[Entry]:
+        """The entries of a node. `paths` are those that are written, and the objects that they are in, with a dot."""
         parts = node.field.split(".")
         if not all(part.strip() == part != "" for part in parts):
             self.report.none(node.place, f"{shown(node.field)!r} cannot be a name of a value")
@@ -98,14 +97,14 @@ class Entries:
                 yield from self._claimed(child, path, line, paths)
             return
         above = {path[:at] for at, letter in enumerate(path) if letter == "."}
-        if path in paths or above & paths or any(each.startswith(f"{path}.") for each in paths):
+        if path in paths or above & paths or f"{path}." in paths:
             self.report.none(
                 node.place, f"{shown(path)} is written already, as a value or as an object; rename one of them"
             )
             return
         made = self._entry(node, path, line)
         if made is not None:
-            paths.add(path)
+            paths |= {path, *(f"{each}." for each in above)}
             yield made
 
     def _entry(self, node: Node, path: str, line: Line | None) -> Entry | None:
@@ -159,11 +158,11 @@ class Entries:
             steps = [*steps, 'joined(",")']
             self.report.changed(node.place, f"{source} is a list, and text is wanted: its values are joined by commas")
         elif (
-            wanted in _CONVERTERS
-            and kind != wanted
+            wanted in CONVERTERS
+            and kind not in (wanted, MOMENT)
             and node.parser not in ("StringToArray", "ArrayToString", "ConvertJson")
         ):
-            steps = [*steps, _CONVERTERS[wanted]]
+            steps = [*steps, CONVERTERS[wanted]]
         words: dict[str, Part] = {}
         steps = [*steps, *self._parsers(node)]
         if steps:
@@ -188,8 +187,9 @@ class Entries:
         said = node.text
         try:
             whole = expressions.parsed(said)
-            if (made := self._as_map(node, path, whole, line) or self._as_clock(node, path, whole, line)) is not None:
-                return made
+            for word in (self._as_map, self._as_clock, self._as_prefix, self._as_inner):
+                if (made := word(node, path, whole, line)) is not None:
+                    return made
         except OutsideError:
             pass  # neither word says it; the function below does, or tells why it cannot
         cast, kind = _CASTS.get(TYPES.get(node.type, ""), ("", ""))
@@ -197,8 +197,43 @@ class Entries:
         return self._computed(node, path, function, kind)
 
     def _template(self, node: Node, path: str, parts: Sequence[str | Reference], line: Line | None) -> Entry:
+        match parts:
+            case [str() as before, Reference() as behind]:
+                with suppress(OutsideError):  # the function below tells why it cannot
+                    if (made := self._prefixed(node, path, before, behind, line, filled=True)) is not None:
+                        return made
         function = functions.template(node.text, parts, node.field, self._names.resolver(line), self.taken)
         return self._computed(node, path, function, "Kind.TEXT")
+
+    def _as_prefix(self, node: Node, path: str, whole: expressions.Parsed, line: Line | None) -> Entry | None:
+        found = expressions.prefixed(whole)
+        return None if found is None else self._prefixed(node, path, found[0], found[1], line, filled=found[2])
+
+    def _prefixed(
+        self, node: Node, path: str, before: str, behind: Reference, line: Line | None, *, filled: bool
+    ) -> Entry | None:
+        """A text before a field; where that is absent, the text alone (`filled`) or null. None where it is no text."""
+        if TYPES.get(node.type, "") not in ("string", ""):
+            return None
+        source, steps, _ = self._names.resolved(behind, line)
+        try:
+            instead = value(through_parser(before, node)) if filled else ""
+        except ValueError:
+            return None
+        convert = call("prefixed", quoted(before)).flat
+        self.report.taken(node.place, f"{source} with {shown(before)} before it")
+        return self._written(node, path, source, [*steps, convert], "string", line, instead)
+
+    def _as_inner(self, node: Node, path: str, whole: expressions.Parsed, line: Line | None) -> Entry | None:
+        found = expressions.inside(whole)
+        if found is None:
+            return None
+        source, steps, _ = self._names.resolved(found[0], line)
+        convert = call("unwrapped", *map(quoted, found[1])).flat
+        self.report.changed(
+            node.place, f"{'.'.join(map(shown, found[1]))} out of {source}: unwrapped; an object without it is rejected"
+        )
+        return self._written(node, path, source, [*steps, convert], "", line)
 
     def _computed(self, node: Node, path: str, function: Function, kind: str) -> Entry:
         self.functions.append(function)
@@ -262,49 +297,22 @@ class Entries:
         if steps:
             return None
         form = re.sub(r"%[YmdHis]", lambda token: tokens[token[0]], found[1])
-        convert = "day()" if form == "YYYY-MM-DD" else f'instant("Asia/Shanghai", {quoted(form)})'
+        convert = clock_code(form, local=False)
         self.report.taken(node.place, f"{source} as {form}, in Asia/Shanghai")
         return self._written(node, path, source, [convert], "string", line)
 
-    # Look-ups
-
     def _lookup(self, node: Node, path: str, line: Line | None) -> Entry | None:
-        found = _FIND.fullmatch(node.text)
-        pairs = list(_EQUALS.finditer(found[3])) if found else []
-        if found is None or not pairs or pairs[-1].end() != len(found[3].rstrip()) or not _ROW_PATH.fullmatch(found[1]):
-            return self._left(node, "a look-up that cannot be read (find F from SCHEME where a={{x}}); write Lookup(…)")
-        where = {}
-        for pair in pairs:
-            try:
-                source, steps, _ = self._names.resolved(Reference(pair[2]), line)
-            except OutsideError as error:
-                return self._left(node, f"the look-up {error}; write Lookup(…)")
-            if steps:
-                return self._left(node, "the look-up is by a formatted value; write Lookup(…)")
-            where[pair[1]] = quoted(source)
-        name = self.pipelines.get(found[2]) or identifier(f"qeasy_{found[2]}", instead="scheme")
-        if found[2] not in self.pipelines:
-            self.report.none(
-                node.place,
-                f"which pipeline scheme {shown(found[2])} is: import it too, and say --scheme {shown(found[2])}=NAME; "
-                f"until then it is called {name}",
-            )
-        self.report.changed(
-            node.place,
-            f"a look-up in {name}; what is not found " + ("waits for its parent" if node.required else "is null"),
-        )
-        words: dict[str, Part] = {"pipeline": quoted(name), "find": quoted(found[1]), "where": table(where)}
-        if node.required:
-            words["required"] = "True"
-        converts = [_CONVERTERS[kind] for kind in [TYPES.get(node.type, "")] if kind in ("int", "number", "bool")]
-        converts += self._parsers(node)
-        if converts:
-            words["convert"] = converts[0] if len(converts) == 1 else call("chain", *converts)
-        return Entry(path, call("Lookup", quoted(path), **words), node.label)
+        try:
+            made = Lookups(self._names, self.pipelines, self.report).code(node, path, line, self._parsers(node))
+        except OutsideError as error:
+            return self._left(node, str(error))
+        return Entry(path, made, node.label)
 
     # Lines
 
     def _lines(self, node: Node, path: str) -> Entry | None:
+        if self.reading.form is not None:
+            return self._left(node, "a bill query gives a row for each entry (分录), so a record has no list of them")
         name = node.text.strip("{} ")
         body = self.merge.body if self.merge else ""
         source = self.reading.flattened if name and name in (body, self.reading.flattened) else name

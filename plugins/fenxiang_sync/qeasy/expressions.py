@@ -159,6 +159,39 @@ def clock(whole: Parsed) -> tuple[Reference, str] | None:
     return (found, _said(written)) if isinstance(written, exp.Literal) and not MARK.search(written.this) else None
 
 
+def inside(whole: Parsed) -> tuple[Reference, list[str]] | None:
+    """Field and names of ``JSON_UNQUOTE(JSON_EXTRACT({{field}}, '$.a.b'))`` or ``{{field}} ->> '$.a.b'``, None for any
+    other expression."""
+    exp = parser().exp
+    tree = whole.tree
+    if isinstance(tree, exp.Anonymous) and tree.name.upper() == "JSON_UNQUOTE" and len(tree.expressions) == 1:
+        tree = tree.expressions[0] if isinstance(tree.expressions[0], exp.JSONExtract) else None
+    elif not isinstance(tree, exp.JSONExtractScalar):
+        return None
+    if tree is None or tree.args.get("expressions") or not isinstance(tree.expression, exp.JSONPath):
+        return None
+    found, (root, *keys) = _reference(tree.this, whole), tree.expression.expressions
+    names = [each.this for each in keys if isinstance(each, exp.JSONPathKey) and isinstance(each.this, str)]
+    if found is None or not isinstance(root, exp.JSONPathRoot) or not names or len(names) < len(keys):
+        return None
+    return None if any(MARK.search(name) or PERCENT in name for name in names) else (found, names)
+
+
+def prefixed(whole: Parsed) -> tuple[str, Reference, bool] | None:
+    """Text, field, and whether an absent field is the empty text, of ``CONCAT('north-', {{field}})``; None for any
+    other expression."""
+    exp = parser().exp
+    tree = whole.tree
+    if not isinstance(tree, exp.Concat) or len(tree.expressions) != 2:
+        return None
+    before, behind = tree.expressions
+    found = _reference(behind, whole)
+    if found is None or not isinstance(before, exp.Literal) or not before.is_string or MARK.search(before.this):
+        return None
+    said = _said(before)
+    return (said, found, isinstance(behind, exp.Literal)) if said else None
+
+
 @dataclass(frozen=True, slots=True)
 class Inserted:
     """What an INSERT says: its table, and the parameter of each column; "" is the next one, None is no parameter.

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import fenxiang_sync
 from fenxiang_sync.dagfile import (
+    WIDTH,
     Code,
     Part,
     block,
@@ -23,11 +24,14 @@ from fenxiang_sync.dagfile import (
     quoted,
     variable,
 )
+from fenxiang_sync.qeasy.bill_filters import narrow
 from fenxiang_sync.qeasy.entries import Entries, Entry
-from fenxiang_sync.qeasy.metadata import Scheme, is_true
+from fenxiang_sync.qeasy.metadata import Scheme, Side, is_true
+from fenxiang_sync.qeasy.queries import all_texts, references_in
 from fenxiang_sync.qeasy.reader import reading
-from fenxiang_sync.qeasy.reading import Reading, moment_code, span
+from fenxiang_sync.qeasy.reading import Form, Reading, is_field_key, moment_code, span
 from fenxiang_sync.qeasy.report import Report, shown
+from fenxiang_sync.qeasy.write_backs import WriteBacks
 from fenxiang_sync.qeasy.writer import Writing, writing
 
 _WORDS = frozenset(fenxiang_sync.__all__) | {"Computed", "Details", "Group", "Kind", "Lines", "Lookup", "Take"}
@@ -40,6 +44,7 @@ _ELSEWHERE = {
     "mysql": "fenxiang_sync.qeasy",
     "Array": "fenxiang_sync.targets.envelope",
     "Operation": "fenxiang_sync.targets.kingdee",
+    "Whole": "fenxiang_sync.targets.results",
 }
 _FULL_LADDER = 5
 
@@ -47,18 +52,23 @@ _FULL_LADDER = 5
 @dataclass(slots=True)
 class Importer:
     """The DAG file of one scheme. `name` is the pipeline's, `connection` the Airflow connection of the CRM, `pipelines`
-    names by the ids of the schemes that look-ups are in. What became of each part is in `report`."""
+    names by the ids of the schemes that look-ups are in, `receiver` the target side of the scheme that is called back,
+    where that is at hand. What became of each part is in `report`."""
 
     scheme: Scheme
     name: str
     connection: str = "fenxiang"
     pipelines: Mapping[str, str] = field(default_factory=dict)
     report: Report = field(default_factory=Report)
+    receiver: Side | None = None
 
     def text(self) -> str:
-        """The file. Raises `DeclarationError` where the scheme reads nothing of Fenxiang."""
+        """The file. Raises `DeclarationError` where the scheme reads nothing of Fenxiang or Kingdee."""
         made = reading(self.scheme, self.report)
-        target = writing(self.scheme, made, self.report)
+        target = writing(self.scheme, made, self.report, self.connection)
+        made.dotted = _dotted(made, target)
+        if made.form is not None:
+            narrow(made, made.form, self.report)
         entries = Entries(
             reading=made,
             report=self.report,
@@ -76,7 +86,8 @@ class Importer:
     def _key(self, rows: list[Entry], target: Writing, made: Reading) -> Part:
         """How the key is declared, "" where it follows from _id; a row without one gets it."""
         plain = {entry.path: entry.reads for entry in rows if not flat(entry.code).startswith(("Lines(", "Constant("))}
-        from_id = [path for path, reads in plain.items() if reads == "_id"]
+        names = ("_id", made.form.id) if made.form else ("_id",)
+        from_id = [path for path, reads in plain.items() if reads in names]
         wanted = next((path for path in (target.key, *from_id[:1], "_id", "id") if path in plain), None)
         if wanted is None:
             there = {path.partition(".")[0] for path in (entry.path for entry in rows)}
@@ -88,7 +99,7 @@ class Importer:
             to = [] if free == "_id" else [quoted(free)]
             rows.insert(0, Entry(free, call("Field", quoted("_id"), *to, convert="text"), "", "_id"))
             if not rows[1:]:
-                if made.number and made.number != "_id":
+                if made.number and made.number not in names:
                     rows.append(Entry(made.number, call("Field", quoted(made.number), convert="text"), "", made.number))
                 stamp = call("Field", quoted("last_modified_time"), convert='instant("Asia/Shanghai")')
                 rows.append(Entry("last_modified_time", stamp, "", "last_modified_time"))
@@ -98,7 +109,7 @@ class Importer:
             self.report.changed("target.id", f"{shown(target.key)} is no value of a row; {shown(wanted)} is taken")
         elif target.key:
             self.report.taken("target.id", f"key: {shown(wanted)}")
-        return "" if from_id == [wanted] else quoted(wanted)
+        return "" if [path for path, reads in plain.items() if reads == "_id"] == [wanted] else quoted(wanted)
 
     def _pipeline(
         self, made: Reading, target: Writing, entries: Entries, rows: Sequence[Entry], key: Part
@@ -120,10 +131,51 @@ class Importer:
             self.report.none(
                 "source.beatFlat", f"no value of a row is of a line of {entries.exploded}: a row per record"
             )
-        words += [("fields", listed(entry.code for entry in rows)), ("target", target.target)]
+        words += [("fields", listed(entry.code for entry in rows)), *self._target(target, rows)]
         words += self._settings(made, key)
+        words += self._write_back(made, target, rows, several="explode" in dict(words))
         self._id_check()
         return words
+
+    def _target(self, target: Writing, rows: Sequence[Entry]) -> Iterator[tuple[str, Part]]:
+        """The target, and what it does not do by itself; a question where only people know how a record is found."""
+        into = target.into
+        if into is None:
+            yield "target", target.target
+        elif match := into.matched(rows):
+            yield "target", into.target(rows, quoted(match))
+            if into.creates:
+                yield "delete_policy", "DeletePolicy.IGNORE"
+                self.report.taken(
+                    "target", "records of the CRM are never voided, as in Qeasy; without delete_policy=… they are"
+                )
+        else:
+            answer = into.target(rows, "…")
+            self.report.none(
+                "target.match",
+                f"{into.question} Rows stay in the hub until the file says {flat(answer)}, and key= alike",
+            )
+            yield "", f"{into.question} Say it below, and as key=, with no field _id; until then rows stay in the hub:"
+            yield "", answer
+            yield "target", target.target
+
+    def _write_back(
+        self, made: Reading, target: Writing, rows: Sequence[Entry], *, several: bool
+    ) -> Iterator[tuple[str, Part]]:
+        side = self.scheme.target
+        if self.receiver is not None and (side is None or "callBackStrategy" not in side.keys):
+            self.report.none(
+                "target.callBackStrategy", "is not in the metadata, so nobody calls the scheme of --call-back"
+            )
+        if side is None:
+            return
+        tells = {"_id": "dataId"} if target.into is not None and target.into.matched(rows) else target.tells
+        several = several or any(flat(each.code).startswith("Lines(") and ", most=" in flat(each.code) for each in rows)
+        backs = WriteBacks(
+            side=side, made=made, report=self.report, tells=tells, name=self.name, receiver=self.receiver
+        )
+        if made_back := backs.read(rows, several=several):
+            yield "write_back", made_back
 
     def _settings(self, made: Reading, key: Part) -> Iterator[tuple[str, Part]]:
         if key:
@@ -140,15 +192,14 @@ class Importer:
             yield "dead_letters", letters
 
     def _source(self, made: Reading, entries: Entries, rows: Sequence[Entry]) -> Part:
+        if made.form is not None:
+            return self._form(made, made.form)
         words: dict[str, Part] = {"object": quoted(made.object)}
         if self.connection != "fenxiang":
             words["connection"] = quoted(self.connection)
         if made.filters:
             words["filters"] = listed(made.filters)
-        if made.lookback is not None:
-            words["lookback"] = span(made.lookback)
-        if made.settle is not None:
-            words["settle"] = span(made.settle)
+        words |= _reach(made)
         lists = set(entries.lists)
         if entries.exploded and _reads(rows, entries.exploded):
             lists.add(entries.exploded)
@@ -167,6 +218,17 @@ class Importer:
                 )
         return call("Source", **words)
 
+    def _form(self, made: Reading, form: Form) -> Part:
+        words: dict[str, Part] = {"form": quoted(made.object)}
+        for word, found, default in (
+            ("id", form.id, "FID"), ("modified", form.modified, "FModifyDate"), ("where", form.where, ""),
+        ):  # fmt: skip
+            if found != default:
+                words[word] = quoted(found)
+        if form.page_size is not None:
+            words["page_size"] = str(form.page_size)
+        return call("KingdeeSource", **words, **_reach(made))
+
     def _conditions(self, made: Reading, entries: Entries, rows: Sequence[Entry]) -> Part | None:
         """The conditions on records, and on lines that are rows; those on lines of a list are the list's own."""
         groups: list[list[Code]] = []
@@ -174,6 +236,9 @@ class Importer:
         for group in made.conditions:
             kept: list[Code] = []
             for each in group:
+                if made.form is not None:
+                    kept.append(each.code(made.aliases.get(each.field, each.field)))
+                    continue
                 top, dot, _ = each.field.partition(".")
                 if not dot or top == exploded:
                     kept.append(each.code(each.field))
@@ -228,7 +293,9 @@ class Importer:
         name = variable(self.name)
         body = [f"{name} = Pipeline("]
         for word, part in words:
-            if word == "fields":
+            if not word:
+                body += _asked(part)
+            elif word == "fields":
                 body += ["    fields=[", *self._fields(rows), "    ],"]
             else:
                 body += laid(part, indent=4, prefix=f"{word}=", suffix=",")
@@ -274,6 +341,36 @@ class Importer:
             )
             lines += imports(module, words, wraps=module == "fenxiang_sync")
         return [*lines, ""]
+
+
+def _asked(part: Part) -> Iterator[str]:
+    """Comments beside the target: a question, or the code that answers it."""
+    if isinstance(part, str):
+        yield from (f"    # {line}" for line in folded(part, room=WIDTH - 6))
+    else:
+        yield from (f"    # {line[6:]}" for line in laid(part, indent=10, prefix="target=", suffix=","))
+
+
+def _reach(made: Reading) -> dict[str, Part]:
+    """How far a run reaches beyond its window, where the scheme says so."""
+    words = {"lookback": made.lookback, "settle": made.settle}
+    return {word: span(found) for word, found in words.items() if found is not None}
+
+
+def _dotted(made: Reading, target: Writing) -> dict[str, str]:
+    """The field keys that values of a row read, by the fields of a form that they lead through."""
+    if made.form is None:
+        return {}
+    names = {each.name for said in all_texts(target.nodes) for each in references_in(said)}
+    olds = {made.formats[name].old for name in names if name in made.formats}
+    keys = sorted({made.aliases.get(name, name) for name in names | olds}, reverse=True)
+    return {
+        key[:at]: key
+        for key in keys
+        if is_field_key(key) and not made.above(key)
+        for at, letter in enumerate(key)
+        if letter == "."
+    }
 
 
 def _reads(rows: Sequence[Entry], exploded: str) -> bool:

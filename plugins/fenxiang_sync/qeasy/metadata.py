@@ -114,6 +114,15 @@ def read(contents: Sequence[bytes], report: Report) -> Scheme:
     return _scheme(strategy, _side("source", sides["source"], report), target, report)
 
 
+def receiver(content: bytes) -> Side:
+    """The target side of a scheme that another one calls back; raises `DeclarationError` where there is none."""
+    unsaid = Report()
+    for found, said in _parts(_parsed(content, unsaid), unsaid):
+        if found == "target":
+            return _side("target", said, unsaid)
+    raise DeclarationError("there is no writing side (target) in it, and what a scheme does is said there")
+
+
 def text_of(given: Any) -> str:
     """Text of a JSON value that is text or a number, "" for any other."""
     if isinstance(given, bool) or not isinstance(given, str | int | Decimal):

@@ -7,9 +7,12 @@ from dataclasses import dataclass
 
 from fenxiang_sync.mapping import INJECTED
 from fenxiang_sync.qeasy.expressions import OutsideError
-from fenxiang_sync.qeasy.reading import API_NAME, Reading
+from fenxiang_sync.qeasy.reading import API_NAME, Reading, clock_code, is_field_key
 from fenxiang_sync.qeasy.references import Reference
 from fenxiang_sync.qeasy.report import shown
+
+MOMENT = "moment"
+"""The kind of a value that the target makes milliseconds of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,7 @@ class Names:
         if made is not None:
             name = made.old
             steps, kind = [*([made.convert] if made.convert else []), *steps], kind or made.kind
+        name = self.reading.aliases.get(name, name)
         flattened = self.exploded
         if line is None and flattened and name.startswith(f"{flattened}_"):
             name = f"{flattened}.{name.removeprefix(f'{flattened}_')}"
@@ -57,7 +61,20 @@ class Names:
             raise OutsideError(f"{shown(name)!r} is no API name of a field")
         if name in INJECTED:
             raise OutsideError(f"{name} is no field of the record")
+        if self.reading.form is not None:
+            self._of_form(name)
         return name, steps, kind
+
+    def _of_form(self, name: str) -> None:
+        """Raise `OutsideError` for a name that a form of Kingdee cannot be asked for."""
+        if name not in ("_id", "last_modified_time") and not is_field_key(name):
+            raise OutsideError(f"{name} is no field key of Kingdee")
+        if above := self.reading.above(name):
+            raise OutsideError(f"{name} leads into {above}, which is read as a value, and a form gives one of both")
+        if below := self.reading.below(name):
+            raise OutsideError(
+                f"{name} is read for {below} as an object; a form gives one of them, and {below} is taken"
+            )
 
     def _in_line(self, name: str, line: Line) -> str:
         for prefix in (*(f"{each}." for each in line.names), f"{line.list}_"):
@@ -68,12 +85,17 @@ class Names:
         )
 
     def _piped(self, reference: Reference) -> tuple[list[str], str]:
+        local = self.reading.form is not None
         piped = {
             "": ([], ""),
-            "datetime": (['instant("Asia/Shanghai", "YYYY-MM-DD HH:mm:ss")'], "string"),
-            "date": (["day()"], "string"),
+            "datetime": ([clock_code("YYYY-MM-DD HH:mm:ss", local=local)], "string"),
+            "date": ([clock_code("YYYY-MM-DD", local=local)], "string"),
             "timestamp_ms": ([], ""),
         }
+        if local and reference.pipe == "timestamp_ms":
+            if not self.reading.moments:
+                raise OutsideError("is text at Kingdee, and no converter makes milliseconds of it; write a function")
+            piped["timestamp_ms"] = (['instant("Asia/Shanghai", local=True)'], MOMENT)
         if reference.pipe not in piped:
             raise OutsideError(f"the pipe |{shown(reference.pipe)} of a field is not known here")
         return piped[reference.pipe]

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import timedelta
 
-from fenxiang_sync.checks import spoken_span
 from fenxiang_sync.dagfile import call, quoted, value
 from fenxiang_sync.errors import DeclarationError
+from fenxiang_sync.qeasy.bounds import Bounds
 from fenxiang_sync.qeasy.metadata import Node, text_of
 from fenxiang_sync.qeasy.reading import API_NAME, Reading
 from fenxiang_sync.qeasy.references import Reference, pieces
 from fenxiang_sync.qeasy.report import Report, shown
-from fenxiang_sync.qeasy.variables import Anchor, Moment, moment
+from fenxiang_sync.qeasy.variables import moment
 from fenxiang_sync.source import Filter, Operator
 
-_LOOKBACK = timedelta(minutes=10)
-_LONG = timedelta(days=1)
 _STAMP = "last_modified_time"
 
 
@@ -94,51 +91,17 @@ class Query:
 
     def _bound(self, node: Node, operator: str, values: Node | None) -> None:
         """A bound of last_modified_time: the window, the lookback or the settle time."""
-        report = self._report
+        made = Bounds(self._made, self._report, _STAMP)
         bounds = [moment(each) for each in texts_of(values)]
         if operator == "BETWEEN" and len(bounds) == 2:
-            self._lower(node, bounds[0])
-            self._upper(node, bounds[1])
+            made.lower(node.place, bounds[0])
+            made.upper(node.place, bounds[1], "the CRM's")
         elif operator in ("GTE", "GT") and len(bounds) == 1:
-            self._lower(node, bounds[0])
+            made.lower(node.place, bounds[0])
         elif operator in ("LTE", "LT") and len(bounds) == 1:
-            self._upper(node, bounds[0])
+            made.upper(node.place, bounds[0], "the CRM's")
         else:
-            report.none(
-                node.place, "a bound of last_modified_time that cannot be read; every change is read here, run by run"
-            )
-
-    def _lower(self, node: Node, bound: Moment | None) -> None:
-        report, made = self._report, self._made
-        if bound is None:
-            report.none(
-                node.place, "a bound of last_modified_time that cannot be read; every change is read here, run by run"
-            )
-        elif bound.anchor is Anchor.FIXED and bound.at is not None:
-            made.start = bound.at
-            report.taken(node.place, f"start: nothing before {bound.at:%Y-%m-%d %H:%M:%S} UTC is read")
-        else:
-            said = (
-                "the window of the run, which begins where the last one ended, certified; nobody keeps LAST_SYNC_TIME"
-            )
-            if bound.before > _LOOKBACK:
-                made.lookback = bound.before
-            early = f"; begun {spoken_span(bound.before)} early: lookback" if bound.before > timedelta(0) else ""
-            if bound.before > _LONG and bound.anchor is Anchor.LAST:
-                early += " (if that many seconds were meant to be milliseconds, take lookback away)"
-            elif bound.before < _LOOKBACK:
-                early += f"; read {spoken_span(_LOOKBACK)} early here, since a write shows after its stamp"
-            report.changed(node.place, said + early)
-
-    def _upper(self, node: Node, bound: Moment | None) -> None:
-        if bound is None or bound.anchor is not Anchor.NOW:
-            self._report.none(
-                node.place, "an upper bound of last_modified_time that cannot be read; runs read up to now"
-            )
-            return
-        if bound.before > timedelta(seconds=5):
-            self._made.settle = bound.before
-        self._report.changed(node.place, "the window ends at the CRM's own clock, not at the worker's")
+            made.unread(node.place)
 
 
 def references_in(said: str) -> list[Reference]:

@@ -1,4 +1,4 @@
-"""The source side (源): object, window, filters, conditions, lookbacks, and the names that formats give."""
+"""The source side (源): object or form, window, filters, conditions, lookbacks, and the names that formats give."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from datetime import timedelta
 from fenxiang_sync.checks import cron_problems, spoken_span
 from fenxiang_sync.dagfile import call, quoted
 from fenxiang_sync.errors import DeclarationError
+from fenxiang_sync.qeasy.bill_filters import ages
+from fenxiang_sync.qeasy.bills import Bills, form_of, is_bill_query
 from fenxiang_sync.qeasy.conditions import Conditions
 from fenxiang_sync.qeasy.metadata import Node, Scheme, Side, nodes, text_of
 from fenxiang_sync.qeasy.queries import Query, all_texts, references_in
-from fenxiang_sync.qeasy.reading import API_NAME, Format, Reading, span, told
+from fenxiang_sync.qeasy.reading import API_NAME, ID_KEYS, Form, Format, Reading, clock_code, span, told
 from fenxiang_sync.qeasy.report import Report, shown
 from fenxiang_sync.qeasy.variables import Anchor, moment
 from fenxiang_sync.source import is_custom
@@ -20,10 +22,16 @@ READ = frozenset((
     "api", "effect", "type", "method", "id", "number", "name", "idCheck", "autoFillResponse", "pagination", "condition",
     "beatFlat", "formatResponse", "omissionRemedy", "operation",
 ))  # fmt: skip
+_GET = "data/get"
+_GETS = (
+    "a list, and then data/get of each record: no form of it in the metadata is documented, so records are read by "
+    "data/query alone. Name the fields that only get gives: Source(get_fields=[…])"
+)
 
 
 def reading(scheme: Scheme, report: Report) -> Reading:
-    """The source side of a scheme; raises `DeclarationError` where it reads no object of Fenxiang."""
+    """The source side of a scheme; raises `DeclarationError` where it reads neither an object of Fenxiang nor a form of
+    Kingdee."""
     return _Reader(scheme, report).read()
 
 
@@ -35,8 +43,13 @@ class _Reader:
         self._made = Reading(object=object_of(scheme.source))
 
     def read(self) -> Reading:
-        self._plain()
-        self._requests()
+        if is_bill_query(self._side):
+            form = self._made.form = Form(ID_KEYS.get(self._made.object, "FID"))
+            Bills(self._side, self._made, form, self._report).read()
+        else:
+            self._plain()
+            self._requests()
+        self._both()
         self._schedule()
         self._types()
         self._formats()
@@ -55,7 +68,9 @@ class _Reader:
             report.changed(
                 "source.api", f"{shown(api)} is for the other kind of object; the path follows from the name"
             )
-        if "data/query" not in api:
+        if _GET in api:
+            report.none("source.api", _GETS)
+        elif "data/query" not in api:
             report.changed("source.api", f"{shown(api)!r} is not data/query, which is what is called here")
         number = text_of(side.keys.get("number"))
         if number and API_NAME.fullmatch(number):
@@ -70,15 +85,20 @@ class _Reader:
             )
         elif key:
             report.taken("source.id", "_id")
-        if "autoFillResponse" in side.keys:
-            report.changed(
-                "source.autoFillResponse",
-                "fields are declared here; `fenxiang describe` and `fenxiang check` compare them with the CRM's",
-            )
-        if "name" in side.keys:
-            report.changed("source.name", "a name to show has no part here; people search by the number")
         if "pagination" in side.keys:
             report.changed("source.pagination", "pages are read by _id, 100 records each; page_size=… takes fewer")
+
+    def _both(self) -> None:
+        """What the sides of either system have."""
+        if "autoFillResponse" in self._side.keys:
+            self._report.changed(
+                "source.autoFillResponse",
+                "fields are declared here; before each run Kingdee is asked whether it knows them"
+                if self._made.form
+                else "fields are declared here; `fenxiang describe` and `fenxiang check` compare them with the CRM's",
+            )
+        if "name" in self._side.keys:
+            self._report.changed("source.name", "a name to show has no part here; people search by the number")
 
     # request
 
@@ -97,7 +117,9 @@ class _Reader:
             for child in node.children:
                 self._request(child)
         elif node.field not in ("dataObjectApiName", "apiName"):
-            self._report.none(node.place, "no parameter of data/query that is known here")
+            self._report.none(
+                node.place, _GETS if _GET in node.text else "no parameter of data/query that is known here"
+            )
 
     def _other(self, node: Node) -> None:
         report, made = self._report, self._made
@@ -118,6 +140,8 @@ class _Reader:
             report.changed(node.place, "no parameter of Qeasy; taken with detailObjectApiName")
         elif node.field in ("beatFlat", "condition"):
             report.taken(node.place, "read as if it stood beside request")
+        elif _GET in node.text:
+            report.none(node.place, _GETS)
         else:
             report.none(node.place, "no parameter that is known here; its value is not told, since it may be secret")
 
@@ -169,7 +193,7 @@ class _Reader:
             for key in each.keys() - {"old", "new", "format"}:
                 self._report.unknown(f"{place}.{shown(key)}")
             old, new, said = (text_of(each.get(key)) for key in ("old", "new", "format"))
-            found = converter_of(said)
+            found = converter_of(said, local=self._made.form is not None)
             if found is None or not old:
                 self._report.none(place, f"format {shown(said)!r} is unknown; write a converter for {shown(old)}")
                 found = ("", "")
@@ -194,6 +218,12 @@ class _Reader:
                 report.none("source.operation", f"{shown(method)}: rows of several records are not made here")
             for key in operation.keys() - {"method", "arrayKey"}:
                 report.unknown(f"source.operation.{shown(key)}")
+        if self._made.form is not None and names:
+            report.none(
+                "source.beatFlat",
+                "a bill query gives a row for each entry (分录), and no list; id= the entry's own key reads them",
+            )
+            return
         good = [name for name in names if API_NAME.fullmatch(name)]
         if len(good) < len(names):
             report.none("source.beatFlat", "names what is no field")
@@ -226,8 +256,8 @@ class _Reader:
             report.none(f"{place}.adapter", "every reading goes the same way here")
         cron = text_of(given.get("crontab"))
         tree = nodes(given.get("takeOverRequest") or [], f"{place}.takeOverRequest", report)
-        ages = [found.before for said in all_texts(tree) if (found := moment(said)) and found.anchor is Anchor.NOW]
-        over = max(ages, default=timedelta(0))
+        moments = [*ages(tree), *(found for said in all_texts(tree) if (found := moment(said)))]
+        over = max((each.before for each in moments if each.anchor is Anchor.NOW), default=timedelta(0))
         if over <= timedelta(0) or list(cron_problems(cron)):
             report.none(place, "how far it reaches back or when it runs cannot be read; write lookbacks=[Lookback(…)]")
             return
@@ -239,8 +269,9 @@ class _Reader:
         )
 
 
-def converter_of(said: str) -> tuple[str, str] | None:
-    """A format of formatResponse as Python text and the kind of what it gives, None for one that is unknown.
+def converter_of(said: str, *, local: bool = False) -> tuple[str, str] | None:
+    """A format of formatResponse as Python text and the kind of what it gives, None for one that is unknown. With
+    `local`, times have no zone, as Kingdee's.
 
     >>> converter_of("round(2)"), converter_of("implode(,)")
     (('rounded(2)', 'number'), ('joined(",")', 'string'))
@@ -250,13 +281,12 @@ def converter_of(said: str) -> tuple[str, str] | None:
         return None
     name, given = found[1], found[2] or ""
     number = given.strip() if re.fullmatch(r"\s*\d{1,3}\s*", given, re.ASCII) else ""
-    zone = '"Asia/Shanghai"'
     plain = {
-        "date": ("day()", "string"),
-        "time": (f'instant({zone}, "HH:mm:ss")', "string"),
-        "dateTime": (f'instant({zone}, "YYYY-MM-DD HH:mm")', "string"),
-        "shortDate": (f'instant({zone}, "MM-DD")', "string"),
-        "shortTime": (f'instant({zone}, "HH:mm")', "string"),
+        "date": (clock_code("YYYY-MM-DD", local=local), "string"),
+        "time": (clock_code("HH:mm:ss", local=local), "string"),
+        "dateTime": (clock_code("YYYY-MM-DD HH:mm", local=local), "string"),
+        "shortDate": (clock_code("MM-DD", local=local), "string"),
+        "shortTime": (clock_code("HH:mm", local=local), "string"),
         "intval": ("truncated", "int"),
         "amount": ("money()", "string"),
         "implode": (f"joined({quoted(given.strip(chr(34) + chr(39)) or ',')})", "string"),
@@ -269,14 +299,17 @@ def converter_of(said: str) -> tuple[str, str] | None:
 
 
 def object_of(side: Side) -> str:
-    """The object that a source side reads; raises `DeclarationError` where it is none of Fenxiang."""
+    """The object of Fenxiang, or the form of Kingdee, that a side reads; raises `DeclarationError` for neither."""
+    if is_bill_query(side):
+        return form_of(side)
     node = side.find("request", "dataObjectApiName") or side.find("request", "apiName")
     inner = next((each.child("dataObjectApiName") for each in side.trees.get("request", ()) if each.children), None)
     found = (node or inner) and (node or inner).text  # type: ignore[union-attr]
     if not found:
         raise DeclarationError(
             f"the source reads {shown(side.api) or 'nothing'!r} and names no object of Fenxiang (dataObjectApiName): "
-            "this project reads Fenxiang CRM (纷享销客), and a scheme from another system has no counterpart here"
+            "this project reads Fenxiang CRM (纷享销客) and forms of Kingdee (executeBillQuery), and a scheme from "
+            "another system has no counterpart here. If one calls it back, import that one with --call-back"
         )
     if not API_NAME.fullmatch(found):
         raise DeclarationError(f"dataObjectApiName is {shown(found)!r}, which is no API name of an object")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -9,6 +10,8 @@ from typing import NamedTuple
 
 from fenxiang_sync.dagfile import one_line
 
+SECRET = re.compile(r"secret|passw|token|credential|api_?key|user_?id|密", re.IGNORECASE)
+"""Names of what looks like a secret or a person: its value is neither told nor written."""
 _SHOWN = 80
 
 
@@ -42,6 +45,7 @@ class Report:
     """Findings in the order of the scheme. Values are told only where they cannot be secret."""
 
     findings: list[Finding] = field(default_factory=list)
+    _said: set[Finding] = field(default_factory=set, init=False, repr=False)
 
     def taken(self, key: str, said: str) -> None:
         """It is in the file."""
@@ -82,7 +86,8 @@ class Report:
 
     def _add(self, fate: Fate, key: str, said: str) -> None:
         finding = Finding(fate, shown(key), one_line(said))
-        if finding not in self.findings:
+        if finding not in self._said:
+            self._said.add(finding)
             self.findings.append(finding)
 
 

@@ -22,6 +22,8 @@ TYPES = {
     "": "",
 }
 """What a node's type means; several names are seen for each."""
+CONVERTERS = {"string": "text", "int": "integer", "number": "decimal()", "bool": "boolean"}
+"""The converter that gives each, as Python text."""
 
 
 def parser_of(node: Node) -> tuple[str, Callable[[Any], Any]] | None:

@@ -4,55 +4,61 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fenxiang_sync.dagfile import Part, call, identifier, quoted, table, value
+from fenxiang_sync.qeasy.crm import Crm, Into, is_of_crm, writes_records
 from fenxiang_sync.qeasy.entries import Merge
 from fenxiang_sync.qeasy.expressions import OutsideError, inserted
 from fenxiang_sync.qeasy.metadata import Node, Scheme, Side, is_true, text_of
-from fenxiang_sync.qeasy.reading import API_NAME, NOT_HERE, Reading, told
+from fenxiang_sync.qeasy.reading import API_NAME, ID_KEYS, Reading, as_read, told
 from fenxiang_sync.qeasy.references import Reference, pieces
-from fenxiang_sync.qeasy.report import Report, shown
+from fenxiang_sync.qeasy.report import SECRET, Report, shown
 from fenxiang_sync.qeasy.values import constant
+from fenxiang_sync.qeasy.write_backs import primaries
+from fenxiang_sync.targets.kingdee_answers import ByDIndex
 
 NO_OPERATION = "写入空操作"
 WRITTEN = frozenset((
     "api", "effect", "type", "method", "id", "number", "name", "idCheck", "operation", "groupCalculate", "autoCheck",
+    "primaryWriteback", "callBackStrategy",
 ))  # fmt: skip
-_SECRET = re.compile(r"secret|passw|token|credential|api_?key|user_?id|密", re.IGNORECASE)
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
 _MOST_ROWS = 10_000
-_ID_FIELDS = {"BD_Customer": "FCUSTID", "BD_MATERIAL": "FMATERIALID", "BD_Supplier": "FSupplierId"}
-"""Of base data, which have no FID; commonly known of the product."""
 _STEPS = {"submit": "SUBMIT", "audit": "AUDIT"}
 
 
 @dataclass(slots=True, kw_only=True)
 class Writing:
-    """What of the target side goes into the declaration. `key` is what the scheme calls the row's id."""
+    """What of the target side goes into the declaration. `key` is what the scheme calls the row's id. Where rows become
+    records of the CRM, `into` is what they go into, and `target` stands in while nobody knows how a record is found.
+    `tells` are the names of what another target tells of a row, each with its path in an answer."""
 
     target: Part
     nodes: tuple[Node, ...] = ()
     key: str = ""
     merge: Merge | None = None
+    into: Into | None = None
+    tells: Mapping[str, str] = field(default_factory=dict)
 
 
-def writing(scheme: Scheme, made: Reading, report: Report) -> Writing:
-    """The target side of a scheme; without one, and for 写入空操作, the hub."""
+def writing(scheme: Scheme, made: Reading, report: Report, connection: str) -> Writing:
+    """The target side of a scheme; without one, and for 写入空操作, the hub. `connection` is that of the CRM."""
     side = scheme.target
     if side is None:
         report.changed("target", "is not in the metadata: rows stay in the hub (写入空操作) until you choose a target")
-        return Writing(target="HubTarget()", nodes=_as_read(scheme.source, made))
-    return _Writer(scheme, side, made, report).write()
+        return Writing(target="HubTarget()", nodes=as_read(scheme.source, made))
+    return _Writer(scheme, side, made, report, connection).write()
 
 
 class _Writer:
-    def __init__(self, scheme: Scheme, side: Side, made: Reading, report: Report) -> None:
+    def __init__(self, scheme: Scheme, side: Side, made: Reading, report: Report, connection: str) -> None:
         self._scheme = scheme
         self._side = side
         self._made = made
         self._report = report
+        self._connection = connection
         self._key = text_of(side.keys.get("id"))
 
     def write(self) -> Writing:
@@ -62,17 +68,19 @@ class _Writer:
             self._hub(made)
         elif api in ("execute", "batchexecute"):
             self._table(made)
-        elif api == "batchSave":
-            made.target = self._kingdee()
-        else:
-            made.target = self._rest(api)
-        for node in side.trees.get("response", ()):
+        elif api.lower() == "batchsave":
+            self._kingdee(made)
+        elif writes_records(api):
+            self._crm(made)
+        elif is_of_crm(api):
             report.none(
-                node.place,
-                NOT_HERE["primaryWriteback"]
-                if node.field == "primaryWriteback"
-                else "what the target gives back is not kept",
+                "target.api",
+                f"{shown(api)}: neither data/create nor data/update, so rows stay in the hub. A FenxiangTarget voids "
+                "and deletes records by delete_policy=…",
             )
+            self._left_over({"currentOpenUserId"})
+        else:
+            self._rest(made, api)
         for node in side.trees.get("otherResponse", ()):
             report.changed(
                 node.place, "what an answer means is the target's to know: see verdict= and results= of REST targets"
@@ -85,13 +93,24 @@ class _Writer:
     def _hub(self, made: Writing) -> None:
         self._report.taken("target.api", "写入空操作: rows stay in the hub, where they can be queried and looked up")
         if not made.nodes:
-            made.nodes = _as_read(self._scheme.source, self._made)
+            made.nodes = as_read(self._scheme.source, self._made)
             if not made.nodes:
                 self._report.none(
                     "source.response",
                     "no fields are declared, and Qeasy keeps whatever comes: add what you need (`fenxiang describe`)",
                 )
         self._left_over({"currentOpenUserId"})
+        self._operation(frozenset(("none",)))
+
+    # The CRM
+
+    def _crm(self, made: Writing) -> None:
+        read = "" if self._made.form is not None else self._made.object
+        made.into, made.nodes = Crm(self._side, self._report, self._connection).read(read)
+        if made.into is not None:
+            self._made.moments = True
+            if made.into.match and self._key not in [node.field for node in made.nodes]:
+                made.key = made.into.match
         self._operation(frozenset(("none",)))
 
     # SQL
@@ -164,31 +183,32 @@ class _Writer:
 
     # Kingdee
 
-    def _kingdee(self) -> Part:
+    def _kingdee(self, made: Writing) -> None:
         side, report = self._side, self._report
         form = side.find("otherRequest", "FormId")
         if form is None or not _NAME.fullmatch(form.text):
             report.none(
                 "target.otherRequest.FormId", "which form is written is not said; write KingdeeBatchSave(form=…)"
             )
-            return "HubTarget()"
+            return
         words: dict[str, Part] = {"form": quoted(form.text)}
         number = next(
             (each for each in (self._key, text_of(side.keys.get("number"))) if _NAME.fullmatch(each)), "FNumber"
         )
         if number != "FNumber":
             words["number_field"] = quoted(number)
-        words["id_field"] = quoted(_ID_FIELDS.get(form.text, "FID"))
+        words["id_field"] = quoted(ID_KEYS.get(form.text, "FID"))
         report.changed(
             "target.api",
             f"KingdeeBatchSave of {form.text} (connection kingdee): the document of a number is looked up before each "
-            f"write; check id_field={_ID_FIELDS.get(form.text, 'FID')}",
+            f"write; check id_field={ID_KEYS.get(form.text, 'FID')}",
         )
         words |= self._steps()
         words |= self._settings()
         if rows := self._operation(frozenset(("none", "batchArraySave")), root="Model"):
             words["batch_rows"] = str(rows)
-        return call("KingdeeBatchSave", **words)
+        made.target = call("KingdeeBatchSave", **words)
+        made.tells = ByDIndex.tells
 
     def _steps(self) -> dict[str, Part]:
         node = self._side.find("otherRequest", "Operation")
@@ -219,7 +239,7 @@ class _Writer:
         return {"settings": table(made)}
 
     def _setting(self, node: Node) -> Part | None:
-        if _SECRET.search(node.field):
+        if SECRET.search(node.field):
             self._report.none(
                 node.place, "looks like a secret or a person: it goes into the connection, and its value is not told"
             )
@@ -237,7 +257,7 @@ class _Writer:
 
     # REST
 
-    def _rest(self, api: str) -> Part:
+    def _rest(self, made: Writing, api: str) -> None:
         path = "/" + re.sub(r"[\s?#{}].*", "", api).lstrip("/")
         platform = identifier(self._scheme.target_platform, instead="target")
         method = text_of(self._side.keys.get("method")).upper()
@@ -253,13 +273,21 @@ class _Writer:
             "how an answer is read are to be written (A REST target, in adding-an-object)",
         )
         self._left_over(set())
-        if not root:
-            return call(
-                "WriteApi", **words, **({"id_field": quoted(self._key)} if API_NAME.fullmatch(self._key) else {})
-            )
-        if rows:
-            words["batch_rows"] = str(rows)
-        return call("RestTarget", **words, envelope=call("Array", root=quoted(root)))
+        if root:
+            if rows:
+                words["batch_rows"] = str(rows)
+            made.target = call("RestTarget", **words, envelope=call("Array", root=quoted(root)))
+            return
+        if API_NAME.fullmatch(self._key):
+            words["id_field"] = quoted(self._key)
+        made.tells = {
+            name: path
+            for _, name, path in primaries(self._side)
+            if API_NAME.fullmatch(name) and re.fullmatch(r"\w+(\.\w+)*", path)
+        }
+        if made.tells:
+            words["results"] = call("Whole", tells=table((name, quoted(path)) for name, path in made.tells.items()))
+        made.target = call("WriteApi", **words)
 
     # Both
 
@@ -306,6 +334,11 @@ class _Writer:
             "calculate",
         }:
             report.unknown(f"{place}.{shown(key)}")
+        if self._made.form is not None:
+            report.none(
+                place, "documents of several entries (分录): here each is a record; group them where the hub is read"
+            )
+            return None
         header, by = _texts(given.get("headerGroup")), _texts(given.get("bodyGroup"))
         if not {"_id", self._made.number} & set(header):
             report.none(
@@ -338,27 +371,6 @@ class _Writer:
             calculate=calculate,
             most=int(most) if re.fullmatch(r"[1-9]\d{0,5}", most, re.ASCII) else None,
         )
-
-
-def _as_read(source: Side, made: Reading) -> tuple[Node, ...]:
-    """The declared fields of the source as nodes of a row: what the hub keeps."""
-    nodes = [_reads(node, node.field) for node in source.trees.get("response", ()) if node.field != made.flattened]
-    nodes += [
-        _reads(child, f"{made.flattened}_{child.field}")
-        for node in source.trees.get("response", ())
-        if node.field == made.flattened
-        for child in node.children
-    ]
-    there = {node.field for node in nodes}
-    return tuple(nodes) + tuple(
-        Node(place=f"source.formatResponse.{shown(name)}", field=name, value=f"{{{{{name}}}}}")
-        for name in made.formats
-        if nodes and name not in there
-    )
-
-
-def _reads(node: Node, name: str) -> Node:
-    return replace(node, field=name, value=f"{{{{{name}}}}}", children=(), parser="", params=())
 
 
 def _moves(given: Any) -> bool:

@@ -165,9 +165,10 @@ class FenxiangTarget:
                 yield f"details: {name}: no field goes to the path {path!r}"
         for path in paths:
             if path != self.match and path not in self.details.values():
-                yield from (f"field {path!r}: {problem}" for problem in self._path_problems(path))
+                yield from (f"field {path!r}: {problem}" for problem in self.path_problems(path))
 
-    def _path_problems(self, path: str) -> Iterator[str]:
+    def path_problems(self, path: str) -> Iterator[str]:
+        """Why no field of the object can be written at this path."""
         if "." in path:
             yield "a record of the CRM is flat; give the API name of one of its fields"
         elif path == ID:
