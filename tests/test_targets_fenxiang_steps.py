@@ -122,6 +122,26 @@ def test_a_record_is_voided_or_deleted_with_its_source_and_comes_back_with_it(cr
     assert (after == before) == (policy is DeletePolicy.FLAG)
 
 
+def test_a_number_that_another_record_has_by_now_stays_when_the_first_one_is_found_gone(crm: Bench) -> None:
+    crm.sync(archive())
+    first, house = next(iter(crm.simulator.tenant.records(HOUSES).items()))
+    crm.simulator.tenant.invalid(HOUSES, first)
+    crm.simulator.tenant.delete(HOUSES, first)
+    crm.simulator.tenant.create(HOUSES, {"name": house["name"], "number": house["number"], "city": "拉萨"})
+    crm.later()
+    crm.sync(archive())
+    reconciled(crm, archive())
+    assert held(crm) == wanted(crm)
+
+
+def test_a_number_that_changes_takes_its_record_along(crm: Bench) -> None:
+    crm.sync(archive())
+    crm.simulator.tenant.update(HOUSES, next(iter(crm.simulator.tenant.records(HOUSES))), {"number": "CK-neu"})
+    crm.later()
+    crm.sync(archive())
+    assert held(crm) == wanted(crm)
+
+
 def test_two_pipelines_that_write_to_each_others_objects_end_by_themselves(crm: Bench) -> None:
     back = Pipeline(
         name="back",
