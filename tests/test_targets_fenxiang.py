@@ -420,6 +420,21 @@ def test_a_record_that_cannot_be_voided_stays_with_the_reason(crm: Office) -> No
     assert "只有生命状态为正常的数据才能被作废" in answer.reason
 
 
+@pytest.mark.parametrize("voided", ["visible", "hidden"])
+@pytest.mark.parametrize("words", [{}, {"recovers": False}])
+def test_a_record_that_cannot_be_deleted_is_not_said_to_be(crm: Office, words: dict[str, Any], voided: str) -> None:
+    """Where voided records are hidden, one that is not listed may be there all the same."""
+    crm.simulator.knobs.voided = voided
+    crm.send(products(), [product("A-1")])
+    crm.simulator.faults.next("timeout_code", path="/delete")
+    (answer,) = crm.remove(products(**words), "A-1", policy=DeletePolicy.DELETE)
+
+    assert (answer.delivery, crm.record("A-1")["life_status"]) == (REFUSED, "invalid")
+    if voided == "visible":
+        assert deliveries(crm.remove(products(**words), "A-1", policy=DeletePolicy.DELETE)) == [DELIVERED]
+        assert crm.records("A-1") == []
+
+
 def test_a_target_that_only_updates_removes_nothing() -> None:
     assert products().removals == {DeletePolicy.FLAG, DeletePolicy.DELETE}
     assert products(creates=False).removals == frozenset()

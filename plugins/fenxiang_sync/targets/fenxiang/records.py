@@ -40,20 +40,29 @@ class Records:
         """What queries show of the values now, voided records left out."""
         return self._lookup.ask(values, voided=False)
 
-    def fresh(self, value: str) -> Held:
-        """What queries show of a value now, whatever was written."""
+    def fresh(self, value: str, *, voided: bool = False) -> Held:
+        """What queries show of a value now, whatever was written; `voided` records where they are recovered, or asked
+        for."""
         self.recent.forget(value)
-        return self._lookup.ask([value], voided=self._target.recovers)[value]
+        return self._lookup.ask([value], voided=voided or self._target.recovers)[value]
 
-    def each(self, batch: Iterable[V], act: Callable[[V, Held], Answer | None], answers: list[Answer | None]) -> None:
-        """Look up what the CRM holds, and act: on those of one value in their order, on several values at once.
+    def each(
+        self,
+        batch: Iterable[V],
+        act: Callable[[V, Held], Answer | None],
+        answers: list[Answer | None],
+        *,
+        voided: bool = False,
+    ) -> None:
+        """Look up what the CRM holds, and act: on those of one value in their order, on several values at once. Voided
+        records are looked up as in `fresh`.
 
         Raises what ended one of them; then no other is begun.
         """
         by_value: dict[str, list[V]] = {}
         for parcel in batch:
             by_value.setdefault(parcel.value, []).append(parcel)
-        known = self._lookup.ask(list(by_value), voided=self._target.recovers)
+        known = self._lookup.ask(list(by_value), voided=voided or self._target.recovers)
         stop = threading.Event()
 
         def run(value: str) -> None:

@@ -43,20 +43,34 @@ class Removing:
         if held.live and (left := self._step(self._crm.invalid, ids[0], value, lambda now: not now.live)):
             return left
         if deletes and ids:
-            return self._step(self._crm.delete, ids[0], value, lambda now: not now.ids & set(ids)) or DELIVERED
+            # A record that was voided just now is not listed where the CRM hides them: that does not say it is gone.
+            return (
+                self._step(self._crm.delete, ids[0], value, lambda now: not now.ids & set(ids), shown=bool(held.voided))
+                or DELIVERED
+            )
         return DELIVERED
 
     def _step(
-        self, act: Callable[[str, str], None], record_id: str, value: str, done: Callable[[Held], bool]
+        self,
+        act: Callable[[str, str], None],
+        record_id: str,
+        value: str,
+        done: Callable[[Held], bool],
+        *,
+        shown: bool = True,
     ) -> Answer | None:
-        """Do it; None where it is done, also where only a look shows that it is."""
+        """Do it; None where it is done, also where only a look shows that it is. A refusal is believed at once where
+        the record was not `shown` before."""
         try:
             act(self._target.object, record_id)
         except RecordError as refusal:
             left = refused(str(refusal), refusal.code)
+            if not shown:
+                self._records.recent.forget(value)
+                return left
         except AnswerLostError as lost:
             left = Answer(delivery=Delivery.AGAIN, reason=str(lost), code=lost.code)
         else:
             self._records.recent.forget(value)
             return None
-        return None if done(self._records.fresh(value)) else left
+        return None if done(self._records.fresh(value, voided=True)) else left

@@ -113,8 +113,12 @@ class FenxiangSender:
         named = [Leaving(place, value_of(each.content.get(match))) for place, each in enumerate(removals)]
         answers = [None if each.value else refused(f"the row that was sent had no {match}") for each in named]
         try:
-            known = [each for each in named if each.value]
-            self._records.each(known, lambda each, held: self._removing.remove(each, held, policy), answers)
+            self._records.each(
+                [each for each in named if each.value],
+                lambda each, held: self._removing.remove(each, held, policy),
+                answers,
+                voided=policy is DeletePolicy.DELETE,
+            )
         except _ENDS as error:
             return stopped(answers, error)
         return [answer for answer in answers if answer]
