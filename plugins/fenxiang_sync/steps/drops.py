@@ -3,11 +3,15 @@
 A condition that was turned round, a key that was changed, a field that reads something else by now: each takes the rows
 of many records in one run, and what is deleted is gone. The bound is that of the reconcile's own drop guard. Records
 that somebody has voided in the CRM do not count: that was meant.
+
+A question stays open until it is answered: the next run reads the same records again, and would else take its share of
+them unasked, as would each run after it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from fenxiang_sync.errors import QuestionError
 from fenxiang_sync.hub import Due, Hub
@@ -19,6 +23,8 @@ from fenxiang_sync.window import Window
 
 _DUE = "due-"
 """What the documents of a run are called that say of how many records each of its segments takes rows away."""
+_ASKED = "drops "
+"""What the note of a pipeline is called that says which run asked last, and under which declaration."""
 _ALWAYS = Window(0, 2**62)
 
 
@@ -36,14 +42,33 @@ def ask_first(run: Run, folder: Folder, due: Sequence[Due], *, hub: Hub, confirm
     run.folder.save(name, {"records": records, "config_hash": run.pipeline.config_hash})
     total = sum(_records(run, each.removesuffix(".json")) for each in run.folder.names(_DUE))
     known = hub.listed(run.pipeline.name).count(_ALWAYS)
-    unasked = (run.pipeline.reconcile or Reconcile()).most(known)
+    asked = _open_question(run, hub)
+    unasked = 0 if asked else (run.pipeline.reconcile or Reconcile()).most(known)
     if total > max(unasked, confirmed):
+        _note(run, hub, {"run": run.id, "config_hash": run.pipeline.config_hash})
+        bound = (
+            f"run {asked} has asked, and none goes before that is answered"
+            if asked
+            else f"up to {unasked:,} go unasked"
+        )
         raise QuestionError(
             f"The rows of {total:,} of {known:,} records would be deleted, since they give them no more (the first is "
-            f"{due[0].id!r} of record {due[0].source_id}); up to {unasked:,} go unasked. Of this segment nothing is "
+            f"{due[0].id!r} of record {due[0].source_id}); {bound}. Of this segment nothing is "
             "deleted. If the declaration is wrong, mend it and clear the run. If they are to go, trigger a run over "
             f"the same time with confirm_drops={total}; dry_run says how many there are in all"
         )
+    if asked:
+        _note(run, hub, {})
+
+
+def _open_question(run: Run, hub: Hub) -> str:
+    """The run that has asked under this declaration, and was not answered; "" where there is none."""
+    noted = hub.noted(f"{_ASKED}{run.pipeline.name}") or {}
+    return str(noted["run"]) if noted.get("config_hash") == run.pipeline.config_hash else ""
+
+
+def _note(run: Run, hub: Hub, says: dict[str, Any]) -> None:
+    hub.revise(f"{_ASKED}{run.pipeline.name}", lambda _noted, _now: says)
 
 
 def _records(run: Run, name: str) -> int:
