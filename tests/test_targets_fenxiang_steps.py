@@ -11,9 +11,10 @@ import pytest
 
 from fenxiang_sync import DeletePolicy, FenxiangTarget, Field, Pipeline, text
 from fenxiang_sync.errors import TransientError
+from fenxiang_sync.hub import Selection
 from fenxiang_sync.steps.inquiry import SETTLED_AFTER
 from tests.reconcile_fixtures import reconciled
-from tests.steps_fixtures import Bench, bench, quick
+from tests.steps_fixtures import Bench, bench, manual, quick
 
 HOUSES, ARCHIVE = "WarehouseObj", "object_warehouse__c"
 CREATE, UPDATE = "/cgi/crm/custom/v2/data/create", "/cgi/crm/custom/v2/data/update"
@@ -140,6 +141,22 @@ def test_a_number_that_changes_takes_its_record_along(crm: Bench) -> None:
     crm.later()
     crm.sync(archive())
     assert held(crm) == wanted(crm)
+
+
+@pytest.mark.parametrize("policy", [DeletePolicy.FLAG, DeletePolicy.DELETE])
+def test_another_key_finds_the_records_that_are_there_and_voids_none_of_them(crm: Bench, policy: DeletePolicy) -> None:
+    crm.sync(archive(delete_policy=policy))
+    anew = FenxiangTarget(object=ARCHIVE, match="warehouseName")
+    changed = archive(key="warehouseName", target=anew, delete_policy=policy)
+    assert crm.sync(changed, manual(full=True, confirmed=8)).to_json()["removed"] == 8
+    assert held(crm) == wanted(crm)
+    assert (crm.simulator.requests[CREATE], crm.hub.letters.count("archive", Selection())) == (8, 0)
+
+    crm.simulator.tenant.invalid(HOUSES, next(iter(crm.simulator.tenant.records(HOUSES))))
+    crm.later()
+    crm.sync(changed)
+    reconciled(crm, changed)
+    assert len(held(crm)) == 7
 
 
 def test_two_pipelines_that_write_to_each_others_objects_end_by_themselves(crm: Bench) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 from fenxiang_sync.errors import SetupError
 from fenxiang_sync.hub import Due, Hub
@@ -25,7 +26,9 @@ def remover(run: Run, sender: Sender) -> Remover:
 def do_policy(run: Run, hub: Hub, sender: Remover, claimed: Sequence[Due], now: datetime) -> Told:
     """Tell the target, and store what it answers; each row with its answer."""
     policy = run.pipeline.removes
-    told = list(zip(claimed, sender.remove([_removal(each) for each in claimed], policy=policy), strict=True))
+    stay = hub.orphans.stay(run.pipeline.name, claimed)
+    removals = [_removal(each, stay.get(each.source_id, ())) for each in claimed]
+    told = list(zip(claimed, sender.remove(removals, policy=policy), strict=True))
     done = [row for row, answer in told if answer.delivery is Delivery.DELIVERED]
     lost = [(row, answer.reason) for row, answer in told if answer.delivery is Delivery.UNKNOWN]
     left = [(row, answer.reason) for row, answer in told if answer.delivery in (Delivery.REFUSED, Delivery.AGAIN)]
@@ -37,7 +40,7 @@ def do_policy(run: Run, hub: Hub, sender: Remover, claimed: Sequence[Due], now: 
     return told
 
 
-def _removal(due: Due) -> Removal:
+def _removal(due: Due, stays: Sequence[Mapping[str, Any]]) -> Removal:
     return Removal(
         id=due.id,
         source_id=due.source_id,
@@ -46,4 +49,5 @@ def _removal(due: Due) -> Removal:
         version=due.version,
         content=due.content or {},
         why=due.why,
+        stays=stays,
     )

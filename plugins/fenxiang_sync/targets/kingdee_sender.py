@@ -70,6 +70,8 @@ class KingdeeSender(RestSender):
         if "" in places:
             reason = f"the row that was sent had no {self._target.number_field}"
             answers[places.pop("")] = Answer(delivery=Delivery.REFUSED, reason=reason)
+        for number in {self._number(content) for each in removals for content in each.stays}:
+            places.pop(number, None)
         verb = {"Delete": "Delete"} if policy is DeletePolicy.DELETE else {"ExcuteOperation": "Forbid"}
         try:
             refusals = self._take(verb, list(places))

@@ -163,7 +163,9 @@ def tells_of(target: object) -> AbstractSet[str]:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Removal:
     """One row to be removed: the id and number it was sent with, its content then, and the word that says why
-    (``voided``, ``left``, ``vanished``; ``orphaned``: its record is there, and gives it no more)."""
+    (``voided``, ``left``, ``vanished``; ``orphaned``: its record is there, and gives it no more). `stays` are the
+    contents of the rows that its record does give: where one of them is the same thing at the target, as after a change
+    of the key, that stays as it is."""
 
     id: str
     source_id: str
@@ -172,6 +174,7 @@ class Removal:
     version: int
     content: Mapping[str, Any]
     why: str
+    stays: Sequence[Mapping[str, Any]] = ()
 
 
 @runtime_checkable

@@ -111,10 +111,12 @@ class FenxiangSender:
         """See `Remover.remove`: void the records, and delete them besides where that is the policy."""
         match = self._target.match
         named = [Leaving(place, value_of(each.content.get(match))) for place, each in enumerate(removals)]
-        answers = [None if each.value else refused(f"the row that was sent had no {match}") for each in named]
+        stay = {value_of(content.get(match)) for each in removals for content in each.stays}
+        nameless = refused(f"the row that was sent had no {match}")
+        answers = [nameless if not each.value else DELIVERED if each.value in stay else None for each in named]
         try:
             self._records.each(
-                [each for each in named if each.value],
+                [each for each in named if answers[each.place] is None],
                 lambda each, held: self._removing.remove(each, held, policy),
                 answers,
                 voided=policy is DeletePolicy.DELETE,
