@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from fenxiang_sync import DeletePolicy, FenxiangTarget, Field, Pipeline, text
-from fenxiang_sync.errors import TransientError
+from fenxiang_sync.errors import RefusedError, TransientError
 from fenxiang_sync.hub import Selection
 from fenxiang_sync.steps.inquiry import SETTLED_AFTER
 from tests.reconcile_fixtures import reconciled
@@ -140,6 +140,31 @@ def test_a_number_that_changes_takes_its_record_along(crm: Bench) -> None:
     crm.simulator.tenant.update(HOUSES, next(iter(crm.simulator.tenant.records(HOUSES))), {"number": "CK-neu"})
     crm.later()
     crm.sync(archive())
+    assert held(crm) == wanted(crm)
+
+
+@pytest.mark.parametrize(("fault", "path"), [("timeout_code", "/delete"), ("http_502", "/delete"), ("cut", "/invalid")])
+def test_a_record_that_comes_back_while_its_removal_is_open_is_delivered_as_it_was(
+    crm: Bench, fault: str, path: str
+) -> None:
+    """The CRM has voided it, and nobody could say that it is removed."""
+    into = archive(delete_policy=DeletePolicy.DELETE, target=FenxiangTarget(object=ARCHIVE, match="warehouseId"))
+    crm.sync(into)
+    crm.simulator.knobs.visibility_lag_ms = 60_000
+    first, house = next(iter(crm.simulator.tenant.records(HOUSES).items()))
+    crm.simulator.tenant.invalid(HOUSES, first)
+    crm.simulator.tenant.delete(HOUSES, first)
+    crm.later(120)
+    crm.sync(into)
+    crm.simulator.faults.next(fault, path=path)
+    with suppress(RefusedError):
+        reconciled(crm, into)
+    assert len(held(crm)) == 7
+
+    crm.simulator.knobs.visibility_lag_ms = 0
+    crm.simulator.tenant.create(HOUSES, {name: house.get(name) for name in ("number", "name", "city")})
+    crm.later(120)
+    crm.sync(into)
     assert held(crm) == wanted(crm)
 
 

@@ -30,8 +30,9 @@ def do_policy(run: Run, hub: Hub, sender: Remover, claimed: Sequence[Due], now: 
     removals = [_removal(each, stay.get(each.source_id, ())) for each in claimed]
     told = list(zip(claimed, sender.remove(removals, policy=policy), strict=True))
     done = [row for row, answer in told if answer.delivery is Delivery.DELIVERED]
-    lost = [(row, answer.reason) for row, answer in told if answer.delivery is Delivery.UNKNOWN]
-    left = [(row, answer.reason) for row, answer in told if answer.delivery in (Delivery.REFUSED, Delivery.AGAIN)]
+    open_ = [(row, answer) for row, answer in told if answer.delivery is not Delivery.DELIVERED]
+    lost = [(row, each.reason) for row, each in open_ if each.touched or each.delivery is Delivery.UNKNOWN]
+    left = [(row, each.reason) for row, each in open_ if not (each.touched or each.delivery is Delivery.UNKNOWN)]
     name, keeps = run.pipeline.name, policy is DeletePolicy.FLAG
     if done:
         hub.removals.settle(name, done, keeps_content=keeps, run=run.id, now=now)

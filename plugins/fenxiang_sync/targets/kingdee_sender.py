@@ -15,7 +15,7 @@ from fenxiang_sync.targets.exchange import Bad
 from fenxiang_sync.targets.kingdee_answers import ByDIndex, entries_of, refusals_of, rows_of, status_of
 from fenxiang_sync.targets.protocol import Answer, Delivery, Reach, Removal
 from fenxiang_sync.targets.results import DELIVERED, look, told
-from fenxiang_sync.targets.sending import Parcel, RestSender, is_delivered, stopped
+from fenxiang_sync.targets.sending import Parcel, RestSender, is_delivered
 from fenxiang_sync.targets.wire import Call, Reply, Wire, decode, encode
 
 if TYPE_CHECKING:
@@ -76,7 +76,9 @@ class KingdeeSender(RestSender):
         try:
             refusals = self._take(verb, list(places))
         except (TransientError, RefusedError, SetupError) as error:
-            return stopped(answers, error)
+            if not any(answers):
+                raise
+            return [answer or Answer(delivery=Delivery.UNKNOWN, reason=str(error)) for answer in answers]
         for number, place in places.items():
             answers[place] = refusals.get(number, DELIVERED)
         return [answer or DELIVERED for answer in answers]

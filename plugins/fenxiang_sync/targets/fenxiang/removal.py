@@ -27,9 +27,10 @@ class Leaving:
 
 
 class Removing:
-    """Voids and deletes the records of one object, each step once."""
+    """Voids and deletes the records of one batch, each step once. `voided` are the places of those that it voided."""
 
     def __init__(self, target: FenxiangTarget, crm: Crm, records: Records) -> None:
+        self.voided: set[int] = set()
         self._target = target
         self._crm = crm
         self._records = records
@@ -40,8 +41,10 @@ class Removing:
         if several := self._records.several(held.live or (held.voided if deletes else ()), value):
             return several
         ids = [str(record[ID]) for record in (held.live or held.voided)]
-        if held.live and (left := self._step(self._crm.invalid, ids[0], value, lambda now: not now.live)):
-            return left
+        if held.live:
+            if left := self._step(self._crm.invalid, ids[0], value, lambda now: not now.live):
+                return left
+            self.voided.add(leaving.place)
         if deletes and ids:
             # A record that was voided just now is not listed where the CRM hides them: that does not say it is gone.
             return (
@@ -69,7 +72,7 @@ class Removing:
                 self._records.recent.forget(value)
                 return left
         except AnswerLostError as lost:
-            left = Answer(delivery=Delivery.AGAIN, reason=str(lost), code=lost.code)
+            left = Answer(delivery=Delivery.UNKNOWN, reason=str(lost), code=lost.code)
         else:
             self._records.recent.forget(value)
             return None

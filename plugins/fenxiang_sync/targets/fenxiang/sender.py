@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from fenxiang_sync.errors import (
@@ -54,7 +55,6 @@ class FenxiangSender:
         self._reach = reach
         self._records = Records(target, crm, reach.now)
         self._details = Details(crm, target.object)
-        self._removing = Removing(target, crm, self._records)
         self._doubtful: set[str] = set()
         """Match values of creates whose answer was lost: such a record may still come to be."""
         self._lost_in_a_row = 0
@@ -114,16 +114,21 @@ class FenxiangSender:
         stay = {value_of(content.get(match)) for each in removals for content in each.stays}
         nameless = refused(f"the row that was sent had no {match}")
         answers = [nameless if not each.value else DELIVERED if each.value in stay else None for each in named]
+        removing = Removing(self._target, self._crm, self._records)
         try:
             self._records.each(
                 [each for each in named if answers[each.place] is None],
-                lambda each, held: self._removing.remove(each, held, policy),
+                lambda each, held: removing.remove(each, held, policy),
                 answers,
                 voided=policy is DeletePolicy.DELETE,
             )
         except _ENDS as error:
-            return stopped(answers, error)
-        return [answer for answer in answers if answer]
+            answers = [*stopped(answers, error)]
+        return [
+            replace(answer, touched=place in removing.voided and not is_delivered(answer))
+            for place, answer in enumerate(answers)
+            if answer
+        ]
 
     # A batch
 
