@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from fenxiang_sync import DeletePolicy, FenxiangTarget, Field, Pipeline, text
-from fenxiang_sync.errors import RefusedError, TransientError
+from fenxiang_sync import Condition, DeletePolicy, FenxiangTarget, Field, Logic, Pipeline, text
+from fenxiang_sync.errors import QuestionError, RefusedError, TransientError
 from fenxiang_sync.hub import Selection
 from fenxiang_sync.steps.inquiry import SETTLED_AFTER
 from tests.reconcile_fixtures import reconciled
@@ -166,6 +166,17 @@ def test_a_record_that_comes_back_while_its_removal_is_open_is_delivered_as_it_w
     crm.later(120)
     crm.sync(into)
     assert held(crm) == wanted(crm)
+
+
+def test_a_condition_that_would_void_many_records_is_a_question(crm: Bench) -> None:
+    """Where voided records are not listed, none of them comes back."""
+    crm.sync(archive())
+    nothing = archive(conditions=[[Condition("city", Logic.EQ, "nowhere")]])
+    with pytest.raises(QuestionError, match=r"rows of 8 of 8 records would be voided .* up to 5 go unasked"):
+        crm.sync(nothing, manual(full=True))
+    assert held(crm) == wanted(crm)
+    crm.sync(nothing, manual(full=True, confirmed=8))
+    assert held(crm) == {}
 
 
 @pytest.mark.parametrize("policy", [DeletePolicy.FLAG, DeletePolicy.DELETE])

@@ -19,6 +19,7 @@ from fenxiang_sync.reconcile import Reconcile
 from fenxiang_sync.rows import DeletePolicy
 from fenxiang_sync.stage import Folder
 from fenxiang_sync.steps.run import Run
+from fenxiang_sync.targets.crm import IntoCrm
 from fenxiang_sync.window import Window
 
 _DUE = "due-"
@@ -32,10 +33,11 @@ def ask_first(run: Run, folder: Folder, due: Sequence[Due], *, hub: Hub, confirm
     """Raise `QuestionError` where the segments of the run take the rows of more records than may go at once.
 
     `confirmed` is up to how many records a person has said may go. Rows that are only flagged can be brought back, so
-    nobody is asked about them. A segment that is tried again counts as it did at first, unless the declaration was
-    mended meanwhile.
+    nobody is asked about them, unless that voids records of a CRM: one that does not list them brings none back. A
+    segment that is tried again counts as it did at first, unless the declaration was mended meanwhile.
     """
-    if run.pipeline.removes is not DeletePolicy.DELETE or not due:
+    deletes = run.pipeline.removes is DeletePolicy.DELETE
+    if not due or not (deletes or isinstance(run.pipeline.target, IntoCrm)):
         return
     name = f"{_DUE}{folder.path.name}"
     records = max(_records(run, name), len({each.source_id for each in due}))
@@ -51,10 +53,11 @@ def ask_first(run: Run, folder: Folder, due: Sequence[Due], *, hub: Hub, confirm
             if asked
             else f"up to {unasked:,} go unasked"
         )
+        done = "deleted" if deletes else "voided (作废) in the CRM"
         raise QuestionError(
-            f"The rows of {total:,} of {known:,} records would be deleted, since they give them no more (the first is "
+            f"The rows of {total:,} of {known:,} records would be {done}, since they give them no more (the first is "
             f"{due[0].id!r} of record {due[0].source_id}); {bound}. Of this segment nothing is "
-            "deleted. If the declaration is wrong, mend it and clear the run. If they are to go, trigger a run over "
+            f"{done}. If the declaration is wrong, mend it and clear the run. If they are to go, trigger a run over "
             f"the same time with confirm_drops={total}; dry_run says how many there are in all"
         )
     if asked:
