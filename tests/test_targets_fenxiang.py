@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -379,6 +380,26 @@ def test_the_sender_says_what_the_crm_holds(crm: Office) -> None:
         assert sender.sample == 5
         assert sender.holds([product("A-1")], since=0.0) == [True]
         assert sender.holds([product("A-3")], since=0.0) == [False]
+
+
+@pytest.mark.parametrize("at_once", [1, 4])
+def test_what_another_task_has_written_just_now_is_looked_for_until_queries_show_it(at_once: int) -> None:
+    """The ledger has the row there, so that a look-up that shows nothing is early."""
+    with office(visibility_lag_ms=3_000) as crm:
+        crm.send(products(), [product("A-1")])
+        again = replace(product("A-1", name="b"), held=True)
+        assert deliveries(crm.send(products(at_once=at_once), [again, product("A-2")])) == [DELIVERED] * 2
+        assert (crm.record("A-1")["name"], crm.calls("create")) == ("b", 2)
+        assert crm.slept == [2.0, 5.0]
+
+        crm.send(products(), [product("A-3")])
+        assert deliveries(crm.remove(products(), "A-3")) == [DELIVERED]
+        assert crm.record("A-3")["life_status"] == "invalid"
+
+
+def test_a_row_whose_record_is_gone_after_all_is_created_anew(crm: Office) -> None:
+    assert deliveries(crm.send(products(), [replace(product("A-1"), held=True)])) == [DELIVERED]
+    assert (len(crm.records("A-1")), crm.slept) == (1, [2.0, 5.0])
 
 
 # Removal

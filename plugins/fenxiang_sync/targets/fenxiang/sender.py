@@ -53,7 +53,7 @@ class FenxiangSender:
         self._target = target
         self._crm = crm
         self._reach = reach
-        self._records = Records(target, crm, reach.now)
+        self._records = Records(target, crm, reach)
         self._details = Details(crm, target.object)
         self._doubtful: set[str] = set()
         """Match values of creates whose answer was lost: such a record may still come to be."""
@@ -64,7 +64,8 @@ class FenxiangSender:
         answers: list[Answer | None] = [None] * len(rows)
         delivery = Delivering(self._delivered, self._reach.now, self._doubtful)
         try:
-            self._records.each(self._parcels(rows, answers), delivery, answers)
+            parcels = self._parcels(rows, answers)
+            self._records.each(parcels, delivery, answers, expected=self._expected(parcels))
             self._look_for(delivery.lost, answers)
             self._after(delivery, answers)
         except _ENDS as error:
@@ -121,6 +122,7 @@ class FenxiangSender:
                 lambda each, held: removing.remove(each, held, policy),
                 answers,
                 voided=policy is DeletePolicy.DELETE,
+                expected={each.value for each in named},
             )
         except _ENDS as error:
             answers = [*stopped(answers, error)]
@@ -147,6 +149,10 @@ class FenxiangSender:
             else:
                 answers[place] = refused(f"the row has no {self._target.match}, by which its record is looked up")
         return parcels
+
+    def _expected(self, parcels: Sequence[Parcel]) -> set[str]:
+        """The values of which a second record would be made, if a look-up were early."""
+        return {each.value for each in parcels if each.row.held and not each.row.flagged and self._target.creates}
 
     # One row
 
