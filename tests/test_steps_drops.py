@@ -114,6 +114,27 @@ def test_a_question_stays_open_so_that_no_later_run_takes_its_share_unasked(crm:
     assert crm.sync(wrong).removed == 3
 
 
+def test_an_answer_counts_where_nothing_is_left_to_be_asked_for(crm: Bench) -> None:
+    """People have set the records back meanwhile."""
+    crm.sync(contacts(), manual(full=True))
+    kept = contacts(conditions=[[Condition("name", Logic.NEQ, "gone")]])
+    changed = list(crm.held(contacts()))[:20]
+    names = {each: crm.simulator.tenant.records(NAME)[each]["name"] for each in changed}
+    for record_id in changed:
+        crm.simulator.tenant.update(NAME, record_id, {"name": "gone"})
+    crm.later()
+    with pytest.raises(QuestionError):
+        crm.sync(kept)
+    for record_id in changed:
+        crm.simulator.tenant.update(NAME, record_id, {"name": names[record_id]})
+    crm.later()
+    crm.sync(kept, manual(confirmed=1))
+
+    crm.simulator.tenant.update(NAME, changed[0], {"name": "gone"})
+    crm.later()
+    assert crm.sync(kept).removed == 1
+
+
 def test_an_open_question_is_not_one_of_a_mended_declaration(crm: Bench) -> None:
     crm.sync(contacts(), manual(full=True))
     with pytest.raises(QuestionError):

@@ -37,16 +37,17 @@ def ask_first(run: Run, folder: Folder, due: Sequence[Due], *, hub: Hub, confirm
     segment that is tried again counts as it did at first, unless the declaration was mended meanwhile.
     """
     deletes = run.pipeline.removes is DeletePolicy.DELETE
-    if not due or not (deletes or isinstance(run.pipeline.target, IntoCrm)):
+    if not (due or confirmed) or not (deletes or isinstance(run.pipeline.target, IntoCrm)):
         return
     name = f"{_DUE}{folder.path.name}"
     records = max(_records(run, name), len({each.source_id for each in due}))
-    run.folder.save(name, {"records": records, "config_hash": run.pipeline.config_hash})
+    if due:
+        run.folder.save(name, {"records": records, "config_hash": run.pipeline.config_hash})
     total = sum(_records(run, each.removesuffix(".json")) for each in run.folder.names(_DUE))
     known = hub.listed(run.pipeline.name).count(_ALWAYS)
     asked = _open_question(run, hub)
     unasked = 0 if asked else (run.pipeline.reconcile or Reconcile()).most(known)
-    if total > max(unasked, confirmed):
+    if due and total > max(unasked, confirmed):
         _note(run, hub, {"run": run.id, "config_hash": run.pipeline.config_hash})
         bound = (
             f"run {asked} has asked, and none goes before that is answered"
@@ -60,7 +61,7 @@ def ask_first(run: Run, folder: Folder, due: Sequence[Due], *, hub: Hub, confirm
             f"{done}. If the declaration is wrong, mend it and clear the run. If they are to go, trigger a run over "
             f"the same time with confirm_drops={total}; dry_run says how many there are in all"
         )
-    if asked:
+    if asked and total <= confirmed:
         _note(run, hub, {})
 
 
