@@ -451,9 +451,17 @@ def test_a_record_that_cannot_be_deleted_is_not_said_to_be(crm: Office, words: d
     (answer,) = crm.remove(products(**words), "A-1", policy=DeletePolicy.DELETE)
 
     assert (answer.delivery, answer.touched, crm.record("A-1")["life_status"]) == (REFUSED, True, "invalid")
-    if voided == "visible":
+    if voided == "visible" and not words:
         assert deliveries(crm.remove(products(**words), "A-1", policy=DeletePolicy.DELETE)) == [DELIVERED]
         assert crm.records("A-1") == []
+
+
+def test_a_record_in_the_recycle_bin_is_not_deleted_where_none_is_looked_at(crm: Office) -> None:
+    """It may be that of another, voided long ago."""
+    crm.send(products(), [product("A-1")])
+    crm.remove(products(), "A-1")
+    assert deliveries(crm.remove(products(recovers=False), "A-1", policy=DeletePolicy.DELETE)) == [DELIVERED]
+    assert (crm.record("A-1")["life_status"], crm.calls("delete")) == ("invalid", 0)
 
 
 def test_a_target_that_only_updates_removes_nothing() -> None:

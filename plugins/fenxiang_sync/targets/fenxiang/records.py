@@ -55,19 +55,17 @@ class Records:
         act: Callable[[V, Held], Answer | None],
         answers: list[Answer | None],
         *,
-        voided: bool = False,
         expected: AbstractSet[str] = frozenset(),
     ) -> None:
-        """Look up what the CRM holds, and act: on those of one value in their order, on several values at once. Voided
-        records are looked up as in `fresh`; what is `expected`, a few times: another process may have written it just
-        now, and queries show that late.
+        """Look up what the CRM holds, and act: on those of one value in their order, on several values at once. What is
+        `expected` is looked up a few times: another process may have written it just now, and queries show that late.
 
         Raises what ended one of them; then no other is begun.
         """
         by_value: dict[str, list[V]] = {}
         for parcel in batch:
             by_value.setdefault(parcel.value, []).append(parcel)
-        known = self._known(list(by_value), expected, voided=voided or self._target.recovers)
+        known = self._known(list(by_value), expected)
         stop = threading.Event()
 
         def run(value: str) -> None:
@@ -85,14 +83,14 @@ class Records:
         for error in filter(None, (each.exception() for each in running)):
             raise error
 
-    def _known(self, values: Sequence[str], expected: AbstractSet[str], *, voided: bool) -> dict[str, Held]:
-        known = self._lookup.ask(values, voided=voided)
+    def _known(self, values: Sequence[str], expected: AbstractSet[str]) -> dict[str, Held]:
+        known = self._lookup.ask(values, voided=self._target.recovers)
         for pause in LOOKS[1:]:
             missing = [each for each in values if each in expected and not self.recent.over(each, known[each]).ids]
             if not missing:
                 break
             self._sleep(pause)
-            known |= self._lookup.ask(missing, voided=voided)
+            known |= self._lookup.ask(missing, voided=self._target.recovers)
         return known
 
     def several(self, records: Sequence[Record], value: str) -> Answer | None:

@@ -121,7 +121,6 @@ class FenxiangSender:
                 [each for each in named if answers[each.place] is None],
                 lambda each, held: removing.remove(each, held, policy),
                 answers,
-                voided=policy is DeletePolicy.DELETE,
                 expected={each.value for each in named},
             )
         except _ENDS as error:
