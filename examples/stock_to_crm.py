@@ -2,7 +2,12 @@
 
 The way back: the ERP is read by its bill query. A product is found by its code, changed where something differs, else
 created. Stock refers to products by their ids in the CRM, so these are read into the hub first, to be looked up there;
-stock of a product that the CRM does not have yet waits.
+stock of a product that the CRM does not have yet waits. Kingdee keeps stock by lot (批号), so the lot is in the name:
+two of its documents with one name would overwrite each other. Where yours also tells owners, keepers, states or bins
+apart, put them into the name as well.
+
+A material that is un-audited (反审核) to be changed passes the condition no more, so its product is voided until it is
+audited again. Where that is not wanted, let the status D pass beside C, or say delete_policy=DeletePolicy.IGNORE.
 """
 
 from __future__ import annotations
@@ -31,9 +36,9 @@ UNITS = {"Pcs": "pcs", "Box": "box", "Set": "set", "kg": "kg", "m": "m"}
 START = pendulum.datetime(2026, 1, 1, tz="Asia/Shanghai")
 
 
-def place(stock: str, material: str) -> str:
-    """What the CRM calls the stock of a material in a warehouse."""
-    return f"{stock}/{material}"
+def place(stock: str | None, material: str | None, lot: str | None) -> str | None:
+    """What the CRM calls the stock of a material in a warehouse, of one lot where there are any."""
+    return "/".join(each for each in (stock, material, lot) if each and each.strip()) if stock and material else None
 
 
 material_to_product = Pipeline(
@@ -75,7 +80,10 @@ stock_to_crm = Pipeline(
     description=__doc__,
     source=KingdeeSource(form="STK_Inventory"),
     fields=[
-        Computed(place, "name", reads=["FStockId.FNumber", "FMaterialId.FNumber"], kind=Kind.TEXT, required=True),
+        Computed(
+            place, "name", reads=["FStockId.FNumber", "FMaterialId.FNumber", "FLot.FNumber"], kind=Kind.TEXT,
+            required=True,
+        ),
         Lookup(
             "product__c", pipeline="product_ids", where={"product_code": "FMaterialId.FNumber"}, find="_id",
             required=True,

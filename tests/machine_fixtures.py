@@ -282,7 +282,7 @@ class World:
         if name == "transform":
             return transform(run, segment)
         surveyed = Survey.of(run)
-        how: dict[str, Any] = {"dry_run": surveyed.dry_run, "confirmed": surveyed.most}
+        how: dict[str, Any] = {"dry_run": surveyed.dry_run, "confirmed": surveyed.confirmed}
         return load(run, segment, hub=hub, reach=self.reach(), clock=clock, **how)
 
     def seen(self, condition: Callable[[dict[str, Any]], bool]) -> dict[str, dict[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -240,6 +241,13 @@ def test_a_field_that_the_form_does_not_have_is_named_before_anything_is_read(ki
     with pytest.raises(DeclarationError, match="字段FUseOrg"):
         form(kingdee, where="FUseOrg.FNumber = '100'").check(KEYS)
     form(kingdee, where="FUseOrgId.FNumber = '100'").check(KEYS)
+
+
+def test_a_log_in_that_is_refused_is_no_fault_of_the_declaration(kingdee: Erp) -> None:
+    reach = kingdee.reach()
+    wrong = replace(reach, endpoint=lambda conn_id: replace(reach.endpoint(conn_id), password="wrong"))
+    with pytest.raises(RefusedError, match="登录失败"):
+        form(kingdee, KingdeeClient(wrong, "kingdee")).check(KEYS)
 
 
 def test_documents_without_a_stamp_are_told_since_no_window_holds_them(

@@ -209,6 +209,16 @@ class TestRefusals:
         with pytest.raises(TransientError, match=r"for now: .*50009"):
             getting(server).fetch(stamps_of(server, 3))
 
+    @pytest.mark.parametrize(("code", "number"), [(50009, 1), (BUSINESS, 12)])
+    def test_records_without_a_right_are_refused_alone_where_others_are_given(
+        self, server: Simulator, code: int, number: int
+    ) -> None:
+        """Nothing else may be edited for days, and a run that fails until then certifies nothing."""
+        stamps = stamps_of(server, number)
+        for record_id in stamps:
+            server.faults.refuse(record_id, code)
+        assert list(getting(server).fetch(stamps).refused) == list(stamps)
+
     def test_a_time_out_is_asked_again(self, server: Simulator) -> None:
         server.faults.next("timeout_code", 2, path="/data/get")
         assert len(getting(server).fetch(stamps_of(server, 3)).given) == 3

@@ -93,6 +93,60 @@ def test_the_segments_of_a_run_are_counted_together(tmp_path: Path) -> None:
         assert office.shelf.live == {"O2-a", "O2-b", "O3-a", "O3-b"}
 
 
+def test_a_question_stays_open_so_that_no_later_run_takes_its_share_unasked(crm: Bench) -> None:
+    """Scheduled runs go on, and each reads the time again that the failed one has left."""
+    crm.sync(contacts(), manual(full=True))
+    before = crm.held(contacts())
+    wrong = contacts(gender="1", segment_records=10)
+    with pytest.raises(QuestionError, match="up to 10 go unasked"):
+        crm.sync(wrong, manual(full=True), run_id="first")
+    left = crm.held(contacts())
+    assert len(left) >= len(before) - 10
+    for _ in range(3):
+        with pytest.raises(QuestionError, match=r"run .* has asked, and none goes before that is answered"):
+            crm.sync(wrong, manual(full=True))
+        assert crm.held(contacts()) == left
+
+    assert crm.sync(wrong, manual(full=True, confirmed=200)).removed == len(left) - len(_of(before, "1"))
+    for record_id in list(crm.held(contacts()))[:3]:
+        crm.simulator.tenant.update(NAME, record_id, {"gender": "2"})
+    crm.later()
+    assert crm.sync(wrong).removed == 3
+
+
+def test_an_answer_counts_where_nothing_is_left_to_be_asked_for(crm: Bench) -> None:
+    """People have set the records back meanwhile."""
+    crm.sync(contacts(), manual(full=True))
+    kept = contacts(conditions=[[Condition("name", Logic.NEQ, "gone")]])
+    changed = list(crm.held(contacts()))[:20]
+    names = {each: crm.simulator.tenant.records(NAME)[each]["name"] for each in changed}
+    for record_id in changed:
+        crm.simulator.tenant.update(NAME, record_id, {"name": "gone"})
+    crm.later()
+    with pytest.raises(QuestionError):
+        crm.sync(kept)
+    for record_id in changed:
+        crm.simulator.tenant.update(NAME, record_id, {"name": names[record_id]})
+    crm.later()
+    crm.sync(kept, manual(confirmed=1))
+
+    crm.simulator.tenant.update(NAME, changed[0], {"name": "gone"})
+    crm.later()
+    assert crm.sync(kept).removed == 1
+
+
+def test_an_open_question_is_not_one_of_a_mended_declaration(crm: Bench) -> None:
+    crm.sync(contacts(), manual(full=True))
+    with pytest.raises(QuestionError):
+        crm.sync(contacts(gender="1"), manual(full=True))
+    lacking = [[Condition("_id", Logic.NEQ, each) for each in list(crm.held(contacts()))[:3]]]
+    assert crm.sync(contacts(conditions=lacking), manual(full=True)).removed == 3
+
+
+def _of(held: dict[str, dict[str, Any]], gender: str) -> list[str]:
+    return [key for key, each in held.items() if each["gender"] == gender]
+
+
 def test_a_segment_that_is_tried_again_counts_once(crm: Bench) -> None:
     crm.sync(contacts(), manual(full=True))
     run = crm.run(contacts(gender="1"))

@@ -17,6 +17,7 @@ from fenxiang_simulator import Simulator
 from fenxiang_simulator.catalog import from_describe
 from fenxiang_simulator.targets import Fault as TargetFault
 from fenxiang_sync import (
+    FenxiangTarget,
     Field,
     HubTarget,
     KingdeeBatchSave,
@@ -557,3 +558,20 @@ class _SlowReplies:
         found = self._slow._hub.replies.of(*given)
         self._slow.meanwhile()
         return found
+
+
+def test_a_refusal_that_comes_again_is_not_written_again(crm: Bench) -> None:
+    """What is written gives the record a new stamp, so that it is refused once more, under another traceId."""
+    fields = [Field("code__c", "warehouseId"), Field("name", "warehouseName")]
+    into = FenxiangTarget(object="object_warehouse__c", match="warehouseId")
+    pipeline = declared(name="archive", fields=fields, key="warehouseId", target=into, write_back=WriteBack(fields={
+        "sync_error__c": Refusal(),
+    }))  # fmt: skip
+    crm.simulator.faults.rate("timeout_code", 1, path="/create")
+    crm.sync(pipeline)
+    assert back(crm, pipeline) == {"looked_at": 3, "delivered": 3}
+    assert told(crm, "c0")["sync_error__c"].endswith("answered errorCode 50009: 服务异常，如:超时")
+
+    crm.later()
+    assert crm.sync(pipeline).to_json()["dead_letters"] == 3
+    assert back(crm, pipeline) == {"looked_at": 3, "unchanged": 3}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -381,6 +382,26 @@ def test_the_sender_says_what_the_crm_holds(crm: Office) -> None:
         assert sender.holds([product("A-3")], since=0.0) == [False]
 
 
+@pytest.mark.parametrize("at_once", [1, 4])
+def test_what_another_task_has_written_just_now_is_looked_for_until_queries_show_it(at_once: int) -> None:
+    """The ledger has the row there, so that a look-up that shows nothing is early."""
+    with office(visibility_lag_ms=3_000) as crm:
+        crm.send(products(), [product("A-1")])
+        again = replace(product("A-1", name="b"), held=True)
+        assert deliveries(crm.send(products(at_once=at_once), [again, product("A-2")])) == [DELIVERED] * 2
+        assert (crm.record("A-1")["name"], crm.calls("create")) == ("b", 2)
+        assert crm.slept == [2.0, 5.0]
+
+        crm.send(products(), [product("A-3")])
+        assert deliveries(crm.remove(products(), "A-3")) == [DELIVERED]
+        assert crm.record("A-3")["life_status"] == "invalid"
+
+
+def test_a_row_whose_record_is_gone_after_all_is_created_anew(crm: Office) -> None:
+    assert deliveries(crm.send(products(), [replace(product("A-1"), held=True)])) == [DELIVERED]
+    assert (len(crm.records("A-1")), crm.slept) == (1, [2.0, 5.0])
+
+
 # Removal
 
 
@@ -407,7 +428,7 @@ def test_a_removal_whose_answer_was_lost_is_looked_at(crm: Office, fault: str, p
     crm.simulator.faults.next(fault, path=path)
 
     (answer,) = crm.remove(products(), "A-1", policy=DeletePolicy.DELETE)
-    assert answer.delivery is (DELIVERED if fault == "reset" else AGAIN)
+    assert answer.delivery is (DELIVERED if fault == "reset" else UNKNOWN)
     assert deliveries(crm.remove(products(), "A-1", policy=DeletePolicy.DELETE)) == [DELIVERED]
     assert crm.records("A-1") == []
 
@@ -418,6 +439,29 @@ def test_a_record_that_cannot_be_voided_stays_with_the_reason(crm: Office) -> No
 
     assert answer.delivery is REFUSED
     assert "只有生命状态为正常的数据才能被作废" in answer.reason
+
+
+@pytest.mark.parametrize("voided", ["visible", "hidden"])
+@pytest.mark.parametrize("words", [{}, {"recovers": False}])
+def test_a_record_that_cannot_be_deleted_is_not_said_to_be(crm: Office, words: dict[str, Any], voided: str) -> None:
+    """Where voided records are hidden, one that is not listed may be there all the same."""
+    crm.simulator.knobs.voided = voided
+    crm.send(products(), [product("A-1")])
+    crm.simulator.faults.next("timeout_code", path="/delete")
+    (answer,) = crm.remove(products(**words), "A-1", policy=DeletePolicy.DELETE)
+
+    assert (answer.delivery, answer.touched, crm.record("A-1")["life_status"]) == (REFUSED, True, "invalid")
+    if voided == "visible" and not words:
+        assert deliveries(crm.remove(products(**words), "A-1", policy=DeletePolicy.DELETE)) == [DELIVERED]
+        assert crm.records("A-1") == []
+
+
+def test_a_record_in_the_recycle_bin_is_not_deleted_where_none_is_looked_at(crm: Office) -> None:
+    """It may be that of another, voided long ago."""
+    crm.send(products(), [product("A-1")])
+    crm.remove(products(), "A-1")
+    assert deliveries(crm.remove(products(recovers=False), "A-1", policy=DeletePolicy.DELETE)) == [DELIVERED]
+    assert (crm.record("A-1")["life_status"], crm.calls("delete")) == ("invalid", 0)
 
 
 def test_a_target_that_only_updates_removes_nothing() -> None:

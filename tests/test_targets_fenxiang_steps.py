@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from fenxiang_sync import DeletePolicy, FenxiangTarget, Field, Pipeline, text
-from fenxiang_sync.errors import TransientError
+from fenxiang_sync import Condition, DeletePolicy, FenxiangTarget, Field, Logic, Pipeline, text
+from fenxiang_sync.errors import QuestionError, RefusedError, TransientError
+from fenxiang_sync.hub import Selection
 from fenxiang_sync.steps.inquiry import SETTLED_AFTER
 from tests.reconcile_fixtures import reconciled
-from tests.steps_fixtures import Bench, bench, quick
+from tests.steps_fixtures import Bench, bench, manual, quick
 
 HOUSES, ARCHIVE = "WarehouseObj", "object_warehouse__c"
 CREATE, UPDATE = "/cgi/crm/custom/v2/data/create", "/cgi/crm/custom/v2/data/update"
@@ -120,6 +121,78 @@ def test_a_record_is_voided_or_deleted_with_its_source_and_comes_back_with_it(cr
     assert held(crm) == wanted(crm)
     after = {each["warehouseId"]: key for key, each in crm.simulator.tenant.records(ARCHIVE).items()}
     assert (after == before) == (policy is DeletePolicy.FLAG)
+
+
+def test_a_number_that_another_record_has_by_now_stays_when_the_first_one_is_found_gone(crm: Bench) -> None:
+    crm.sync(archive())
+    first, house = next(iter(crm.simulator.tenant.records(HOUSES).items()))
+    crm.simulator.tenant.invalid(HOUSES, first)
+    crm.simulator.tenant.delete(HOUSES, first)
+    crm.simulator.tenant.create(HOUSES, {"name": house["name"], "number": house["number"], "city": "拉萨"})
+    crm.later()
+    crm.sync(archive())
+    reconciled(crm, archive())
+    assert held(crm) == wanted(crm)
+
+
+def test_a_number_that_changes_takes_its_record_along(crm: Bench) -> None:
+    crm.sync(archive())
+    crm.simulator.tenant.update(HOUSES, next(iter(crm.simulator.tenant.records(HOUSES))), {"number": "CK-neu"})
+    crm.later()
+    crm.sync(archive())
+    assert held(crm) == wanted(crm)
+
+
+@pytest.mark.parametrize(("fault", "path"), [("timeout_code", "/delete"), ("http_502", "/delete"), ("cut", "/invalid")])
+def test_a_record_that_comes_back_while_its_removal_is_open_is_delivered_as_it_was(
+    crm: Bench, fault: str, path: str
+) -> None:
+    """The CRM has voided it, and nobody could say that it is removed."""
+    into = archive(delete_policy=DeletePolicy.DELETE, target=FenxiangTarget(object=ARCHIVE, match="warehouseId"))
+    crm.sync(into)
+    crm.simulator.knobs.visibility_lag_ms = 60_000
+    first, house = next(iter(crm.simulator.tenant.records(HOUSES).items()))
+    crm.simulator.tenant.invalid(HOUSES, first)
+    crm.simulator.tenant.delete(HOUSES, first)
+    crm.later(120)
+    crm.sync(into)
+    crm.simulator.faults.next(fault, path=path)
+    with suppress(RefusedError):
+        reconciled(crm, into)
+    assert len(held(crm)) == 7
+
+    crm.simulator.knobs.visibility_lag_ms = 0
+    crm.simulator.tenant.create(HOUSES, {name: house.get(name) for name in ("number", "name", "city")})
+    crm.later(120)
+    crm.sync(into)
+    assert held(crm) == wanted(crm)
+
+
+def test_a_condition_that_would_void_many_records_is_a_question(crm: Bench) -> None:
+    """Where voided records are not listed, none of them comes back."""
+    crm.sync(archive())
+    nothing = archive(conditions=[[Condition("city", Logic.EQ, "nowhere")]])
+    with pytest.raises(QuestionError, match=r"rows of 8 of 8 records would be voided .* up to 5 go unasked"):
+        crm.sync(nothing, manual(full=True))
+    assert held(crm) == wanted(crm)
+    crm.sync(nothing, manual(full=True, confirmed=8))
+    assert held(crm) == {}
+
+
+@pytest.mark.parametrize("policy", [DeletePolicy.FLAG, DeletePolicy.DELETE])
+def test_another_key_finds_the_records_that_are_there_and_voids_none_of_them(crm: Bench, policy: DeletePolicy) -> None:
+    crm.sync(archive(delete_policy=policy))
+    anew = FenxiangTarget(object=ARCHIVE, match="warehouseName")
+    changed = archive(key="warehouseName", target=anew, delete_policy=policy)
+    assert crm.sync(changed, manual(full=True, confirmed=8)).to_json()["removed"] == 8
+    assert held(crm) == wanted(crm)
+    assert (crm.simulator.requests[CREATE], crm.hub.letters.count("archive", Selection())) == (8, 0)
+
+    crm.simulator.tenant.invalid(HOUSES, next(iter(crm.simulator.tenant.records(HOUSES))))
+    crm.later()
+    crm.sync(changed)
+    reconciled(crm, changed)
+    assert len(held(crm)) == 7
 
 
 def test_two_pipelines_that_write_to_each_others_objects_end_by_themselves(crm: Bench) -> None:

@@ -89,6 +89,13 @@ def test_a_field_that_no_record_can_be_given_is_a_sentence(field: Field, words: 
     assert told in refused(field, **words)
 
 
+def test_rows_that_create_records_are_told_apart_as_their_records_are() -> None:
+    """By another key, a code that is made anew would be voided with the record that had it before."""
+    words = {"match": "name"}
+    assert "the rows' id is 'product_code', and their records are told by 'name'" in refused(**words)
+    declared(**words, creates=False)
+
+
 def test_times_people_and_owner_of_new_records_may_be_given() -> None:
     declared(Field("create_time"), Field("created_by"), specify_time=True, specify_created_by=True)
     declared(Field("owner"))

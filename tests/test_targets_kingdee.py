@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fenxiang_simulator.targets import Fault
+from fenxiang_sync import Field, Pipeline
 from fenxiang_sync.errors import DeclarationError, RefusedError, SetupError, ThrottledError, TokenError, TransientError
 from fenxiang_sync.rows import DeletePolicy, Row
 from fenxiang_sync.targets.kingdee import KingdeeBatchSave, Operation
 from fenxiang_sync.targets.protocol import Answer, Delivery, Removal, Remover, Target, Teller, removals_of
+from tests.steps_fixtures import bench, manual, quick
 from tests.targets_fixtures import Stand, deliveries, row, stand
 
 FORM = "BD_Customer"
@@ -194,6 +197,23 @@ def test_deleted_and_forbidden_documents_and_those_that_are_gone_already(simulat
     assert numbers(simulated) == ["C002"]
     assert deliveries(remove(simulated, target, customers(2), DeletePolicy.DELETE)) == [Delivery.DELIVERED] * 2
     assert simulated.targets.kingdee.requests["Delete"] == 1
+
+
+@pytest.mark.parametrize("policy", [DeletePolicy.FLAG, DeletePolicy.DELETE])
+def test_another_key_leaves_the_documents_that_its_rows_are(tmp_path: Path, policy: DeletePolicy) -> None:
+    """The rows of the key that was are given no more, and what they made is what those of the new key are."""
+
+    def customer(key: str) -> Pipeline:
+        return Pipeline(
+            name="customer", source=quick("WarehouseObj"), key=key, delete_policy=policy,
+            fields=[Field("_id", "FOldId"), Field("number", "FNumber"), Field("name", "FName")],
+            target=KingdeeBatchSave(form=FORM, forbids=True, upserts=True),
+        )  # fmt: skip
+
+    with bench(tmp_path, WarehouseObj=4) as crm:
+        crm.sync(customer("FOldId"))
+        assert crm.sync(customer("FNumber"), manual(full=True, confirmed=4)).removed == 4
+        assert [bill.forbidden for bill in crm.simulator.targets.kingdee.bills(FORM)] == [False] * 4
 
 
 def test_a_document_that_kingdee_will_not_delete_says_why(simulated: Stand) -> None:

@@ -114,6 +114,8 @@ class TestDeclaring:
             ({"columns": {"name": "fx_version"}}, "'fx_version' would hold the path 'name' and the bookkeeping"),
             ({"types": {"amount": Numeric(18, 2)}}, "did you mean 'money_amount'?"),
             ({"own": {"nam": "x"}}, "own names 'nam', which is not a column of the pipeline; did you mean 'name'?"),
+            ({"own": {"name": 5}}, "own: 'name' is text, and 5 is not"),
+            ({"own": {"count": "5"}}, "own: 'count' is integer, and '5' is not"),
             (
                 {"types": {"name": Numeric(18, 2)}},
                 "'name' is text, and Numeric(precision=18, scale=2) is for decimal()",

@@ -36,6 +36,8 @@ class Items:
     spoil: dict[int, Callable[[], Response]] = field(default_factory=dict)
     commits: bool = True
     keys: set[str] = field(default_factory=set)
+    mute: set[str] = field(default_factory=set)
+    """Items of which nothing is ever answered."""
 
     def handle(self, request: Request) -> Response | None:
         if not request.path.startswith("/items"):
@@ -50,6 +52,8 @@ class Items:
             del self.held[name]
         elif request.method == "PUT":
             self.held[name] |= request.json()
+        if name in self.mute:
+            return drop()
         return Response.json({"item": self.held.get(name)})
 
     def _write(self, request: Request) -> Response:
@@ -353,6 +357,15 @@ def test_rows_are_flagged_and_deleted_by_their_id_and_gone_ones_are_done(simulat
     assert items.held["r00000"]["active"] is False
     assert deliveries(remove(simulated, declared, DeletePolicy.DELETE, *rows(3))) == [Delivery.DELIVERED] * 3
     assert items.held == {}
+
+
+def test_a_removal_that_is_never_answered_may_have_been_done(simulated: Stand, items: Items) -> None:
+    declared = target(**REMOVES, tries=1)
+    simulated.send(declared, rows(3))
+    items.mute = {"r00001"}
+    assert deliveries(remove(simulated, declared, DeletePolicy.FLAG, *rows(3))) == [
+        Delivery.DELIVERED, Delivery.UNKNOWN, Delivery.AGAIN,
+    ]  # fmt: skip
 
 
 def test_what_a_target_can_remove_is_what_it_declares() -> None:

@@ -8,6 +8,7 @@ version gives. They are claimed and settled as removals are.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -55,6 +56,11 @@ _ROWS = LookUp(
 """Rows that the target holds, or may hold since whoever sent them died; not those in doubt, which are a person's."""
 
 
+_HELD = LookUp(
+    record, ("source_id", "id", "content"), by="source_id", where="removed_at IS NULL AND modified_ms IS NOT NULL"
+)
+
+
 class Orphans:
     """The orphans of one hub."""
 
@@ -86,6 +92,17 @@ class Orphans:
                 {"claim_run": run, "claim_hash": REMOVAL, "claim_until": now + timedelta(seconds=lease_s)},
             )
         return ours, [each for each in due if each.id in still.keys() - free]
+
+    def stay(self, pipeline: str, due: Sequence[Due]) -> dict[str, list[dict[str, Any]]]:
+        """The contents of the other rows that the target holds of the records of orphans, by record."""
+        orphans = {each.id: each.source_id for each in due if each.why == ORPHANED}
+        found: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        if orphans:
+            with self._database.reading() as connection:
+                for source_id, row_id, content in _HELD.run(connection, pipeline, list(set(orphans.values()))):
+                    if row_id not in orphans and content is not None:
+                        found[source_id].append(loads(content))
+        return found
 
 
 def _others(connection: Connection, pipeline: str, given: Mapping[str, Given]) -> Iterator[str]:

@@ -65,6 +65,10 @@ class _CountedWire(Wire):
         return super().send(call, auth)
 
 
+class QueryError(RefusedError):
+    """Kingdee refuses this very query, and not whoever asks."""
+
+
 class KingdeeClient:
     """For one thread. `calls` counts the requests made, by path; log-ins are among them."""
 
@@ -96,7 +100,7 @@ class KingdeeClient:
         self._session.close()
 
     def rows(self, query: BillQuery) -> list[list[Any]]:
-        """The rows, each with a value for every key. Raises `RefusedError` with what Kingdee says of the query, where
+        """The rows, each with a value for every key. Raises `QueryError` with what Kingdee says of the query, where
         it says so twice: its errors do not tell whether a query is wrong or the database was busy."""
         call = Call(path=PATH, body=encode({"data": query.body()}))
         refused = False
@@ -105,7 +109,7 @@ class KingdeeClient:
             if isinstance(reply, Bad):
                 if refused:
                     where = f"connection {self._connection!r}, form {query.form}"
-                    raise RefusedError(f"{where}: Kingdee refuses the query: {reply.reason}", code=reply.code)
+                    raise QueryError(f"{where}: Kingdee refuses the query: {reply.reason}", code=reply.code)
                 refused = True
             elif _answers(reply.payload, query):
                 return list(reply.payload)

@@ -14,8 +14,8 @@ from decimal import Decimal
 from itertools import islice, pairwise
 from typing import Any
 
-from fenxiang_sync.errors import DeclarationError, IncompleteError, RefusedError
-from fenxiang_sync.kingdee.client import TRIES, KingdeeClient
+from fenxiang_sync.errors import DeclarationError, IncompleteError
+from fenxiang_sync.kingdee.client import TRIES, KingdeeClient, QueryError
 from fenxiang_sync.kingdee.query import BillQuery, LocalTime, among, literal
 from fenxiang_sync.source.protocol import Page, Piece, Sighting, Slice
 from fenxiang_sync.window import Window
@@ -115,7 +115,7 @@ class KingdeeForm:
         keys = self._keys(projection)
         try:
             self.client.rows(BillQuery(form=self.name, keys=keys, where=self._own(), limit=1))
-        except RefusedError as error:
+        except QueryError as error:
             where = f" where {self.where}" if self.where else ""
             raise DeclarationError(
                 f"{error}. It asks for {', '.join(keys)}{where}: mend the declaration, or give the integration user "
@@ -132,7 +132,7 @@ class KingdeeForm:
         where = (*self._own(), f"{self.modified} is null")
         try:
             return bool(self.client.rows(BillQuery(form=self.name, keys=keys, where=where, limit=1)))
-        except RefusedError as error:
+        except QueryError as error:
             log.warning("Nobody knows whether form %s has documents without %s: %s", self.name, self.modified, error)
             return False
 

@@ -7,6 +7,7 @@ cut-off pull into a success.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -78,6 +79,8 @@ def codes_of(path: str, reading: Codes = READ_CODES) -> Codes:
     return GET_CODES if path.endswith("/data/get") else WRITE_CODES if action in WRITES else reading
 
 
+_TRACE = re.compile(r" \(traceId [^)]*\)")
+
 _WAY_OUT = {
     10013: "an offset over 10,000, or no token in the body",
     15003: "allow the app this interface in the Fenxiang admin console",
@@ -122,6 +125,15 @@ def error_for(
         return otherwise(told, code=_quoted(code, secrets))
     hint = f". Way out: {_WAY_OUT[code]}" if code in _WAY_OUT else ""
     return codes.get(code, otherwise)(told + hint, code=code)
+
+
+def untraced(said: str) -> str:
+    """The same without the traceId, which is another for each call.
+
+    >>> untraced("/data/create answered errorCode 7: no (traceId E-O.1-2)")
+    '/data/create answered errorCode 7: no'
+    """
+    return _TRACE.sub("", said)
 
 
 def _message(payload: Mapping[str, Any]) -> str:

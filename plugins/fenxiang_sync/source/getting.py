@@ -19,7 +19,7 @@ from fenxiang_sync.source import census
 from fenxiang_sync.source.auth import CREDENTIAL_CODES
 from fenxiang_sync.source.client import FenxiangClient
 from fenxiang_sync.source.codes import APP_CODES, RIGHTS
-from fenxiang_sync.source.query import Filter
+from fenxiang_sync.source.query import Filter, SearchQuery
 from fenxiang_sync.source.reader import ID, STAMP
 
 AT_ONCE = 8
@@ -27,7 +27,9 @@ AT_ONCE = 8
 TRIES = 3
 """How often `RIGHTS` is asked again: it is a time-out as well."""
 WITNESSES = 10
-"""So many refusals and not one record yet: it is not the records that are wrong."""
+"""So many refusals and not one record yet: it may not be the records that are wrong."""
+OTHERS = 3
+"""So many other records are asked for then."""
 
 Record = dict[str, Any]
 
@@ -110,18 +112,32 @@ class Getting:
         return {record[ID]: record[STAMP] for page in pages for record in page.records}
 
     def _check(self, refused: Mapping[str, RefusedError]) -> None:
-        """Raise where nothing was given so far: one record does not fail a run, an interface does."""
+        """Raise where nothing is given: some records do not fail a run, an interface does. Where only these were asked
+        for, others tell."""
         if self._gave or not refused:
             return
         record_id, error = next(iter(refused.items()))
+        if error.code != RIGHTS and len(refused) < WITNESSES:
+            return
+        self._gave = self._gives_another(refused)
+        if self._gave:
+            return
         if error.code == RIGHTS:
             raise TransientError(f"{self._object}: no record is given by its id for now: {error}", code=RIGHTS)
-        if len(refused) >= WITNESSES:
-            raise RefusedError(
-                f"Fenxiang lists {len(refused)} records of {self._object} and gives none of them by its id (the first "
-                f"is {record_id}): {error}. May the app use the interface data/get?",
-                code=error.code,
-            )
+        raise RefusedError(
+            f"Fenxiang lists {len(refused)} records of {self._object} and gives none of them by its id (the first "
+            f"is {record_id}): {error}. May the app use the interface data/get?",
+            code=error.code,
+        )
+
+    def _gives_another(self, refused: Mapping[str, RefusedError]) -> bool:
+        """Whether one of a few other records is given."""
+        search = SearchQuery(
+            object_name=self._object, projection=(ID, STAMP), filters=tuple(self._filters), orders=((STAMP, False),)
+        )
+        listed = (record[ID] for record in self._client.query(search).records)
+        others = [each for each in listed if each not in refused][:OTHERS]
+        return any(isinstance(asked(self._client, self._object, each), dict) for each in others)
 
 
 def asked(

@@ -15,6 +15,7 @@ from fenxiang_sync.rows import IdCheck, Outcome, Row
 from fenxiang_sync.steps.inquiry import inquire
 from fenxiang_sync.steps.run import Run
 from fenxiang_sync.steps.turns import LEASE_S, groups, wait_for
+from fenxiang_sync.targets.crm import IntoCrm
 from fenxiang_sync.targets.protocol import Answer, Delivery, Reach, Sender
 
 log = logging.getLogger(__name__)
@@ -80,7 +81,7 @@ class Courier:
         for row, decision in decided:
             if decision.outcome is not None:
                 self._told(row, decision.outcome)
-        lost = self.send(row for row, decision in decided if decision.claimed)
+        lost = self.send(self._as_held(row, decision) for row, decision in decided if decision.claimed)
         return [row for row, decision in decided if decision is Decision.BUSY] + lost
 
     def send(self, claimed: Iterable[Row]) -> list[Row]:
@@ -139,6 +140,11 @@ class Courier:
             code = None if isinstance(error, SetupError) else error.code
             self._not_taken([(row, str(error), code) for row in batch])
             raise
+
+    def _as_held(self, row: Row, decision: Decision) -> Row:
+        """The row for a CRM with a mark where the ledger has it there: a look-up that does not show it is early."""
+        held = decision is Decision.CHANGED and isinstance(self._target, IntoCrm)
+        return replace(row, held=True) if held else row
 
     def _as_flagged(self, batch: list[Row]) -> list[Row]:
         """The batch, with a mark on rows of voided records that are flagged at the target and stay so."""

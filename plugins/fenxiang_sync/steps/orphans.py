@@ -66,11 +66,11 @@ def note_and_remove(
         given |= {record_id: Given(stamp, -1) for record_id, stamp in newer.items()}
         due += hub.orphans.find(run.pipeline.name, given)
         voided.update(each.id for each in seen if each.voided)
+    if read_now:
+        ask_first(run, folder, [row for row in due if row.source_id not in voided], hub=hub, confirmed=confirmed)
     if not due:
         return
     before = folder.load(DOCUMENT) or {"removed": 0}
-    if read_now:
-        ask_first(run, folder, [row for row in due if row.source_id not in voided], hub=hub, confirmed=confirmed)
     answers = list(_removed(run, due, hub, remover(run, sender), reach, clock))
     removed = sum(1 for each in answers if each.delivery is Delivery.DELIVERED)
     refused = sum(1 for each in answers if each.delivery is Delivery.REFUSED)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 from fenxiang_sync.errors import SetupError
 from fenxiang_sync.hub import Due, Hub
@@ -25,10 +26,13 @@ def remover(run: Run, sender: Sender) -> Remover:
 def do_policy(run: Run, hub: Hub, sender: Remover, claimed: Sequence[Due], now: datetime) -> Told:
     """Tell the target, and store what it answers; each row with its answer."""
     policy = run.pipeline.removes
-    told = list(zip(claimed, sender.remove([_removal(each) for each in claimed], policy=policy), strict=True))
+    stay = hub.orphans.stay(run.pipeline.name, claimed)
+    removals = [_removal(each, stay.get(each.source_id, ())) for each in claimed]
+    told = list(zip(claimed, sender.remove(removals, policy=policy), strict=True))
     done = [row for row, answer in told if answer.delivery is Delivery.DELIVERED]
-    lost = [(row, answer.reason) for row, answer in told if answer.delivery is Delivery.UNKNOWN]
-    left = [(row, answer.reason) for row, answer in told if answer.delivery in (Delivery.REFUSED, Delivery.AGAIN)]
+    open_ = [(row, answer) for row, answer in told if answer.delivery is not Delivery.DELIVERED]
+    lost = [(row, each.reason) for row, each in open_ if each.touched or each.delivery is Delivery.UNKNOWN]
+    left = [(row, each.reason) for row, each in open_ if not (each.touched or each.delivery is Delivery.UNKNOWN)]
     name, keeps = run.pipeline.name, policy is DeletePolicy.FLAG
     if done:
         hub.removals.settle(name, done, keeps_content=keeps, run=run.id, now=now)
@@ -37,7 +41,7 @@ def do_policy(run: Run, hub: Hub, sender: Remover, claimed: Sequence[Due], now: 
     return told
 
 
-def _removal(due: Due) -> Removal:
+def _removal(due: Due, stays: Sequence[Mapping[str, Any]]) -> Removal:
     return Removal(
         id=due.id,
         source_id=due.source_id,
@@ -46,4 +50,5 @@ def _removal(due: Due) -> Removal:
         version=due.version,
         content=due.content or {},
         why=due.why,
+        stays=stays,
     )

@@ -18,6 +18,7 @@ from fenxiang_sync.kingdee_source import KingdeeSource
 from fenxiang_sync.mapping import Mapping
 from fenxiang_sync.pipeline import Pipeline, Source
 from fenxiang_sync.rows import Row
+from fenxiang_sync.source.codes import untraced
 from fenxiang_sync.targets.fenxiang import FenxiangTarget
 from fenxiang_sync.write_back import ERROR, OUTCOME, TOLD, WriteBack
 
@@ -49,13 +50,17 @@ def written(pipeline: Pipeline) -> Written:
 
 
 def record_of(reply: Reply) -> dict[str, Any]:
-    """A reply as the record that is mapped. Its stamp is a number that orders replies, and no moment."""
+    """A reply as the record that is mapped. Its stamp is a number that orders replies, and no moment.
+
+    Why it was refused is told without what is new each time: it would be written each time, so that the pipeline reads
+    the record again, and is refused again, without end.
+    """
     return {
         "_id": reply.source_id,
         "last_modified_time": reply.serial,
         TOLD: dict(reply.told),
         OUTCOME: None if reply.outcome is None else reply.outcome.value,
-        ERROR: None if reply.error is None else " ".join(reply.error.split()),
+        ERROR: None if reply.error is None else untraced(" ".join(reply.error.split())),
     }
 
 

@@ -15,7 +15,7 @@ from fenxiang_sync.targets.exchange import Bad
 from fenxiang_sync.targets.kingdee_answers import ByDIndex, entries_of, refusals_of, rows_of, status_of
 from fenxiang_sync.targets.protocol import Answer, Delivery, Reach, Removal
 from fenxiang_sync.targets.results import DELIVERED, look, told
-from fenxiang_sync.targets.sending import Parcel, RestSender, is_delivered, stopped
+from fenxiang_sync.targets.sending import Parcel, RestSender, is_delivered
 from fenxiang_sync.targets.wire import Call, Reply, Wire, decode, encode
 
 if TYPE_CHECKING:
@@ -70,11 +70,15 @@ class KingdeeSender(RestSender):
         if "" in places:
             reason = f"the row that was sent had no {self._target.number_field}"
             answers[places.pop("")] = Answer(delivery=Delivery.REFUSED, reason=reason)
+        for number in {self._number(content) for each in removals for content in each.stays}:
+            places.pop(number, None)
         verb = {"Delete": "Delete"} if policy is DeletePolicy.DELETE else {"ExcuteOperation": "Forbid"}
         try:
             refusals = self._take(verb, list(places))
         except (TransientError, RefusedError, SetupError) as error:
-            return stopped(answers, error)
+            if not any(answers):
+                raise
+            return [answer or Answer(delivery=Delivery.UNKNOWN, reason=str(error)) for answer in answers]
         for number, place in places.items():
             answers[place] = refusals.get(number, DELIVERED)
         return [answer or DELIVERED for answer in answers]

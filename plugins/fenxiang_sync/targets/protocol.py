@@ -40,6 +40,8 @@ class Answer:
     """The target's answer for one row, in the order of the batch. `retry_after` (seconds) belongs to AGAIN.
 
     `told` belongs to DELIVERED: what the target says of the row that it took, by name, as in ``{"Id": 100001}``.
+    `touched` belongs to removals that did not succeed: part of it was done, so that the target does not hold the row as
+    it was sent.
     """
 
     delivery: Delivery
@@ -47,6 +49,7 @@ class Answer:
     code: int | str | None = None
     retry_after: float | None = None
     told: Mapping[str, str | int] = field(default_factory=dict)
+    touched: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,7 +166,9 @@ def tells_of(target: object) -> AbstractSet[str]:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Removal:
     """One row to be removed: the id and number it was sent with, its content then, and the word that says why
-    (``voided``, ``left``, ``vanished``; ``orphaned``: its record is there, and gives it no more)."""
+    (``voided``, ``left``, ``vanished``; ``orphaned``: its record is there, and gives it no more). `stays` are the
+    contents of the rows that its record does give: where one of them is the same thing at the target, as after a change
+    of the key, that stays as it is."""
 
     id: str
     source_id: str
@@ -172,6 +177,7 @@ class Removal:
     version: int
     content: Mapping[str, Any]
     why: str
+    stays: Sequence[Mapping[str, Any]] = ()
 
 
 @runtime_checkable
@@ -180,7 +186,9 @@ class Remover(Protocol):
 
     def remove(self, removals: Sequence[Removal], *, policy: DeletePolicy) -> Sequence[Answer]:
         """Flag or delete one batch (at most `Target.batch_rows`); one answer per row, in order. A row that is not
-        there any more is `Delivery.DELIVERED`: the second time leaves the same state. Raises as `Sender.send` does.
+        there any more is `Delivery.DELIVERED`: the second time leaves the same state. One whose answer was lost is
+        `Delivery.UNKNOWN`, also where it may be sent again: should its record come back, it is delivered anew. Raises
+        as `Sender.send` does.
         """
         ...
 

@@ -95,6 +95,8 @@ class RestSender(Exchange):
             for place, removal in enumerate(removals):
                 answers[place] = self._remove(removal, policy)
         except _ENDS as error:
+            if any(answers):
+                answers[place] = Answer(delivery=Delivery.UNKNOWN, reason=str(error))
             return stopped(answers, error)
         return [answer for answer in answers if answer]
 

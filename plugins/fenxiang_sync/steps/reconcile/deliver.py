@@ -23,5 +23,5 @@ def deliver(run: Run, segment: Segment, *, hub: Hub, reach: Reach, clock: Callab
     if surveyed.windows and not surveyed.dry_run:
         compared = Window(surveyed.windows[0].since_ms, surveyed.windows[-1].until_ms)
         watch = Watch(run, hub, compared, found_by="reconcile")
-    how: dict[str, Any] = {"dry_run": surveyed.dry_run, "watch": watch, "confirmed": surveyed.most}
+    how: dict[str, Any] = {"dry_run": surveyed.dry_run, "watch": watch, "confirmed": surveyed.confirmed}
     return load(run, segment, hub=hub, reach=reach, clock=clock, **how)

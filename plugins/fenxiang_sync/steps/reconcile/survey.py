@@ -61,7 +61,8 @@ class Wanted:
 class Survey:
     """What a reconcile will do. `windows` are compared, all of them `certified`; `held` records lie in them.
 
-    `calls` is about what that will cost where nothing differs, `most` how many may vanish without a question.
+    `calls` is about what that will cost where nothing differs, `most` how many may vanish without a question,
+    `confirmed` what of that a person has said.
     """
 
     windows: list[Window]
@@ -73,6 +74,7 @@ class Survey:
     held: int
     calls: int
     most: int
+    confirmed: int
 
     @classmethod
     def of(cls, run: Run) -> Survey:
@@ -114,6 +116,7 @@ def survey(run: Run, wanted: Wanted, *, hub: Hub, now: datetime) -> Survey:
         calls=_calls(held, len(windows), form, deep, pipeline.source.page_size)
         + (held if deep and pipeline.got else 0),
         most=max(rules.most(held), wanted.confirmed),
+        confirmed=wanted.confirmed,
     )
     run.folder.clear()
     hub.forget_readings(run.pipeline.name, run.id)

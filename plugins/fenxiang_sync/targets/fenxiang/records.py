@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from fenxiang_sync.targets.crm import Crm, Record
 from fenxiang_sync.targets.fenxiang.known import ID, Held, Lookup, Recent
-from fenxiang_sync.targets.protocol import Answer, Delivery
+from fenxiang_sync.targets.protocol import Answer, Delivery, Reach
+from fenxiang_sync.targets.sending import LOOKS
 
 if TYPE_CHECKING:
     from fenxiang_sync.targets.fenxiang.target import FenxiangTarget
@@ -31,8 +33,9 @@ V = TypeVar("V", bound=Valued)
 class Records:
     """The records of a target's object, by match value. `recent` is what this process wrote last."""
 
-    def __init__(self, target: FenxiangTarget, crm: Crm, now: Callable[[], float]) -> None:
-        self.recent = Recent(now)
+    def __init__(self, target: FenxiangTarget, crm: Crm, reach: Reach) -> None:
+        self.recent = Recent(reach.now)
+        self._sleep = reach.sleep
         self._target = target
         self._lookup = Lookup(crm, target.object, target.match, target.fields)
 
@@ -40,20 +43,29 @@ class Records:
         """What queries show of the values now, voided records left out."""
         return self._lookup.ask(values, voided=False)
 
-    def fresh(self, value: str) -> Held:
-        """What queries show of a value now, whatever was written."""
+    def fresh(self, value: str, *, voided: bool = False) -> Held:
+        """What queries show of a value now, whatever was written; `voided` records where they are recovered, or asked
+        for."""
         self.recent.forget(value)
-        return self._lookup.ask([value], voided=self._target.recovers)[value]
+        return self._lookup.ask([value], voided=voided or self._target.recovers)[value]
 
-    def each(self, batch: Iterable[V], act: Callable[[V, Held], Answer | None], answers: list[Answer | None]) -> None:
-        """Look up what the CRM holds, and act: on those of one value in their order, on several values at once.
+    def each(
+        self,
+        batch: Iterable[V],
+        act: Callable[[V, Held], Answer | None],
+        answers: list[Answer | None],
+        *,
+        expected: AbstractSet[str] = frozenset(),
+    ) -> None:
+        """Look up what the CRM holds, and act: on those of one value in their order, on several values at once. What is
+        `expected` is looked up a few times: another process may have written it just now, and queries show that late.
 
         Raises what ended one of them; then no other is begun.
         """
         by_value: dict[str, list[V]] = {}
         for parcel in batch:
             by_value.setdefault(parcel.value, []).append(parcel)
-        known = self._lookup.ask(list(by_value), voided=self._target.recovers)
+        known = self._known(list(by_value), expected)
         stop = threading.Event()
 
         def run(value: str) -> None:
@@ -70,6 +82,16 @@ class Records:
             running = [pool.submit(run, value) for value in by_value]
         for error in filter(None, (each.exception() for each in running)):
             raise error
+
+    def _known(self, values: Sequence[str], expected: AbstractSet[str]) -> dict[str, Held]:
+        known = self._lookup.ask(values, voided=self._target.recovers)
+        for pause in LOOKS[1:]:
+            missing = [each for each in values if each in expected and not self.recent.over(each, known[each]).ids]
+            if not missing:
+                break
+            self._sleep(pause)
+            known |= self._lookup.ask(missing, voided=self._target.recovers)
+        return known
 
     def several(self, records: Sequence[Record], value: str) -> Answer | None:
         """The refusal of a value that more than one record has."""

@@ -27,9 +27,10 @@ class Leaving:
 
 
 class Removing:
-    """Voids and deletes the records of one object, each step once."""
+    """Voids and deletes the records of one batch, each step once. `voided` are the places of those that it voided."""
 
     def __init__(self, target: FenxiangTarget, crm: Crm, records: Records) -> None:
+        self.voided: set[int] = set()
         self._target = target
         self._crm = crm
         self._records = records
@@ -40,23 +41,39 @@ class Removing:
         if several := self._records.several(held.live or (held.voided if deletes else ()), value):
             return several
         ids = [str(record[ID]) for record in (held.live or held.voided)]
-        if held.live and (left := self._step(self._crm.invalid, ids[0], value, lambda now: not now.live)):
-            return left
+        if held.live:
+            if left := self._step(self._crm.invalid, ids[0], value, lambda now: not now.live):
+                return left
+            self.voided.add(leaving.place)
         if deletes and ids:
-            return self._step(self._crm.delete, ids[0], value, lambda now: not now.ids & set(ids)) or DELIVERED
+            # A record that was voided just now is not listed where the CRM hides them: that does not say it is gone.
+            return (
+                self._step(self._crm.delete, ids[0], value, lambda now: not now.ids & set(ids), shown=bool(held.voided))
+                or DELIVERED
+            )
         return DELIVERED
 
     def _step(
-        self, act: Callable[[str, str], None], record_id: str, value: str, done: Callable[[Held], bool]
+        self,
+        act: Callable[[str, str], None],
+        record_id: str,
+        value: str,
+        done: Callable[[Held], bool],
+        *,
+        shown: bool = True,
     ) -> Answer | None:
-        """Do it; None where it is done, also where only a look shows that it is."""
+        """Do it; None where it is done, also where only a look shows that it is. A refusal is believed at once where
+        the record was not `shown` before."""
         try:
             act(self._target.object, record_id)
         except RecordError as refusal:
             left = refused(str(refusal), refusal.code)
+            if not shown:
+                self._records.recent.forget(value)
+                return left
         except AnswerLostError as lost:
-            left = Answer(delivery=Delivery.AGAIN, reason=str(lost), code=lost.code)
+            left = Answer(delivery=Delivery.UNKNOWN, reason=str(lost), code=lost.code)
         else:
             self._records.recent.forget(value)
             return None
-        return None if done(self._records.fresh(value)) else left
+        return None if done(self._records.fresh(value, voided=True)) else left

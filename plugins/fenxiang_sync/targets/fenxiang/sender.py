@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from fenxiang_sync.errors import (
@@ -52,9 +53,8 @@ class FenxiangSender:
         self._target = target
         self._crm = crm
         self._reach = reach
-        self._records = Records(target, crm, reach.now)
+        self._records = Records(target, crm, reach)
         self._details = Details(crm, target.object)
-        self._removing = Removing(target, crm, self._records)
         self._doubtful: set[str] = set()
         """Match values of creates whose answer was lost: such a record may still come to be."""
         self._lost_in_a_row = 0
@@ -64,7 +64,8 @@ class FenxiangSender:
         answers: list[Answer | None] = [None] * len(rows)
         delivery = Delivering(self._delivered, self._reach.now, self._doubtful)
         try:
-            self._records.each(self._parcels(rows, answers), delivery, answers)
+            parcels = self._parcels(rows, answers)
+            self._records.each(parcels, delivery, answers, expected=self._expected(parcels))
             self._look_for(delivery.lost, answers)
             self._after(delivery, answers)
         except _ENDS as error:
@@ -111,13 +112,24 @@ class FenxiangSender:
         """See `Remover.remove`: void the records, and delete them besides where that is the policy."""
         match = self._target.match
         named = [Leaving(place, value_of(each.content.get(match))) for place, each in enumerate(removals)]
-        answers = [None if each.value else refused(f"the row that was sent had no {match}") for each in named]
+        stay = {value_of(content.get(match)) for each in removals for content in each.stays}
+        nameless = refused(f"the row that was sent had no {match}")
+        answers = [nameless if not each.value else DELIVERED if each.value in stay else None for each in named]
+        removing = Removing(self._target, self._crm, self._records)
         try:
-            known = [each for each in named if each.value]
-            self._records.each(known, lambda each, held: self._removing.remove(each, held, policy), answers)
+            self._records.each(
+                [each for each in named if answers[each.place] is None],
+                lambda each, held: removing.remove(each, held, policy),
+                answers,
+                expected={each.value for each in named},
+            )
         except _ENDS as error:
-            return stopped(answers, error)
-        return [answer for answer in answers if answer]
+            answers = [*stopped(answers, error)]
+        return [
+            replace(answer, touched=place in removing.voided and not is_delivered(answer))
+            for place, answer in enumerate(answers)
+            if answer
+        ]
 
     # A batch
 
@@ -136,6 +148,10 @@ class FenxiangSender:
             else:
                 answers[place] = refused(f"the row has no {self._target.match}, by which its record is looked up")
         return parcels
+
+    def _expected(self, parcels: Sequence[Parcel]) -> set[str]:
+        """The values of which a second record would be made, if a look-up were early."""
+        return {each.value for each in parcels if each.row.held and not each.row.flagged and self._target.creates}
 
     # One row
 

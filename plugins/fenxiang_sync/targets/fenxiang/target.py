@@ -43,9 +43,10 @@ class FenxiangTarget:
     """Rows become records of `object` in the CRM that `connection` leads to (create, update, 作废, 恢复, 删除).
 
     The target paths of the pipeline are the object's field API names. `match` is the field by which a row's record is
-    looked up, best one that the CRM keeps unique (唯一性); ``"_id"`` for rows that bring the record's id. What is there
-    with the same values costs no write; else what differs is updated; null empties a field. A row with no record is
-    created, or refused with `creates` False. More than one record with the value: the row is refused with their ids.
+    looked up, best one that the CRM keeps unique (唯一性), and the key of rows that create records; ``"_id"`` for rows
+    that bring the record's id. What is there with the same values costs no write; else what differs is updated; null
+    empties a field. A row with no record is created, or refused with `creates` False. More than one record with the
+    value: the row is refused with their ids.
 
     `owner` (负责人) is whom new records belong to, by default the acting user; a row's own ``owner`` goes before it. An
     update never changes it. `details` are lists of the row that become detail records (从对象) of a new record, by
@@ -146,9 +147,9 @@ class FenxiangTarget:
         only = "" if self.creates else ", updates only"
         return f"Fenxiang object {self.object}, by {self.match}{only} (connection {self.connection})"
 
-    def fit(self, columns: Sequence[Column], *, key: str) -> FenxiangTarget:  # noqa: ARG002 - any field may be the key
+    def fit(self, columns: Sequence[Column], *, key: str) -> FenxiangTarget:
         """The same target for rows of these columns; raises `DeclarationError` where no record can be made of them."""
-        if found := list(self._column_problems(columns)):
+        if found := [*self._column_problems(columns), *self._key_problems(columns, key)]:
             raise DeclarationError(f"target {self.describe()}: " + "; ".join(found))
         fitted = copy(self)
         object.__setattr__(fitted, "_columns", tuple(columns))
@@ -166,6 +167,16 @@ class FenxiangTarget:
         for path in paths:
             if path != self.match and path not in self.details.values():
                 yield from (f"field {path!r}: {problem}" for problem in self.path_problems(path))
+
+    def _key_problems(self, columns: Sequence[Column], key: str) -> Iterator[str]:
+        """A row whose match value changes would make a second record, and one that goes would take the record with it
+        that another row has by now."""
+        if self.creates and key != self.match and self.match in [column.path for column in columns]:
+            yield (
+                f"the rows' id is {key!r}, and their records are told by {self.match!r}: a row with another "
+                f"{self.match} would leave its record behind, and two rows with one would share it; say "
+                f"key={self.match!r}"
+            )
 
     def path_problems(self, path: str) -> Iterator[str]:
         """Why no field of the object can be written at this path."""

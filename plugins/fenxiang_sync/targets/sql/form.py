@@ -106,7 +106,7 @@ def formed(
         *_collisions(named, book),
     ]
     made = [_column(column, named[column.path], words, is_key=column.path == key) for column in columns]
-    problems += [problem for column in made for problem in _misfits(column)]
+    problems += [problem for column in made for problem in (*_misfits(column), *_never_own(column, own))]
     if problems:
         raise DeclarationError("SqlTable: " + "; ".join(problems))
     place = paths.index(key)
@@ -158,3 +158,10 @@ def _misfits(column: SqlColumn) -> Iterator[str]:
             yield f"types: {column.name!r} is {column.kind.value}, and {word} is for decimal()"
         elif column.scale is not None and column.scale > word.scale:
             yield f"types: {column.name!r} has {column.scale} decimals, and {word} holds {word.scale}"
+
+
+def _never_own(column: SqlColumn, own: Mapping[str, str | int]) -> Iterator[str]:
+    """Some databases refuse to compare a text with a number, in the first reconcile; others find no row."""
+    value, kinds = own.get(column.name), {Kind.TEXT: str, Kind.INTEGER: int}
+    if value is not None and type(value) is not kinds.get(column.kind, type(value)):
+        yield f"own: {column.name!r} is {column.kind.value}, and {value!r} is not"
