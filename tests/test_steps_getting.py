@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fenxiang_sync import Condition, Details, Explode, Field, HubTarget, Logic, Pipeline, Source, label
+from fenxiang_sync import Condition, DeletePolicy, Details, Explode, Field, HubTarget, Logic, Pipeline, Source, label
 from fenxiang_sync.errors import DeclarationError, QuotaError
 from fenxiang_sync.hub import Selection
 from fenxiang_sync.source.reader import ID, STAMP
@@ -273,6 +273,24 @@ class TestRefused:
         assert few.sync(products(), manual(full=True)).delivered == 1
         assert held(few) == expected(few)
         assert few.hub.letters.count("product", Selection()) == 0
+
+    @pytest.mark.parametrize("policy", [DeletePolicy.FLAG, DeletePolicy.DELETE])
+    def test_the_row_that_it_gave_before_stays(self, few: Bench, policy: DeletePolicy) -> None:
+        """That it could not be read says nothing about the record."""
+        one = products(delete_policy=policy)
+        few.sync(one)
+        bad, *_ = some(few, 1)
+        before = few.held(one)[bad]
+        few.later(3600)
+        edit(few, bad, "new")
+        few.simulator.faults.refuse(bad)
+        few.later()
+        assert few.sync(one).dead_letters == 1
+        [row] = few.hub.records("product", ids=[bad])
+        assert (row.content, row.removed_at) == (before, None)
+        few.simulator.faults.clear()
+        few.sync(one, manual(full=True))
+        assert held(few) == expected(few)
 
     def test_its_replay_and_its_retransform_make_no_row_without_the_field(self, few: Bench) -> None:
         bad, *_ = some(few, 1)

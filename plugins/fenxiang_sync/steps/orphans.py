@@ -106,15 +106,19 @@ def _projection(run: Run, folder: Folder, hub: Hub) -> str | None:
 def _looks(folder: Folder, *, keep: bool) -> Iterator[tuple[list[Seen], dict[str, Given]]]:
     """The records of the segment in groups, and what the newest version of each gives; rows come in the same order.
 
-    Each with the record itself where the hub is to `keep` them.
+    Each with the record itself where the hub is to `keep` them. What a record gives is not known where it could not be
+    read whole: its rows stay.
     Raises `UnverifiedError` at the end where a row is of none of them: nothing is removed then.
     """
     found = folder.lines_as("rows-", _decode_row)
     row = next(found, None)
     seen: list[Seen] = []
-    for seen in groups(sightings(folder, keep=keep), RECORDS_A_LOOK):
+    for group in groups(sightings(folder, keep=keep), RECORDS_A_LOOK):
         given: dict[str, Given] = {}
-        for each in seen:
+        seen = [each for each, _ in group]
+        for each, whole in group:
+            if not whole:
+                continue
             ids = []
             while row is not None and row.source_id == each.id and row.modified_ms == each.modified_ms:
                 ids.append(row.id)
