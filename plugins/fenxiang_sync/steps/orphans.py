@@ -29,6 +29,8 @@ RECORDS_A_LOOK = 5_000
 """Records that are noted, and whose rows are looked for, at once."""
 DOCUMENT = "orphans"
 """The segment's document of what was removed: {removed, not_removed}, in rows."""
+DUE = "orphans-due"
+"""The ids of the rows that any try of the segment has found to be orphans."""
 
 
 def note_and_remove(
@@ -66,15 +68,18 @@ def note_and_remove(
         given |= {record_id: Given(stamp, -1) for record_id, stamp in newer.items()}
         due += hub.orphans.find(run.pipeline.name, given)
         voided.update(each.id for each in seen if each.voided)
-    if not due:
+    before = folder.load(DUE) or []
+    if not (due or before):
         return
-    before = folder.load(DOCUMENT) or {"removed": 0}
+    ids = list(dict.fromkeys([*before, *(row.id for row in due)]))
+    folder.save(DUE, ids)  # a try that dies with some of them removed leaves their number to the next one
     if read_now:
         ask_first(run, folder, [row for row in due if row.source_id not in voided], hub=hub, confirmed=confirmed)
     answers = list(_removed(run, due, hub, remover(run, sender), reach, clock))
-    removed = sum(1 for each in answers if each.delivery is Delivery.DELIVERED)
+    held = hub.records(run.pipeline.name, ids=ids, content=False)
+    removed = sum(1 for row in held if row.removed_at is not None and row.run == run.id)
     refused = sum(1 for each in answers if each.delivery is Delivery.REFUSED)
-    folder.save(DOCUMENT, {"removed": before["removed"] + removed, "not_removed": refused})
+    folder.save(DOCUMENT, {"removed": removed, "not_removed": refused})
     log.info("%d rows that their records give no more were removed (%s), %d were not", removed, policy, refused)
     _raise_open(answers)
 
