@@ -19,7 +19,7 @@ from tests.steps_fixtures import Bench, bench, manual, pipeline
 
 EXAMPLES = int(os.environ.get("FENXIANG_MACHINE_EXAMPLES", "0"))
 """So many examples, others each time; without it the same few."""
-FEW = 32
+FEW, FEW_GETTING = 32, 4
 STEPS = 40
 
 
@@ -30,11 +30,18 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
 
 
 def test_no_order_of_people_tasks_faults_and_deaths_loses_a_record(hub: Hub, tmp_path: Path) -> None:
-    machine = type("Sync", (Sync,), {"hub": hub, "folder": tmp_path})
+    let_it_run(hub, tmp_path, EXAMPLES or FEW, gets=False)
+
+
+def test_no_order_loses_what_only_get_gives(hub: Hub, tmp_path: Path) -> None:
+    let_it_run(hub, tmp_path, EXAMPLES // 8 or FEW_GETTING, gets=True)
+
+
+def let_it_run(hub: Hub, folder: Path, examples: int, *, gets: bool) -> None:
     run_state_machine_as_test(
-        machine,
+        type("Sync", (Sync,), {"hub": hub, "folder": folder, "gets": gets}),
         settings=settings(
-            max_examples=EXAMPLES or FEW,
+            max_examples=examples,
             derandomize=not EXAMPLES,
             database=None,
             stateful_step_count=STEPS,

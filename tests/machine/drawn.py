@@ -37,7 +37,6 @@ def knobs(draw: Any) -> dict[str, Any]:
         "filter_after_limit": draw(st.sampled_from([False, False, True])),
         "void_bumps_lmt": draw(st.sampled_from([True, True, False])),
         "clock_skew_ms": draw(st.sampled_from(SKEWS_MS)),
-        "only_get": draw(st.sampled_from(["marked", "marked", "marked", "long"])),
     }
 
 
