@@ -19,7 +19,7 @@ from fenxiang_sync.errors import DeclarationError, QuotaError
 from fenxiang_sync.hub import Selection
 from fenxiang_sync.source.reader import ID, STAMP
 from fenxiang_sync.stage import Folder
-from fenxiang_sync.steps import extract
+from fenxiang_sync.steps import extract, load, transform
 from fenxiang_sync.steps.cost import estimate
 from fenxiang_sync.steps.fill import fill
 from fenxiang_sync.steps.getting import Getter
@@ -291,6 +291,24 @@ class TestRefused:
         few.simulator.faults.clear()
         few.sync(one, manual(full=True))
         assert held(few) == expected(few)
+
+    def test_its_row_stays_where_a_load_ends_late_that_had_read_the_version_before(self, few: Bench) -> None:
+        """Of the newer version it is known that it is there, not what it gives."""
+        one = products(delete_policy=DeletePolicy.DELETE)
+        few.sync(one)
+        bad, *_ = some(few, 1)
+        before = few.held(one)[bad]
+        few.later(3600)
+        late = few.run(one)
+        made = few.plan(late, manual(full=True))
+        extract(late, made.segments[0], client=few.client(), hub=few.hub)
+        edit(few, bad, "new")
+        few.simulator.faults.refuse(bad)
+        few.later()
+        few.sync(one)
+        transform(late, made.segments[0], hub=few.hub)
+        load(late, made.segments[0], hub=few.hub, reach=few.reach(), clock=few.now)
+        assert few.held(one)[bad] == before
 
     def test_its_replay_and_its_retransform_make_no_row_without_the_field(self, few: Bench) -> None:
         bad, *_ = some(few, 1)

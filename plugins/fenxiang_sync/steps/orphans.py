@@ -7,7 +7,7 @@ version of a record never does that to what a newer one has given: `Orphans` say
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 
 import msgspec
@@ -65,7 +65,7 @@ def note_and_remove(
             continue
         # Of one that another load brought in a newer version it is only known that nothing older is given any more:
         # all that the newer one gives has its stamp.
-        given |= {record_id: Given(stamp, -1) for record_id, stamp in newer.items()}
+        given |= {record_id: Given(stamp, -1) for record_id, stamp in _read_whole(run, hub, newer).items()}
         due += hub.orphans.find(run.pipeline.name, given)
         voided.update(each.id for each in seen if each.voided)
     before = folder.load(DUE) or []
@@ -98,7 +98,12 @@ class _RowStamp(msgspec.Struct):
     modified_ms: int
 
 
+class _Stamp(msgspec.Struct):
+    last_modified_time: int
+
+
 _decode_row = msgspec.json.Decoder(_RowStamp).decode
+_decode_stamp = msgspec.json.Decoder(_Stamp).decode
 
 
 def _projection(run: Run, folder: Folder, hub: Hub) -> str | None:
@@ -136,6 +141,17 @@ def _looks(folder: Folder, *, keep: bool) -> Iterator[tuple[list[Seen], dict[str
             f"{folder} has rows of a record that it does not hold (the first is {row.id!r}); clear the transform task "
             "of this segment"
         )
+
+
+def _read_whole(run: Run, hub: Hub, newer: Mapping[str, int]) -> Mapping[str, int]:
+    """Of these newer versions those that the hub keeps: what is got of a record may have been refused, and then nobody
+    knows what that version gives."""
+    if not run.pipeline.got:
+        return newer
+    kept = hub.kept(run.pipeline.name, list(newer))
+    payloads = {record_id: each.payload for record_id, each in kept.items() if each.payload}
+    stamps = {record_id: _decode_stamp(payload).last_modified_time for record_id, payload in payloads.items()}
+    return {record_id: stamp for record_id, stamp in newer.items() if stamps.get(record_id) == stamp}
 
 
 def _newer(one: Given, other: Given) -> Given:
