@@ -434,9 +434,10 @@ def test_after_any_order_of_edits_refusals_runs_and_deaths_the_target_holds_what
 
 
 def act(crm: Bench, action: str, record_id: str, at: int) -> None:
-    if action == "edit":
+    normal = crm.simulator.tenant.records(NAME)[record_id]["life_status"] == "normal"
+    if action == "edit" and normal:
         edit(crm, record_id, f"edit {at}")
-    elif action == "void" and crm.simulator.tenant.records(NAME)[record_id]["life_status"] == "normal":
+    elif action == "void" and normal:
         crm.simulator.tenant.invalid(NAME, record_id)
     elif action == "refuse":
         crm.simulator.faults.refuse(record_id)
