@@ -254,7 +254,8 @@ class World:
             return verify(run, client=self.client(), hub=hub, reach=self.reach(), clock=clock)
         assert segment is not None
         if name == "extract":
-            return extract(run, segment, client=self.client(), at_once=RANGES if threads else 1)
+            at_once = RANGES if threads else 1
+            return extract(run, segment, client=self.client(), hub=hub, at_once=at_once)
         if name == "transform":
             return transform(run, segment)
         made = Plan.of(run)

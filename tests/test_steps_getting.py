@@ -14,12 +14,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fenxiang_sync import Condition, Details, Explode, Field, HubTarget, Logic, Pipeline, Source, label
+from fenxiang_sync import Condition, DeletePolicy, Details, Explode, Field, HubTarget, Logic, Pipeline, Source, label
 from fenxiang_sync.errors import DeclarationError, QuotaError
 from fenxiang_sync.hub import Selection
 from fenxiang_sync.source.reader import ID, STAMP
 from fenxiang_sync.stage import Folder
-from fenxiang_sync.steps import extract
+from fenxiang_sync.steps import extract, load, transform
 from fenxiang_sync.steps.cost import estimate
 from fenxiang_sync.steps.fill import fill
 from fenxiang_sync.steps.getting import Getter
@@ -274,6 +274,42 @@ class TestRefused:
         assert held(few) == expected(few)
         assert few.hub.letters.count("product", Selection()) == 0
 
+    @pytest.mark.parametrize("policy", [DeletePolicy.FLAG, DeletePolicy.DELETE])
+    def test_the_row_that_it_gave_before_stays(self, few: Bench, policy: DeletePolicy) -> None:
+        """That it could not be read says nothing about the record."""
+        one = products(delete_policy=policy)
+        few.sync(one)
+        bad, *_ = some(few, 1)
+        before = few.held(one)[bad]
+        few.later(3600)
+        edit(few, bad, "new")
+        few.simulator.faults.refuse(bad)
+        few.later()
+        assert few.sync(one).dead_letters == 1
+        [row] = few.hub.records("product", ids=[bad])
+        assert (row.content, row.removed_at) == (before, None)
+        few.simulator.faults.clear()
+        few.sync(one, manual(full=True))
+        assert held(few) == expected(few)
+
+    def test_its_row_stays_where_a_load_ends_late_that_had_read_the_version_before(self, few: Bench) -> None:
+        """Of the newer version it is known that it is there, not what it gives."""
+        one = products(delete_policy=DeletePolicy.DELETE)
+        few.sync(one)
+        bad, *_ = some(few, 1)
+        before = few.held(one)[bad]
+        few.later(3600)
+        late = few.run(one)
+        made = few.plan(late, manual(full=True))
+        extract(late, made.segments[0], client=few.client(), hub=few.hub)
+        edit(few, bad, "new")
+        few.simulator.faults.refuse(bad)
+        few.later()
+        few.sync(one)
+        transform(late, made.segments[0], hub=few.hub)
+        load(late, made.segments[0], hub=few.hub, reach=few.reach(), clock=few.now)
+        assert few.held(one)[bad] == before
+
     def test_its_replay_and_its_retransform_make_no_row_without_the_field(self, few: Bench) -> None:
         bad, *_ = some(few, 1)
         few.simulator.faults.refuse(bad)
@@ -398,9 +434,10 @@ def test_after_any_order_of_edits_refusals_runs_and_deaths_the_target_holds_what
 
 
 def act(crm: Bench, action: str, record_id: str, at: int) -> None:
-    if action == "edit":
+    normal = crm.simulator.tenant.records(NAME)[record_id]["life_status"] == "normal"
+    if action == "edit" and normal:
         edit(crm, record_id, f"edit {at}")
-    elif action == "void" and crm.simulator.tenant.records(NAME)[record_id]["life_status"] == "normal":
+    elif action == "void" and normal:
         crm.simulator.tenant.invalid(NAME, record_id)
     elif action == "refuse":
         crm.simulator.faults.refuse(record_id)

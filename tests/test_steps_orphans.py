@@ -139,6 +139,24 @@ def test_a_newer_version_that_is_loaded_between_the_look_and_the_claim_of_an_old
     assert crm.shelf.rows["O1-b"].version == 2
 
 
+def test_rows_that_a_try_removed_before_it_died_are_counted_by_the_next_one(crm: Orders) -> None:
+    crm.load(order(1, "a", "b", "c", "d"))
+    run = crm.run([order(2, "a")])
+    batches = itertools.count(1)
+
+    def die() -> None:
+        if next(batches) == 3:  # the row is sent, two rows are removed
+            raise DiedError
+
+    crm.shelf.before = die
+    with pytest.raises(DiedError):
+        crm.deliver(run)
+    crm.shelf.before = lambda: None
+    crm.deliver(run)
+    assert crm.shelf.live == crm.held() == {"O1-a"}
+    assert run.segment(1).load("orphans") == {"removed": 3, "not_removed": 0}
+
+
 def test_a_row_whose_sender_died_is_removed_when_its_claim_is_over(crm: Orders) -> None:
     def die() -> None:
         raise DiedError

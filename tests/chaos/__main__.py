@@ -11,6 +11,7 @@ from collections import Counter
 from pathlib import Path
 
 from tests.chaos.chaos import SPOILED, Chaos, Outcome, chaos
+from tests.chaos.pipelines import PIPELINES
 from tests.chaos.scheduler import RunFailedError
 
 COLUMNS = ("records", "missing", "extra", "stale", "duplicated", "removed", "deleted", "in_doubt")
@@ -22,8 +23,9 @@ def main() -> int:
     parser.add_argument(
         "--seed", type=int, default=random.randrange(10**6), help="of records, faults, edits and deaths"
     )
+    parser.add_argument("--pipeline", choices=list(PIPELINES), action="append", help="only these (default: all)")
     given = parser.parse_args()
-    asked = Chaos(seed=given.seed, minutes=given.minutes)
+    asked = Chaos(seed=given.seed, minutes=given.minutes, pipelines=tuple(given.pipeline or PIPELINES))
     print(
         f"Chaos for {asked.minutes:g} minutes, seed {asked.seed}: {len(SPOILED)} faults at {asked.part:.0%} each",
         flush=True,
@@ -42,7 +44,8 @@ def main() -> int:
 
 
 def _bad(asked: Chaos, folder: Path) -> int:
-    again = f"python -m tests.chaos --minutes {asked.minutes:g} --seed {asked.seed}"
+    only = "".join(f" --pipeline {name}" for name in asked.pipelines)
+    again = f"python -m tests.chaos --minutes {asked.minutes:g} --seed {asked.seed}{only}"
     print(f"Not as it must be. Hub, stage and the workers' log: {folder}. Again: {again}", file=sys.stderr)
     return 1
 

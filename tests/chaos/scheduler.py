@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -18,8 +18,9 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from fenxiang_sync.source import is_custom
-from tests.chaos.worker import PIPELINES, Setting
+from fenxiang_sync.airflow.pools import DEFAULT, reading_pool, source_pool, target_pool
+from tests.chaos.pipelines import PIPELINES
+from tests.chaos.worker import Setting
 
 ROOT = Path(__file__).resolve().parents[2]
 STEPS = ("extract", "transform", "load")
@@ -86,7 +87,7 @@ class Scheduler:
         self._free: queue.Queue[_Process] = queue.Queue()
         self._all: list[_Process] = []
         self._lock = threading.Lock()
-        self._pools = {kind: threading.Lock() for kind in ("preset", "custom")}
+        self._pools: dict[str, threading.Lock] = defaultdict(threading.Lock)
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -110,6 +111,10 @@ class Scheduler:
     def reconcile(self, pipeline: str, run: str) -> dict[str, Any]:
         """One reconcile; its numbers."""
         return dict(self._task({"pipeline": pipeline, "run": run, "step": "reconcile"}))
+
+    def mend(self, pipeline: str, run: str) -> dict[str, Any]:
+        """One replay of letters and rows in doubt; its numbers."""
+        return dict(self._task({"pipeline": pipeline, "run": run, "step": "mend"}))
 
     def kill_one(self, random: Random) -> None:
         """SIGKILL to a worker that is at a task; nothing where all are idle."""
@@ -140,10 +145,9 @@ class Scheduler:
                 raise RunFailedError(f"{task['pipeline']} {task['run']}, {task['step']}: {answer['error']}")
 
     def _try(self, task: dict[str, Any]) -> dict[str, Any]:
-        """One try on a free worker; what calls the CRM has the one slot of its interface's pool."""
-        calls = task["step"] in ("plan", "extract", "verify", "reconcile")
-        custom = is_custom(PIPELINES[task["pipeline"]].source.object)
-        pool = self._pools["custom" if custom else "preset"] if calls else threading.Lock()
+        """One try on a free worker, in the one slot of its pool."""
+        name = _pool_of(task)
+        pool = threading.Lock() if name == DEFAULT else self._pools[name]
         with pool:
             process = self._free.get()
             try:
@@ -162,3 +166,13 @@ class Scheduler:
         with self._lock:
             self._all.append(process)
         self._free.put(process)
+
+
+def _pool_of(task: dict[str, Any]) -> str:
+    """The pool that Airflow's task has."""
+    pipeline, step = PIPELINES[task["pipeline"]], task["step"]
+    if step in ("load", "mend"):
+        return target_pool(pipeline.target)
+    if step == "extract":
+        return reading_pool(pipeline.source)
+    return DEFAULT if step == "transform" else source_pool(pipeline.source)

@@ -1,18 +1,23 @@
-"""Score: what is at the targets, compared with what the CRM truly holds, and how its rules were kept."""
+"""Score: what is at the targets, compared with what the CRM and the ERP truly hold, and how the rules were kept."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
 
 from fenxiang_simulator import Simulator
+from fenxiang_simulator.bills import Bill
 from fenxiang_simulator.server import Request
 from fenxiang_sync.hub import Hub, Status
 from fenxiang_sync.rows import is_voided
-from tests.chaos.worker import PIPELINES
+from tests.chaos.erp import FORM
+from tests.chaos.pipelines import GOT, PIPELINES
 
 Row = dict[str, Any]
+Told = tuple[Any, ...]
 SPAN_S = 20.0
 
 
@@ -35,7 +40,7 @@ class Arrivals:
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
-    """One pipeline's rows against the CRM's records. `missing`, `extra`, `stale`, `duplicated` must be 0.
+    """One pipeline's rows against what it reads. `missing`, `extra`, `stale`, `duplicated` must be 0.
 
     `removed`: rows whose record is voided or deleted, and that are flagged as such. `deleted`: rows of deleted records
     at a target that can remove none. `in_doubt`: records whose row was on its way to a target that cannot be asked when
@@ -69,43 +74,120 @@ class Deletions:
             self.ids.add(record_id)
 
 
-def scores(simulator: Simulator, hub: Hub, deleted: set[str]) -> list[Score]:
-    held = [one for one in hub.records("account") if one.content is not None]
-    hub_rows = [{**one.content, "id": one.id} for one in held if one.content is not None]
-    flagged = {one.id for one in held if one.removed_at is not None}
-    return [
-        _score(simulator, hub, "account", hub_rows, flagged, set()),
-        _score(simulator, hub, "warehouse", list(simulator.targets.write.rows), set(), deleted),
-    ]
+@dataclass(frozen=True, kw_only=True)
+class Compared:
+    """What one pipeline had to bring, and what is at its target: what was mapped of each record, by the row's id."""
+
+    wanted: Mapping[str, Told]
+    ordinary: AbstractSet[str]
+    """The ids of those that are neither voided nor deleted."""
+    rows: Sequence[tuple[str, Told]]
+    """In the order of arrival: what comes last counts."""
+    copies: int
+    """How many rows are there a second time."""
+    flagged: AbstractSet[str] = frozenset()
+    asked: bool = True
+    """Whether the target can be asked for a row in doubt, so that none may be left."""
+
+    def score(self, hub: Hub, pipeline: str, deleted: AbstractSet[str]) -> Score:
+        """`deleted` are the ids of which the target may hold rows for ever."""
+        doubtful = {one.id for one in hub.records(pipeline) if one.status is Status.IN_DOUBT}
+        left_out = frozenset() if self.asked else doubtful
+        newest = dict(self.rows)
+        gone = newest.keys() - self.wanted.keys()
+        held = self.wanted.keys() & newest.keys() - left_out
+        return Score(
+            pipeline=pipeline,
+            records=len(self.wanted),
+            missing=len(self.wanted.keys() - newest.keys() - left_out) + len(self.ordinary & self.flagged),
+            extra=len(gone - deleted - self.flagged),
+            stale=sum(newest[key] != self.wanted[key] for key in held),
+            duplicated=self.copies,
+            removed=len(self.flagged),
+            deleted=len(gone & deleted),
+            in_doubt=len(doubtful),
+        )
 
 
-def _score(
-    simulator: Simulator, hub: Hub, pipeline: str, rows: list[Row], flagged: set[str], deleted: set[str]
-) -> Score:
-    name = PIPELINES[pipeline].source.object
-    there = simulator.tenant.visible(name)
-    wanted = {key: _told(record) for key, record in there.items()}
-    ordinary = {key for key, record in there.items() if not is_voided(record["life_status"], record["is_deleted"])}
-    in_doubt = {one.id for one in hub.records(pipeline) if one.status is Status.IN_DOUBT}
-    newest = {row["id"]: _told(row) for row in rows}  # in order of arrival: what comes last counts
-    gone = newest.keys() - wanted.keys()
-    return Score(
-        pipeline=pipeline,
-        records=len(wanted),
-        missing=len(wanted.keys() - newest.keys() - in_doubt) + len(ordinary & flagged),
-        extra=len(gone - deleted - flagged),
-        stale=sum(newest[key] != told for key, told in wanted.items() if key in newest and key not in in_doubt),
-        duplicated=len(rows) - len({(row["id"], _told(row)) for row in rows}),
-        removed=len(flagged),
-        deleted=len(gone & deleted),
-        in_doubt=len(in_doubt),
+def scores(simulator: Simulator, hub: Hub, deleted: AbstractSet[str], pipelines: Sequence[str]) -> list[Score]:
+    compared: dict[str, Callable[[], Compared]] = {
+        "account": lambda: _in_hub(hub, "account", _found(simulator, "account"), _state),
+        "warehouse": lambda: _written(simulator),
+        "product": lambda: _in_hub(hub, "product", _found(simulator, "product"), _product),
+        "material": lambda: _in_hub(hub, "material", _documents(simulator), _document),
+        "archive": lambda: _in_crm(simulator),
+    }
+    stays = {"warehouse": deleted}
+    return [compared[name]().score(hub, name, stays.get(name, frozenset())) for name in pipelines]
+
+
+def _in_hub(hub: Hub, pipeline: str, there: Mapping[str, Row], told: Callable[[Row], Told]) -> Compared:
+    held = [one for one in hub.records(pipeline) if one.content is not None]
+    return Compared(
+        wanted={key: told(record) for key, record in there.items()},
+        ordinary={key for key, record in there.items() if not _voided(record)},
+        rows=[(one.id, told(one.content)) for one in held if one.content is not None],
+        copies=0,  # a row is one by its key
+        flagged={one.id for one in held if one.removed_at is not None},
     )
 
 
-def _told(record: Row) -> tuple[Any, ...]:
+def _written(simulator: Simulator) -> Compared:
+    """What was sent to /write, which adds a row for each version."""
+    there = _found(simulator, "warehouse")
+    rows = [(row["id"], _state(row)) for row in simulator.targets.write.rows]
+    return Compared(
+        wanted={key: _state(record) for key, record in there.items()},
+        ordinary=there.keys(),
+        rows=rows,
+        copies=len(rows) - len(set(rows)),
+        asked=False,
+    )
+
+
+def _in_crm(simulator: Simulator) -> Compared:
+    """The records that were made of others. One of a voided or deleted record is voided as well; whatever its state,
+    there is one of each."""
+    there = {key: record for key, record in _found(simulator, "archive").items() if not _voided(record)}
+    made = simulator.tenant.records(PIPELINES["archive"].target.object)
+    live = [record for record in made.values() if not _voided(record)]
+    return Compared(
+        wanted={key: (int(record["version"]), record["last_modified_time"]) for key, record in there.items()},
+        ordinary=there.keys(),
+        rows=[(each["name"], (int(each["quantity__c"]), int(each["amount__c"]))) for each in live],
+        copies=len(made) - len({each["name"] for each in made.values()}),
+        flagged={each["name"] for each in made.values() if _voided(each)},
+    )
+
+
+def _found(simulator: Simulator, pipeline: str) -> dict[str, Row]:
+    return simulator.tenant.visible(PIPELINES[pipeline].source.object)
+
+
+def _documents(simulator: Simulator) -> dict[str, Row]:
+    return {str(each.id): {"number": each.number, "name": each.content["FName"]} for each in _bills(simulator)}
+
+
+def _bills(simulator: Simulator) -> list[Bill]:
+    return simulator.targets.kingdee.bills(FORM)
+
+
+def _voided(record: Row) -> bool:
+    return is_voided(record.get("life_status"), record.get("is_deleted"))
+
+
+def _state(record: Row) -> Told:
     """What was mapped of a record, or is in a row."""
     numbers = (int(record[name]) for name in ("version", "last_modified_time"))
     return (record.get("name"), record.get("life_status"), *numbers)
+
+
+def _product(record: Row) -> Told:
+    return (*_state(record), record.get(GOT))
+
+
+def _document(record: Row) -> Told:
+    return record["number"], record["name"]
 
 
 def violations(simulator: Simulator, arrivals: Arrivals, calls: int) -> dict[str, int]:

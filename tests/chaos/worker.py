@@ -6,21 +6,29 @@ import json
 import sys
 import time
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import requests
+from requests.adapters import HTTPAdapter
 
-from fenxiang_sync import Field, HubTarget, Pipeline, Source, WriteApi
+from fenxiang_sync import FenxiangTarget, KingdeeSource
 from fenxiang_sync.errors import FenxiangSyncError, IncompleteError, TransientError
 from fenxiang_sync.hub import Hub
-from fenxiang_sync.source import FenxiangClient, Paces, SharedPace, Tokens
+from fenxiang_sync.kingdee import KingdeeClient
+from fenxiang_sync.pipeline import Pipeline
+from fenxiang_sync.source import Client, FenxiangClient, Paces, SharedPace, Tokens
 from fenxiang_sync.source.retries import Retries
+from fenxiang_sync.source.writer import FenxiangWriter
 from fenxiang_sync.stage import Stage
 from fenxiang_sync.steps import Asked, Kind, Plan, Run, extract, load, plan, reconcile, transform, verify
+from fenxiang_sync.steps.doubt import Choice
+from fenxiang_sync.steps.mend import Wanted, mend
 from fenxiang_sync.targets.protocol import Endpoint, Reach
+from tests.chaos.pipelines import PIPELINES
 from tests.steps_fixtures import CREDENTIALS
+from tests.targets_fixtures import kingdee_connection
 from tests.token_fixtures import FileTokenStore
 
 TOKEN_LEASE_S = 10.0
@@ -41,37 +49,19 @@ class Setting:
         return json.dumps(asdict(self))
 
 
-def _pipeline(name: str, object_name: str, id_field: str, target: Any) -> Pipeline:
-    source = Source(
-        object=object_name,
-        page_size=50,
-        segment_records=200,
-        lookback=timedelta(seconds=10),
-        settle=timedelta(seconds=1),
-    )
-    fields = [Field("_id", id_field), *(Field(each) for each in ("name", "life_status", "version"))]
-    return Pipeline(
-        name=name, source=source, fields=[*fields, Field("last_modified_time")], target=target, schedule=None
-    )
-
-
-PIPELINES = {
-    one.name: one
-    for one in (
-        _pipeline("account", "AccountObj", "_id", HubTarget()),
-        _pipeline("warehouse", "object_warehouse__c", "id", WriteApi(batch_rows=10)),
-    )
-}
-"""One into the hub, one to a target that adds a row whenever it is sent one; each on an interface of its own."""
-
-
 class Worker:
     def __init__(self, setting: Setting) -> None:
         self._setting = setting
         self._stage = Stage(Path(setting.folder) / "stage")
         self._hub = Hub.connect(setting.hub_url)
 
-    def client(self) -> FenxiangClient:
+    def client(self, pipeline: Pipeline) -> Client:
+        """Of what the pipeline reads."""
+        if isinstance(pipeline.source, KingdeeSource):
+            return KingdeeClient(self.reach(), pipeline.source.connection)
+        return self.crm()
+
+    def crm(self) -> FenxiangClient:
         """As the hook makes one for a task, but that it waits for less."""
         session, url, setting = requests.Session(), self._setting.url, self._setting
         store = FileTokenStore(Path(setting.folder) / "token.json", setting.hub_url, ttl_s=TOKEN_LEASE_S)
@@ -98,47 +88,74 @@ class Worker:
 
     def reach(self) -> Reach:
         return Reach(
-            endpoint=lambda conn_id: Endpoint(conn_id=conn_id, url=self._setting.url),
-            session=requests.Session,
+            endpoint=self._endpoint,
+            session=self._session,
             sleep=time.sleep,
             now=time.time,
+            crm=lambda conn_id: FenxiangWriter(self.crm()),
         )
+
+    def _endpoint(self, conn_id: str) -> Endpoint:
+        given = kingdee_connection(self._setting.url) if conn_id == "kingdee" else {"url": self._setting.url}
+        return Endpoint(conn_id=conn_id, **given)
+
+    def _session(self) -> requests.Session:
+        session = requests.Session()
+        session.mount("http://", _ImpatientAdapter(self._setting.timeout))
+        return session
 
     def do(self, task: dict[str, Any]) -> Any:
         """One task: {pipeline, run, step, segment, since, until}. plan answers with the numbers of its segments."""
         pipeline = PIPELINES[task["pipeline"]]
         run = Run(pipeline=pipeline, id=task["run"], folder=self._stage.run(pipeline.name, task["run"]))
-        step = task["step"]
+        step, client = task["step"], self.client(pipeline)
         if step == "reconcile":
-            return self._reconcile(run)
+            return self._reconcile(run, client)
+        if step == "mend":
+            return self._mend(run)
         if step == "plan":
             bounds = {name: datetime.fromtimestamp(task[name], UTC) for name in ("since", "until")}
-            made = plan(
-                run, Asked(kind=Kind.SCHEDULED, **bounds), client=self.client(), hub=self._hub, sleep=time.sleep
-            )
+            made = plan(run, Asked(kind=Kind.SCHEDULED, **bounds), client=client, hub=self._hub, sleep=time.sleep)
             return [segment.index for segment in made.segments]
         if step == "verify":
-            report = verify(run, client=self.client(), hub=self._hub, reach=self.reach(), clock=_now)
+            report = verify(run, client=client, hub=self._hub, reach=self.reach(), clock=_now)
             return report.to_json()
         segment = Plan.of(run).segments[task["segment"] - 1]
         if step == "extract":
-            return extract(run, segment, client=self.client())
+            return extract(run, segment, client=client, hub=self._hub)
         if step == "transform":
             return transform(run, segment)
         return load(run, segment, hub=self._hub, reach=self.reach(), clock=_now)
 
-    def _reconcile(self, run: Run) -> dict[str, Any]:
-        """All of a reconcile in one task: nothing goes wrong any more when it runs."""
+    def _reconcile(self, run: Run, client: Client) -> dict[str, Any]:
+        """All of a reconcile in one task. A person has confirmed that whatever is gone may go."""
         hub, reach = self._hub, self.reach()
-        reconcile.survey(run, reconcile.Wanted(full=True), hub=hub, now=_now())
-        reconcile.compare(run, client=self.client(), hub=hub, clock=_now)
-        reconcile.confirm(run, client=self.client(), hub=hub, clock=_now)
+        reconcile.survey(run, reconcile.Wanted(full=True, confirmed=10**6), hub=hub, now=_now())
+        reconcile.compare(run, client=client, hub=hub, clock=_now)
+        reconcile.confirm(run, client=client, hub=hub, clock=_now)
         for segment in reconcile.segments(run, hub=hub):
-            reconcile.fetch(run, segment, client=self.client())
+            reconcile.fetch(run, segment, client=client)
             transform(run, segment)
             reconcile.deliver(run, segment, hub=hub, reach=reach, clock=_now)
         removed = reconcile.remove(run, hub=hub, reach=reach, clock=_now)
         return reconcile.report(run, removed, reconcile.count(run, hub=hub, reach=reach)).to_json()
+
+    def _mend(self, run: Run) -> dict[str, Any]:
+        """Letters are tried again; what is in doubt is sent again where the target looks before it writes."""
+        looks = isinstance(run.pipeline.target, FenxiangTarget)
+        wanted = Wanted(in_doubt=Choice.RESEND if looks else Choice.NOTHING)
+        return mend(run, wanted, hub=self._hub, reach=self.reach(), clock=_now)
+
+
+class _ImpatientAdapter(HTTPAdapter):
+    """Gives up on an answer after the time-out (connect, silence)."""
+
+    def __init__(self, timeout: tuple[float, float]) -> None:
+        super().__init__()
+        self._timeout = timeout
+
+    def send(self, request: requests.PreparedRequest, *args: Any, **options: Any) -> requests.Response:
+        return super().send(request, *args, **{**options, "timeout": self._timeout})
 
 
 def _now() -> datetime:

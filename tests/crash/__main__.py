@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from tests.crash.cases import CASES
 from tests.crash.crash import Scene, differences, scene
-from tests.crash.task import TARGETS
 from tests.crash.wire import Death
 
 
@@ -27,13 +27,13 @@ class Tally:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.crash", description=__doc__)
-    parser.add_argument("--target", choices=list(TARGETS), action="append", help="only these (default: all)")
+    parser.add_argument("--target", choices=list(CASES), action="append", help="only these (default: all)")
     parser.add_argument("--minutes", type=float, default=60.0, help="stop after so long, and say so (default 60)")
     given = parser.parse_args()
     until = time.monotonic() + given.minutes * 60
     print(f"{'target':16}{'events':>8}{'commits':>9}{'kills':>7}{'in doubt':>10}{'differences':>13}", flush=True)
     good = True
-    for target in given.target or TARGETS:
+    for target in given.target or CASES:
         try:
             with scene(target) as made:
                 tally = die_everywhere(made, until)
@@ -62,9 +62,9 @@ def die_everywhere(made: Scene, until: float) -> Tally:
                 return tally
             _die(made, death, tally, same_run=same_run)
         if sys.stderr.isatty():
-            print(f"\r{made.target}: {place} of {len(deaths)}", end="", file=sys.stderr, flush=True)
+            print(f"\r{made.case}: {place} of {len(deaths)}", end="", file=sys.stderr, flush=True)
         elif place % 20 == 0:
-            print(f"{made.target}: {place} of {len(deaths)}", file=sys.stderr, flush=True)
+            print(f"{made.case}: {place} of {len(deaths)}", file=sys.stderr, flush=True)
     return tally
 
 

@@ -7,52 +7,38 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 import requests
 
-from fenxiang_sync import (
-    Condition,
-    Field,
-    HubTarget,
-    Logic,
-    Pipeline,
-    QeasyStore,
-    Source,
-    WriteApi,
-    integer,
-)
+from fenxiang_sync import KingdeeSource
 from fenxiang_sync.errors import FenxiangSyncError
 from fenxiang_sync.hub import Hub
-from fenxiang_sync.source import FenxiangClient, MemoryTokenStore, Pace, Paces, Tokens
+from fenxiang_sync.kingdee import KingdeeClient
+from fenxiang_sync.source import Client, FenxiangClient, MemoryTokenStore, Pace, Paces, Tokens
 from fenxiang_sync.source.auth import Lease
+from fenxiang_sync.source.writer import FenxiangWriter
 from fenxiang_sync.stage import Stage
 from fenxiang_sync.steps import Asked, Kind, Plan, Run, extract, load, plan, transform, verify
 from fenxiang_sync.steps.late import Watch
-from fenxiang_sync.targets.protocol import Endpoint, Reach, Target
+from fenxiang_sync.targets.protocol import Endpoint, Reach
 from fenxiang_sync.window import from_ms
+from tests.crash.cases import CASES
 from tests.steps_fixtures import CREDENTIALS
+from tests.targets_fixtures import kingdee_connection
 from tests.token_fixtures import FileTokenStore
 
 TASKS = ("plan", "extract", "transform", "load", "verify")
-BATCH_ROWS = 3
 TOKEN = "token.json"
-TARGETS: dict[str, Target] = {
-    "hub": HubTarget(batch_rows=BATCH_ROWS),
-    "write, upserts": WriteApi(upserts=True, batch_rows=BATCH_ROWS),
-    "write, appends": WriteApi(batch_rows=BATCH_ROWS),
-    "qeasy, upserts": QeasyStore(scheme="demo", upserts=True, batch_rows=BATCH_ROWS, rate=None),
-    "qeasy, appends": QeasyStore(scheme="demo", batch_rows=BATCH_ROWS, rate=None),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
     """One run, from one of its tasks on. `ahead_s` is how far the simulator's clock is ahead of this machine's."""
 
-    target: str
+    case: str
     run: str
     since_ms: int
     until_ms: int
@@ -78,23 +64,6 @@ class Failed:
     error: str
 
 
-def pipeline(target: str) -> Pipeline:
-    """Of a record's fields, one may be rejected by its converter and one refused by the target (where it is empty)."""
-    return Pipeline(
-        name="account",
-        source=Source(object="AccountObj", page_size=5, lookback=timedelta(days=1_000), settle=timedelta(0)),
-        fields=[
-            Field("_id", "id"),
-            Field("name"),
-            Field("remark", "needed"),
-            Field("tel", "number", convert=integer),
-        ],
-        conditions=[[Condition("name", Logic.NEQ, "filtered")]],
-        target=TARGETS[target],
-        schedule=None,
-    )
-
-
 def work(pipe: Connection) -> None:
     """Do the job that comes through the pipe; tells of each task that is done, and waits to go on."""
     logging.disable(logging.CRITICAL)
@@ -114,7 +83,7 @@ class Tasks:
 
     def __init__(self, job: Job) -> None:
         self._job = job
-        declared = pipeline(job.target)
+        declared = CASES[job.case].pipeline()
         stage = Stage(Path(job.folder) / "stage")
         self._run = Run(pipeline=declared, id=job.run, folder=stage.run(declared.name, job.run))
 
@@ -134,14 +103,19 @@ class Tasks:
         made = Plan.of(run)
         for segment in made.segments:
             if task == "extract":
-                extract(run, segment, client=self._client())
+                extract(run, segment, client=self._client(), hub=hub)
             elif task == "transform":
                 transform(run, segment)
             else:
                 watch = Watch.of(run, made, segment.window, hub)
                 load(run, segment, hub=hub, reach=self._reach(), clock=self._clock, watch=watch)
 
-    def _client(self) -> FenxiangClient:
+    def _client(self) -> Client:
+        """Of what the run reads."""
+        source = self._run.pipeline.source
+        return KingdeeClient(self._reach(), source.connection) if isinstance(source, KingdeeSource) else self._crm()
+
+    def _crm(self) -> FenxiangClient:
         session = requests.Session()
         store = _TokenFile(Path(self._job.folder) / TOKEN, self._job.hub_url)
         return FenxiangClient(
@@ -155,10 +129,18 @@ class Tasks:
 
     def _reach(self) -> Reach:
         def endpoint(conn_id: str) -> Endpoint:
+            if conn_id == "kingdee":
+                return Endpoint(conn_id=conn_id, **kingdee_connection(self._job.url))
             secret = ("demoappkey01", "demo-qeasy-secret-20") if conn_id == "qeasy" else ("", "")
             return Endpoint(conn_id=conn_id, url=self._job.url, login=secret[0], password=secret[1])
 
-        return Reach(endpoint=endpoint, session=requests.Session, sleep=self._sleep, now=self._now)
+        return Reach(
+            endpoint=endpoint,
+            session=requests.Session,
+            sleep=self._sleep,
+            now=self._now,
+            crm=lambda conn_id: FenxiangWriter(self._crm()),
+        )
 
     def _now(self) -> float:
         return time.time() + self._job.ahead_s

@@ -194,15 +194,16 @@ def projection_of(folder: Folder) -> tuple[str, ...] | None:
     return None if fields is None else tuple(fields)
 
 
-def sightings(folder: Folder, *, keep: bool) -> Iterator[Seen]:
-    """Every record of the segment as the hub notes it; with the record itself where the hub is to keep it. One that
-    lacks what could not be got is not kept, so that it is got again."""
+def sightings(folder: Folder, *, keep: bool) -> Iterator[tuple[Seen, bool]]:
+    """Every record of the segment as the hub notes it, and whether it was read whole; with the record itself where the
+    hub is to keep it. One that lacks what could not be got is not kept, so that it is got again."""
 
-    def seen(line: bytes) -> Seen:
+    def seen(line: bytes) -> tuple[Seen, bool]:
         record = _decode_stamp(line)
         voided = is_voided(record.life_status, record.is_deleted)
         payload = line.rstrip(b"\n") if keep and record.unread is None else None
-        return Seen(record._id, record.last_modified_time, voided, _number(record.version), payload)
+        note = Seen(record._id, record.last_modified_time, voided, _number(record.version), payload)
+        return note, record.unread is None
 
     return folder.lines_as("records-", seen)
 

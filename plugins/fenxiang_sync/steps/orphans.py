@@ -7,7 +7,7 @@ version of a record never does that to what a newer one has given: `Orphans` say
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 
 import msgspec
@@ -29,6 +29,8 @@ RECORDS_A_LOOK = 5_000
 """Records that are noted, and whose rows are looked for, at once."""
 DOCUMENT = "orphans"
 """The segment's document of what was removed: {removed, not_removed}, in rows."""
+DUE = "orphans-due"
+"""The ids of the rows that any try of the segment has found to be orphans."""
 
 
 def note_and_remove(
@@ -63,18 +65,21 @@ def note_and_remove(
             continue
         # Of one that another load brought in a newer version it is only known that nothing older is given any more:
         # all that the newer one gives has its stamp.
-        given |= {record_id: Given(stamp, -1) for record_id, stamp in newer.items()}
+        given |= {record_id: Given(stamp, -1) for record_id, stamp in _read_whole(run, hub, newer).items()}
         due += hub.orphans.find(run.pipeline.name, given)
         voided.update(each.id for each in seen if each.voided)
     if read_now:
         ask_first(run, folder, [row for row in due if row.source_id not in voided], hub=hub, confirmed=confirmed)
-    if not due:
+    before = folder.load(DUE) or []
+    if not (due or before):
         return
-    before = folder.load(DOCUMENT) or {"removed": 0}
+    ids = list(dict.fromkeys([*before, *(row.id for row in due)]))
+    folder.save(DUE, ids)  # a try that dies with some of them removed leaves their number to the next one
     answers = list(_removed(run, due, hub, remover(run, sender), reach, clock))
-    removed = sum(1 for each in answers if each.delivery is Delivery.DELIVERED)
+    held = hub.records(run.pipeline.name, ids=ids, content=False)
+    removed = sum(1 for row in held if row.removed_at is not None and row.run == run.id)
     refused = sum(1 for each in answers if each.delivery is Delivery.REFUSED)
-    folder.save(DOCUMENT, {"removed": before["removed"] + removed, "not_removed": refused})
+    folder.save(DOCUMENT, {"removed": removed, "not_removed": refused})
     log.info("%d rows that their records give no more were removed (%s), %d were not", removed, policy, refused)
     _raise_open(answers)
 
@@ -93,7 +98,12 @@ class _RowStamp(msgspec.Struct):
     modified_ms: int
 
 
+class _Stamp(msgspec.Struct):
+    last_modified_time: int
+
+
 _decode_row = msgspec.json.Decoder(_RowStamp).decode
+_decode_stamp = msgspec.json.Decoder(_Stamp).decode
 
 
 def _projection(run: Run, folder: Folder, hub: Hub) -> str | None:
@@ -106,15 +116,19 @@ def _projection(run: Run, folder: Folder, hub: Hub) -> str | None:
 def _looks(folder: Folder, *, keep: bool) -> Iterator[tuple[list[Seen], dict[str, Given]]]:
     """The records of the segment in groups, and what the newest version of each gives; rows come in the same order.
 
-    Each with the record itself where the hub is to `keep` them.
+    Each with the record itself where the hub is to `keep` them. What a record gives is not known where it could not be
+    read whole: its rows stay.
     Raises `UnverifiedError` at the end where a row is of none of them: nothing is removed then.
     """
     found = folder.lines_as("rows-", _decode_row)
     row = next(found, None)
     seen: list[Seen] = []
-    for seen in groups(sightings(folder, keep=keep), RECORDS_A_LOOK):
+    for group in groups(sightings(folder, keep=keep), RECORDS_A_LOOK):
         given: dict[str, Given] = {}
-        for each in seen:
+        seen = [each for each, _ in group]
+        for each, whole in group:
+            if not whole:
+                continue
             ids = []
             while row is not None and row.source_id == each.id and row.modified_ms == each.modified_ms:
                 ids.append(row.id)
@@ -127,6 +141,17 @@ def _looks(folder: Folder, *, keep: bool) -> Iterator[tuple[list[Seen], dict[str
             f"{folder} has rows of a record that it does not hold (the first is {row.id!r}); clear the transform task "
             "of this segment"
         )
+
+
+def _read_whole(run: Run, hub: Hub, newer: Mapping[str, int]) -> Mapping[str, int]:
+    """Of these newer versions those that the hub keeps: what is got of a record may have been refused, and then nobody
+    knows what that version gives."""
+    if not run.pipeline.got:
+        return newer
+    kept = hub.kept(run.pipeline.name, list(newer))
+    payloads = {record_id: each.payload for record_id, each in kept.items() if each.payload}
+    stamps = {record_id: _decode_stamp(payload).last_modified_time for record_id, payload in payloads.items()}
+    return {record_id: stamp for record_id, stamp in newer.items() if stamps.get(record_id) == stamp}
 
 
 def _newer(one: Given, other: Given) -> Given:
