@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from fenxiang_simulator import Simulator
+from fenxiang_sync.hub import Hub
 from tests.chaos.__main__ import told
 from tests.chaos.chaos import Chaos, chaos
 from tests.chaos.pipelines import PIPELINES
+from tests.chaos.score import scores
+from tests.hub_fixtures import hub_file
 
 
 def test_after_edits_faults_revoked_tokens_and_killed_workers_the_targets_hold_what_the_crm_holds(
@@ -35,3 +39,21 @@ def test_after_edits_faults_revoked_tokens_and_killed_workers_the_targets_hold_w
     assert outcome.edits["erp update"]
     scores = {score.pipeline: score for score in outcome.scores}
     assert all(scores[name].removed for name in ("account", "product", "material", "archive"))
+
+
+def test_what_is_wrong_with_records_in_the_crm_would_be_seen(tmp_path: Path) -> None:
+    """The comparison can fail: one is missing, one is stale, one is there twice, and one is of nobody."""
+    read, made = PIPELINES["archive"].source.object, PIPELINES["archive"].target.object  # type: ignore[attr-defined]
+    with (
+        Simulator(seed=7, records={read: 3, made: 0}) as simulator,
+        Hub.connect(f"sqlite:///{hub_file(tmp_path)}") as hub,
+    ):
+        tenant = simulator.tenant
+        first, second, _ = tenant.records(read).values()
+        for name, record, older in ((first["_id"], first, 0), (second["_id"], second, 1), (second["_id"], second, 1)):
+            numbers = {"quantity__c": record["version"], "amount__c": record["last_modified_time"] - older}
+            tenant.create(made, {"name": name, **numbers})
+        tenant.create(made, {"name": "nobody", "quantity__c": 1, "amount__c": 1})
+        [score] = scores(simulator, hub, set(), ["archive"])
+    assert (score.missing, score.extra, score.stale, score.duplicated) == (1, 1, 1, 1)
+    assert not score.good
