@@ -25,7 +25,7 @@ up: $(RUN) ## Start Airflow with its UI and the simulator, until Ctrl-C
 
 # The tests start Python hundreds of times: let it keep bytecode, whatever the environment says.
 test: $(DEV) ## Run every test
-	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses 6 --dist loadfile --no-loadscope-reorder
 
 lint: $(DEV) ## Check style, types and which module imports which
 	@$(BIN)/ruff check .

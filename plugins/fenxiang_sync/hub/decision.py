@@ -180,6 +180,15 @@ def writes(decision: Decision, row: Row, held: Held | None) -> bool:
     return decision.claimed
 
 
+def rival_of(decision: Decision, row: Row, held: Held | None) -> list[tuple[str, str]]:
+    """The row's id and the record that gives it as well and does not hold it now, if there is one."""
+    if held is None or held.source_id == row.source_id or held.removed_at is not None:
+        return []
+    if decision is Decision.STALE:
+        return [(row.id, row.source_id)]
+    return [(row.id, held.source_id)] if decision.claimed or decision is Decision.UNCHANGED else []
+
+
 def is_news(row: Row, held: Held) -> bool:
     """Whether an unchanged row tells the ledger something: a newer stamp, that another record gives it now, or that a
     refused version is history."""

@@ -19,7 +19,8 @@ from sqlalchemy import Connection
 
 from fenxiang_sync.hub.bulk import LookUp, batches
 from fenxiang_sync.hub.connect import Database
-from fenxiang_sync.hub.decision import Claimant, Decision, Held, decide, is_news, newest, writes
+from fenxiang_sync.hub.decision import Claimant, Decision, Held, decide, is_news, newest, rival_of, writes
+from fenxiang_sync.hub.rivals import Pair, Rivals, note
 from fenxiang_sync.hub.tables import record
 from fenxiang_sync.hub.writer import Clock, Settled, Writer
 from fenxiang_sync.rows import Outcome, Row
@@ -37,6 +38,7 @@ class Ledger:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._rivals = Rivals(database)
 
     def preview(self, pipeline: str, rows: Sequence[Row], claimant: Claimant, now: datetime) -> list[Decision]:
         """What `claim` would say, with nothing written."""
@@ -58,7 +60,9 @@ class Ledger:
         """
         decisions = [Decision.STALE] * len(rows)
         clock = Clock(to_ms(now), to_ms(now) + round(lease_s * 1000))
-        for places in batches(newest(rows), CLAIM_BATCH):
+        count = newest(rows)
+        rivals = _rivals_within(rows, count)
+        for places in batches(count, CLAIM_BATCH):
             with self._database.reading() as connection:
                 held = _held(connection, pipeline, (rows[place] for place in places))
             again = []
@@ -67,10 +71,13 @@ class Ledger:
                 decisions[place] = decide(row, held.get(row.id), claimant, clock.now)
                 if writes(decisions[place], row, held.get(row.id)):
                     again.append(place)
+                elif decisions[place] is Decision.STALE:
+                    rivals += rival_of(decisions[place], row, held.get(row.id))
             if again:
                 written = self._claim([rows[place] for place in again], pipeline, claimant, clock)
                 for place, decision in zip(again, written, strict=True):
                     decisions[place] = decision
+        self._rivals.note(pipeline, rivals)
         return decisions
 
     def _claim(self, rows: Sequence[Row], pipeline: str, claimant: Claimant, clock: Clock) -> list[Decision]:
@@ -84,6 +91,7 @@ class Ledger:
                 [(row, was) for row, was, d in decided if d is Decision.UNCHANGED and was and is_news(row, was)]
             )
             writer.park([(row, was) for row, was, d in decided if d is Decision.IN_DOUBT and was and was.open])
+            note(connection, pipeline, (pair for row, was, d in decided for pair in rival_of(d, row, was)))
         return decisions
 
     def sending(
@@ -145,6 +153,14 @@ class Ledger:
             ours = [row for row in rows if row.id in found and _is_of(found[row.id], row, run)]
             Writer(connection, pipeline, Claimant(run=run), clock).forget(ours)
         return ours
+
+
+def _rivals_within(rows: Sequence[Row], count: Sequence[int]) -> list[Pair]:
+    """Records whose row another one of these rows goes before; `count` are the places of those that do."""
+    if len(count) == len(rows):
+        return []
+    holders = {rows[place].id: rows[place].source_id for place in count}
+    return [(row.id, row.source_id) for row in rows if row.source_id != holders[row.id]]
 
 
 def _held(connection: Connection, pipeline: str, rows: Iterable[Row]) -> dict[str, Held]:

@@ -27,6 +27,7 @@ from fenxiang_sync.hub.readings import Reading, Readings
 from fenxiang_sync.hub.records import Record, Records
 from fenxiang_sync.hub.removals import Removals
 from fenxiang_sync.hub.replies import Replies
+from fenxiang_sync.hub.rivals import Rivals
 from fenxiang_sync.hub.runs import RunRecord, Runs
 from fenxiang_sync.hub.schema import migrate
 from fenxiang_sync.hub.selection import DeadLetter, Selection, StoredLetter
@@ -73,6 +74,8 @@ class Hub:
         """What the target told of rows that it took."""
         self.orphans = Orphans(database)
         """Rows that their record gives no more."""
+        self.rivals = Rivals(database)
+        """Records that gave a row which another record gives."""
 
     @classmethod
     def connect(cls, url: str) -> Self:

@@ -3,6 +3,7 @@
 ==============================  ==========================================================================
 ``fenxiang_record``             one row per pipeline and row id: what the target holds, and who is sending what
 ``fenxiang_told``               what the target told of a row that it holds: the id and the number that it gave it
+``fenxiang_rival``              records that gave the id of a row which another record gives
 ``fenxiang_source``             one row per pipeline and record of the source: what was read of it last
 ``fenxiang_event``              what happened to each row and record, in the order in which it happened
 ``fenxiang_reading``            the files of records that runs have read
@@ -44,7 +45,7 @@ from sqlalchemy.dialects import postgresql
 
 from fenxiang_sync.window import from_ms, to_ms
 
-REVISION = "0002"
+REVISION = "0003"
 """The migration that this code is written for."""
 
 VERSION_TABLE = "fenxiang_alembic_version"
@@ -151,6 +152,14 @@ told = Table(
     Column("id", _KEY, primary_key=True, comment="the row's key at the target, as in fenxiang_record"),
     Column("at", Instant, nullable=False, comment="when it was told"),
     Column("said", Text, nullable=False, comment="JSON: names and values"),
+)
+
+rival = Table(
+    "fenxiang_rival",
+    metadata,
+    Column("pipeline", _KEY, primary_key=True),
+    Column("id", _KEY, primary_key=True, comment="the row's key at the target, as in fenxiang_record"),
+    Column("source_id", _KEY, primary_key=True, comment="a record that gave it, beside the one that holds it"),
 )
 
 source = Table(

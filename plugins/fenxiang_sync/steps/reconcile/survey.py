@@ -98,6 +98,8 @@ def survey(run: Run, wanted: Wanted, *, hub: Hub, now: datetime) -> Survey:
     """
     pipeline = run.pipeline
     rules = pipeline.reconcile or Reconcile()
+    if not wanted.dry_run:
+        hub.rivals.look_again(pipeline.name, run=run.id, now=now)
     certified = hub.certified(pipeline.name)
     windows = list(_within(certified, wanted))
     listed = hub.listed(pipeline.name)
