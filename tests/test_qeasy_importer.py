@@ -37,7 +37,7 @@ from fenxiang_sync.qeasy.functions import function
 from fenxiang_sync.qeasy.report import Fate
 from fenxiang_sync.targets.protocol import Database
 from tests.dagfile_fixtures import assert_formatted
-from tests.qeasy_fixtures import CUSTOMERS, PRODUCTS, filtered, fixture, imported, node, scheme
+from tests.qeasy_fixtures import CUSTOMERS, PRODUCTS, Imported, filtered, fixture, imported, node, scheme
 from tests.steps_fixtures import bench
 
 NAMES = ["warehouse", "customers", "sales-orders"]
@@ -392,6 +392,25 @@ def test_secrets_among_the_settings_of_kingdee_are_not_written() -> None:
     assert (pipeline.target.id_field, pipeline.target.operation.name) == ("FCUSTID", "AUDIT")
     assert dict(pipeline.target.settings) == {"IsX": True}
     assert "canary-secret" not in made.text + "\n".join(made.report.lines())
+
+
+def to_kingdee(*nodes: Any) -> Imported:
+    form = [node("FormId", "BD_Customer")]
+    return imported(scheme(*nodes, target={"api": "batchSave", "id": "_id", "number": "FNumber", "otherRequest": form}))
+
+
+def test_documents_of_kingdee_are_told_apart_by_their_number_whatever_the_id_of_the_scheme_is() -> None:
+    made = to_kingdee(node("_id", "{{_id}}"), node("FNumber", "{{account_no}}"))
+    assert isinstance(made.declared().target, KingdeeBatchSave)
+    assert made.declared().key == "FNumber"
+    assert made.declared().target.number_field == "FNumber"
+    assert made.told("target.id") == [(Fate.CHANGED, "FNumber is taken, by which Kingdee tells documents apart")]
+
+
+def test_a_number_that_is_alike_in_every_row_keeps_them_in_the_hub() -> None:
+    made = to_kingdee(node("FName", "{{name}}"), node("FNumber", "C001"))
+    assert isinstance(made.declared().target, HubTarget)
+    assert "alike in every row" in made.told("target.request.FNumber")[-1][1]
 
 
 # Nothing goes without a word

@@ -91,6 +91,7 @@ def declared(**words: Any) -> Pipeline:
         "source": quick(OBJECT),
         "fields": [Field("_id"), Field("code__c", "FNumber"), Field("name", "FName"), Field("phone__c", "FTel")],
         "target": KingdeeBatchSave(form=FORM, number_field="FNumber", upserts=True),
+        "key": "FNumber",
         "write_back": WriteBack(fields=FIELDS),
     }
     return Pipeline(**given | words)
@@ -431,7 +432,9 @@ class TestDoubt:
 
 def test_a_pipeline_of_orders_waits_for_the_number_that_kingdee_gives_their_customer(crm: Bench) -> None:
     customer = Lookup("FCustId.FNumber", pipeline=NAME, find="@told.Number", where={"_id": "_id"}, required=True)
-    orders = declared(name="order_to_kingdee", fields=[Field("_id"), customer], target=HubTarget(), write_back=None)
+    orders = declared(
+        name="order_to_kingdee", fields=[Field("_id"), customer], target=HubTarget(), key="_id", write_back=None
+    )
     require_phones(crm)
     crm.simulator.tenant.update(OBJECT, "c0", {"phone__c": "123"})
     crm.later()

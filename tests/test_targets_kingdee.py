@@ -207,13 +207,24 @@ def test_another_key_leaves_the_documents_that_its_rows_are(tmp_path: Path, poli
         return Pipeline(
             name="customer", source=quick("WarehouseObj"), key=key, delete_policy=policy,
             fields=[Field("_id", "FOldId"), Field("number", "FNumber"), Field("name", "FName")],
-            target=KingdeeBatchSave(form=FORM, forbids=True, upserts=True),
+            target=KingdeeBatchSave(form=FORM, number_field=key, forbids=True, upserts=True),
         )  # fmt: skip
 
     with bench(tmp_path, WarehouseObj=4) as crm:
         crm.sync(customer("FOldId"))
         assert crm.sync(customer("FNumber"), manual(full=True, confirmed=4)).removed == 4
         assert [bill.forbidden for bill in crm.simulator.targets.kingdee.bills(FORM)] == [False] * 4
+
+
+def test_rows_that_are_told_apart_by_another_field_than_their_documents_are_refused_when_declared() -> None:
+    def customer(**words: Any) -> Pipeline:
+        fields = [Field("_id"), Field("number", "FNumber")]
+        return Pipeline(name="customer", source=quick("WarehouseObj"), fields=fields, **words)
+
+    with pytest.raises(DeclarationError, match=r"the rows' id is '_id', .* by 'FNumber'; say key='FNumber'"):
+        customer(target=KingdeeBatchSave(form=FORM))
+    assert customer(target=KingdeeBatchSave(form=FORM), key="FNumber")
+    assert customer(target=KingdeeBatchSave(form=FORM, look_up=False)), "its rows bring the ids of their documents"
 
 
 def test_a_document_that_kingdee_will_not_delete_says_why(simulated: Stand) -> None:

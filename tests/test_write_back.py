@@ -49,6 +49,7 @@ def declared(gets: Any = None, *, back: Mapping[str, Any] | None = None, **words
         "source": Source(object="AccountObj"),
         "fields": [Field("_id"), Field("name", "FName"), Field("account_no", "FNumber")],
         "target": KingdeeBatchSave(form="BD_Customer"),
+        "key": "FNumber",
         "write_back": WriteBack(fields={"erp__c": Told("Number")} if gets is None else gets, **(back or {})),
     }
     return Pipeline(**given | words)

@@ -88,7 +88,13 @@ class Importer:
         plain = {entry.path: entry.reads for entry in rows if not flat(entry.code).startswith(("Lines(", "Constant("))}
         names = ("_id", made.form.id) if made.form else ("_id",)
         from_id = [path for path, reads in plain.items() if reads in names]
-        wanted = next((path for path in (target.key, *from_id[:1], "_id", "id") if path in plain), None)
+        wanted = next((path for path in (target.told_by, target.key, *from_id[:1], "_id", "id") if path in plain), None)
+        if target.told_by not in plain and target.told_by in [entry.path for entry in rows]:
+            self.report.none(
+                f"target.request.{target.told_by}",
+                "is alike in every row, which would all be one document: rows stay in the hub until each has its own",
+            )
+            target.target, target.tells = "HubTarget()", {}
         if wanted is None:
             there = {path.partition(".")[0] for path in (entry.path for entry in rows)}
             free = next(
@@ -105,7 +111,9 @@ class Importer:
                 rows.append(Entry("last_modified_time", stamp, "", "last_modified_time"))
             self.report.changed("target.id", f"no value of a row is its id, so _id is added as {free}")
             return ""
-        if target.key and target.key != wanted:
+        if target.key not in ("", wanted) and wanted == target.told_by:
+            self.report.changed("target.id", f"{shown(wanted)} is taken, by which Kingdee tells documents apart")
+        elif target.key and target.key != wanted:
             self.report.changed("target.id", f"{shown(target.key)} is no value of a row; {shown(wanted)} is taken")
         elif target.key:
             self.report.taken("target.id", f"key: {shown(wanted)}")

@@ -33,11 +33,13 @@ _STEPS = {"submit": "SUBMIT", "audit": "AUDIT"}
 class Writing:
     """What of the target side goes into the declaration. `key` is what the scheme calls the row's id. Where rows become
     records of the CRM, `into` is what they go into, and `target` stands in while nobody knows how a record is found.
+    `told_by` is what documents of Kingdee are told apart by, which is then the key.
     `tells` are the names of what another target tells of a row, each with its path in an answer."""
 
     target: Part
     nodes: tuple[Node, ...] = ()
     key: str = ""
+    told_by: str = ""
     merge: Merge | None = None
     into: Into | None = None
     tells: Mapping[str, str] = field(default_factory=dict)
@@ -192,9 +194,10 @@ class _Writer:
             )
             return
         words: dict[str, Part] = {"form": quoted(form.text)}
-        number = next(
-            (each for each in (self._key, text_of(side.keys.get("number"))) if _NAME.fullmatch(each)), "FNumber"
-        )
+        named = [each for each in (self._key, text_of(side.keys.get("number"))) if _NAME.fullmatch(each)]
+        number = [*(each for each in named if each.startswith("F")), *named, "FNumber"][
+            0
+        ]  # Kingdee's keys begin with F
         if number != "FNumber":
             words["number_field"] = quoted(number)
         words["id_field"] = quoted(ID_KEYS.get(form.text, "FID"))
@@ -208,6 +211,7 @@ class _Writer:
         if rows := self._operation(frozenset(("none", "batchArraySave")), root="Model"):
             words["batch_rows"] = str(rows)
         made.target = call("KingdeeBatchSave", **words)
+        made.told_by = number
         made.tells = ByDIndex.tells
 
     def _steps(self) -> dict[str, Part]:

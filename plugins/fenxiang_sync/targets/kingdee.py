@@ -9,7 +9,7 @@ this project.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -17,7 +17,8 @@ from typing import Any
 
 from requests.auth import AuthBase
 
-from fenxiang_sync.errors import SetupError
+from fenxiang_sync.columns import Column
+from fenxiang_sync.errors import DeclarationError, SetupError
 from fenxiang_sync.rows import DeletePolicy, Row
 from fenxiang_sync.targets.auth import Auth, Cookie, Place
 from fenxiang_sync.targets.envelope import Array
@@ -139,6 +140,16 @@ class KingdeeBatchSave(RestTarget):
 
     def describe(self) -> str:
         return f"Kingdee batchSave, form {self.form}, {self.operation} (connection {self.connection})"
+
+    def fit(self, columns: Sequence[Column], *, key: str) -> KingdeeBatchSave:
+        """See `Fitting.fit`: a row whose number changes would leave its document behind, and two rows of one number
+        would share one, which goes with either."""
+        if self.look_up and key != self.number_field and self.number_field in [column.path for column in columns]:
+            raise DeclarationError(
+                f"target {self.describe()}: the rows' id is {key!r}, and their documents are told by "
+                f"{self.number_field!r}; say key={self.number_field!r}"
+            )
+        return self
 
     def content(self, row: Row) -> dict[str, Any]:
         content = super().content(row)
