@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -202,18 +203,26 @@ _numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server(tmp_path_factory: pytest.TempPathFactory, airflow_database: Path) -> Iterator[Server]:
     """One Airflow for every test of the session, with the shipped DAGs, paused. A DAG with a schedule, once unpaused,
     has scheduled runs beside those that a test triggers."""
     dags = tmp_path_factory.mktemp("dags")
     shutil.copytree(ROOT / "dags", dags, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
-    home = tmp_path_factory.mktemp("airflow")
+    home = home_with(airflow_database, tmp_path_factory)
     with Simulator(seed=7) as simulator:
         port = int(simulator.url.rsplit(":", 1)[1])
         airflow = LocalAirflow(home, dags=dags, connections=connections_to(port), pools=POOLS, env=QUICK)
         with airflow:
             _running.append(airflow)
             yield Server(airflow.rest, simulator, home, dags)
+
+
+def home_with(database: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home whose database is there already, as an earlier start with this version of Airflow leaves it."""
+    home = tmp_path_factory.mktemp("airflow")
+    shutil.copy(database, home / "airflow.db")
+    (home / "airflow.db.version").write_text(version("apache-airflow-core"))
+    return home
 
 
 _running: list[LocalAirflow] = []

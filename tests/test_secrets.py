@@ -25,7 +25,7 @@ from demo.rest import ENDED, AirflowApiError, Rest
 from fenxiang_simulator import Simulator
 from fenxiang_simulator.target_knobs import Fault
 from tests.hub_fixtures import empty_database
-from tests.server_fixtures import DAG_FILE, QUICK
+from tests.server_fixtures import DAG_FILE, QUICK, home_with
 
 pytestmark = [pytest.mark.slow, pytest.mark.airflow]
 
@@ -99,8 +99,8 @@ class Scene:
 
 
 @pytest.fixture(scope="module")
-def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
-    home, dags = tmp_path_factory.mktemp("airflow"), tmp_path_factory.mktemp("dags")
+def scene(tmp_path_factory: pytest.TempPathFactory, airflow_database: Path) -> Iterator[Scene]:
+    home, dags = home_with(airflow_database, tmp_path_factory), tmp_path_factory.mktemp("dags")
     for name, (object_name, connection, target) in DECLARATIONS.items():
         declaration = PIPELINE.format(object=object_name, connection=connection, target=target)
         (dags / f"{name}.py").write_text(_dag_file(name, declaration), encoding="utf-8")
