@@ -40,6 +40,15 @@ def twin(crm: Bench, name: str) -> str:
     return made
 
 
+def taken_over(crm: Bench, into: Pipeline) -> tuple[str, dict[str, Any], str]:
+    """The first warehouse, and the twin that holds its row by now."""
+    record_id, house = first(crm)
+    crm.sync(into)
+    newer = twin(crm, house["name"])
+    crm.sync(into)
+    return record_id, house, newer
+
+
 def delete(crm: Bench, record_id: str) -> None:
     crm.simulator.tenant.invalid(HOUSES, record_id)
     crm.simulator.tenant.delete(HOUSES, record_id)
@@ -88,10 +97,7 @@ def test_one_that_comes_behind_its_newer_twin_is_remembered_as_well(crm: Bench) 
 
 def test_a_twin_that_gets_a_name_of_its_own_leaves_the_row_to_the_first_one(crm: Bench) -> None:
     into = by_name()
-    _, house = first(crm)
-    crm.sync(into)
-    newer = twin(crm, house["name"])
-    crm.sync(into)
+    _, house, newer = taken_over(crm, into)
     crm.simulator.tenant.update(HOUSES, newer, {"name": "拉萨仓"})
     crm.later()
     crm.sync(into)
@@ -102,10 +108,7 @@ def test_a_twin_that_gets_a_name_of_its_own_leaves_the_row_to_the_first_one(crm:
 
 def test_a_row_that_the_first_one_gives_again_by_itself_needs_no_second_reading(crm: Bench) -> None:
     into = by_name()
-    record_id, house = first(crm)
-    crm.sync(into)
-    newer = twin(crm, house["name"])
-    crm.sync(into)
+    record_id, house, newer = taken_over(crm, into)
     delete(crm, newer)
     reconciled(crm, into)
     crm.simulator.tenant.update(HOUSES, record_id, {"city": "昆明"})
@@ -117,10 +120,7 @@ def test_a_row_that_the_first_one_gives_again_by_itself_needs_no_second_reading(
 
 def test_a_look_that_changes_nothing_forgets_nothing(crm: Bench) -> None:
     into = by_name()
-    _, house = first(crm)
-    crm.sync(into)
-    newer = twin(crm, house["name"])
-    crm.sync(into)
+    _, house, newer = taken_over(crm, into)
     delete(crm, newer)
     reconciled(crm, into)
     assert reconciled(crm, into, dry_run=True).fetched == 0
@@ -129,10 +129,7 @@ def test_a_look_that_changes_nothing_forgets_nothing(crm: Bench) -> None:
 
 def test_a_record_of_the_crm_that_was_voided_with_the_twin_comes_back(crm: Bench) -> None:
     into = by_name(target=FenxiangTarget(object=ARCHIVE, match="warehouseId"), delete_policy=DeletePolicy.FLAG)
-    _, house = first(crm)
-    crm.sync(into)
-    newer = twin(crm, house["name"])
-    crm.sync(into)
+    _, house, newer = taken_over(crm, into)
     delete(crm, newer)
     reconciled(crm, into)
     crm.later()
