@@ -70,8 +70,10 @@ class BothWays(Bench):
         return KingdeeClient(self.reach(), "kingdee")
 
     def reach(self) -> Reach:
-        crm = lambda conn_id: FenxiangWriter(Bench.client(self))  # noqa: E731
-        return replace(super().reach(), crm=crm, now=self.simulator.clock.elapsed)
+        return replace(super().reach(), crm=self._crm, now=self.simulator.clock.elapsed)
+
+    def _crm(self, conn_id: str) -> FenxiangWriter:
+        return FenxiangWriter(Bench.client(self))
 
 
 class _Between:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from fenxiang_simulator import Simulator
+from fenxiang_sync import FenxiangTarget
 from fenxiang_sync.hub import Hub
 from tests.chaos.__main__ import told
 from tests.chaos.chaos import Chaos, chaos
@@ -43,7 +44,9 @@ def test_after_edits_faults_revoked_tokens_and_killed_workers_the_targets_hold_w
 
 def test_what_is_wrong_with_records_in_the_crm_would_be_seen(tmp_path: Path) -> None:
     """The comparison can fail: one is missing, one is stale, one is there twice, and one is of nobody."""
-    read, made = PIPELINES["archive"].source.object, PIPELINES["archive"].target.object  # type: ignore[attr-defined]
+    read, target = PIPELINES["archive"].source.object, PIPELINES["archive"].target
+    assert isinstance(target, FenxiangTarget)
+    made = target.object
     with (
         Simulator(seed=7, records={read: 3, made: 0}) as simulator,
         Hub.connect(f"sqlite:///{hub_file(tmp_path)}") as hub,

@@ -46,29 +46,27 @@ class Rivals:
 
         They count as not listed until they are read again: whoever compares them with the source finds them there.
         """
-        name = f"records of {pipeline}"
         gone = (
             select(table.c.id, table.c.source_id)
             .join(record, (record.c.pipeline == table.c.pipeline) & (record.c.id == table.c.id))
             .where(table.c.pipeline == pipeline, record.c.removed_at.is_not(None))
         )
-        found = 0
         with self._database.reading() as connection:
             pairs = [(each.id, each.source_id) for each in connection.execute(gone)]
+        found = 0
         for batch in batches(pairs):
-            with self._database.writing(name) as connection:
-                records = sorted({source_id for _, source_id in batch})
-                theirs = (source.c.pipeline == pipeline, source.c.source_id.in_(records))
-                unlisted = {"listed_ms": None, "run_id": run, "changed_at": now}
-                changed = connection.execute(
-                    update(source).where(*theirs, source.c.presence == int(Presence.PRESENT)).values(unlisted)
-                )
-                found += changed.rowcount
-                connection.execute(
-                    delete(table).where(
-                        table.c.pipeline == pipeline, tuple_(table.c.id, table.c.source_id).in_(list(batch))
-                    )
-                )
+            records = sorted({source_id for _, source_id in batch})
+            present = (
+                source.c.pipeline == pipeline,
+                source.c.source_id.in_(records),
+                source.c.presence == int(Presence.PRESENT),
+            )
+            unlisted = update(source).where(*present).values(listed_ms=None, run_id=run, changed_at=now)
+            with self._database.writing(f"sources of {pipeline}") as connection:
+                found += connection.execute(unlisted).rowcount
+            known = (table.c.pipeline == pipeline, tuple_(table.c.id, table.c.source_id).in_(list(batch)))
+            with self._database.writing(f"records of {pipeline}") as connection:
+                connection.execute(delete(table).where(*known))
         return found
 
 
