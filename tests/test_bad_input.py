@@ -59,7 +59,6 @@ class TestAHostThatDoesNotAnswer:
             with pytest.raises(TokenError, match="gave no whole answer: ConnectionError"):
                 client.objects()
         assert len(asked.asked) <= 8
-        assert sum(slept) < 120
 
     def test_a_person_who_tests_the_connection_is_told_at_the_first_trouble(
         self, fenxiang: Mapping[str, Any], connection: ConnectionSetter
