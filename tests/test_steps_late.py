@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fenxiang_sync import Condition, Field, Logic, WriteApi
+from fenxiang_sync import Condition, Field, Logic, Lookup, WriteApi
 from fenxiang_sync.hub import LateBin
 from fenxiang_sync.hub.late import BINS, LateArrival
 from fenxiang_sync.pipeline import Pipeline
@@ -74,6 +74,20 @@ def test_what_came_in_time_an_edit_and_an_unchanged_record_are_not_late(crm: Ben
     report = crm.sync(pipeline(source={"lookback": timedelta(days=900)}), scheduled(end, crm.now() + MINUTE))
     assert (report.delivered, report.late) == (2, 0)
     assert late(crm) == []
+
+
+def test_a_record_that_was_a_dead_letter_is_not_late_when_it_is_read_again(tmp_path: Path) -> None:
+    """It had been seen in time: the ledger holds no row of it, but the hub holds the record."""
+    with bench(tmp_path, AccountObj=5, ContactObj=8) as crm:
+        found = Lookup("customer", pipeline="account", find="name", where={"_id": "account_id"}, required=True)
+        contacts = pipeline("ContactObj", name="contact", fields=[Field("_id"), found])
+        until = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=2)
+        waits = crm.sync(contacts, scheduled(EARLY, until))
+        assert (waits.dead_letters, waits.certified != []) == (8, True)
+        crm.sync(pipeline(), scheduled(EARLY, until))
+        again = crm.sync(contacts, looks_back(days=5_000))
+        assert (again.delivered, again.late) == (8, 0)
+        assert late(crm, "contact") == []
 
 
 def test_what_a_lookback_dag_finds_is_between_the_last_look_and_now(crm: Bench, end: datetime) -> None:

@@ -1,9 +1,9 @@
 """late: which of the records that a run meets came after their span was certified (late visibility).
 
-A record is late when its stamp lies in a span that another run has certified, under the same declaration, and the
-ledger has met neither its id nor that stamp. An edit is none: it moves the stamp to its own moment, which nobody has
-certified yet. A record that no condition keeps, or that fits no row, never reaches the ledger and is not counted; nor
-is what a range by hand or a backfill finds, since those are also how a ledger is filled again.
+A record is late when its stamp lies in a span that another run has certified, under the same declaration, and the hub
+has met neither the record nor a row of it in that version. An edit is none: it moves the stamp to its own moment, which
+nobody has certified yet. A record that no condition keeps, or that fits no row, is not counted, nor when it fits one
+later; nor is what a range by hand or a backfill finds, since those are also how a ledger is filled again.
 """
 
 from __future__ import annotations
@@ -51,7 +51,10 @@ class Watch:
         within = [row for row in rows if any(row.modified_ms in span for span in self._certified)]
         if not within:
             return []
-        late = {row.source_id: row for row in self._hub.unseen(pipeline, within)}
+        unseen = self._hub.unseen(pipeline, within)
+        # A record that became a dead letter, or gave another row, had been seen.
+        read = self._hub.listed(pipeline).stamps([row.source_id for row in unseen])
+        late = {row.source_id: row for row in unseen if read.get(row.source_id, -1) < row.modified_ms}
         found = [self._arrival(row, to_ms(now)) for row in late.values()]
         self._hub.note_late(pipeline, found, found_by=self.found_by, run=self._run.id, now=now)
         return found
