@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
+from fenxiang_simulator import Knobs, Simulator
+from fenxiang_sync.hub import Record
 from fenxiang_sync.pipeline import Pipeline
 from fenxiang_sync.source import FenxiangClient
 from fenxiang_sync.steps import Run, transform
@@ -22,7 +26,10 @@ from fenxiang_sync.steps.reconcile import (
     segments,
     survey,
 )
-from tests.steps_fixtures import Bench
+from tests.source_fixtures import FEW
+from tests.steps_fixtures import Bench, bench, manual
+
+NAME = "AccountObj"
 
 
 def reconciled(crm: Bench, pipeline: Pipeline, *, run_id: str | None = None, **wanted: Any) -> Reconciled:
@@ -54,3 +61,32 @@ def concluded(crm: Bench, run: Run, *, most_segments: int = 1000) -> Reconciled:
     made = report(run, removed, count(run, hub=crm.hub, reach=crm.reach()))
     finish(run, crm.reach(), windows=made.windows, numbers=made.to_json())
     return made
+
+
+def small(folder: Path, knobs: Knobs | None = None, **records: int) -> AbstractContextManager[Bench]:
+    """A bench whose other objects are small, since nobody reads them."""
+    folder.mkdir(exist_ok=True)
+    return bench(folder, knobs, **FEW | records)
+
+
+def synced(crm: Bench, account: Pipeline) -> list[str]:
+    """Read everything and reconcile once, so that the voided records of the seed are settled; ids of normal ones."""
+    crm.sync(account, manual(full=True))
+    reconciled(crm, account)
+    return normal(crm)
+
+
+def normal(crm: Bench) -> list[str]:
+    records = crm.simulator.tenant.records(NAME)
+    return [key for key, record in sorted(records.items()) if record["life_status"] == "normal"]
+
+
+def delete(simulator: Simulator, *ids: str) -> None:
+    for record_id in ids:
+        simulator.tenant.invalid(NAME, record_id)
+        simulator.tenant.delete(NAME, record_id)
+
+
+def row(crm: Bench, account: Pipeline, record_id: str) -> Record:
+    [found] = crm.hub.records(account.name, ids=[record_id])
+    return found

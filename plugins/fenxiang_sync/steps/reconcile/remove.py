@@ -21,10 +21,13 @@ log = logging.getLogger(__name__)
 
 REMOVALS = "removals"
 """What of a run the target is opened for."""
+REMOVING = "removing"
+"""The document of how many rows are removed ({removed}), and of which batch is not counted yet ({batch}: ids)."""
 
 
 def remove(run: Run, *, hub: Hub, reach: Reach, clock: Callable[[], datetime]) -> dict[str, int]:
-    """Flag or delete every row that is due at the target; returns {removed, not_removed}, in rows.
+    """Flag or delete every row that is due at the target; returns {removed, not_removed}, in rows, with what earlier
+    tries of the task removed.
 
     Not removed are rows that another run is sending just now, and rows whose answer was lost: they stay due for the
     next reconcile. Where the target refuses one, the others are removed, and then `RefusedError` is raised.
@@ -33,6 +36,8 @@ def remove(run: Run, *, hub: Hub, reach: Reach, clock: Callable[[], datetime]) -
     numbers = {"removed": 0, "not_removed": 0}
     if policy is DeletePolicy.IGNORE or Survey.of(run).dry_run:
         return numbers
+    before = run.folder.load(REMOVING) or {"removed": 0, "batch": []}
+    numbers["removed"] = before["removed"] + len(hub.removals.done(name, before["batch"]))
     due = hub.removals.due(name, run.pipeline.target.batch_rows)
     first = next(due, None)
     if first is None:  # then the target need not be there
@@ -41,6 +46,7 @@ def remove(run: Run, *, hub: Hub, reach: Reach, clock: Callable[[], datetime]) -
     with run.pipeline.target.open(run.reach(reach, REMOVALS)) as sender:
         told_to = remover(run, sender)
         for batch in chain([first], due):
+            run.folder.save(REMOVING, {"removed": numbers["removed"], "batch": [each.id for each in batch]})
             claimed = hub.removals.claim(name, batch, run=run.id, lease_s=LEASE_S, now=clock())
             told = do_policy(run, hub, told_to, claimed, clock()) if claimed else []
             counted = Counter(answer.delivery for _, answer in told)
