@@ -274,6 +274,23 @@ class TestRefused:
         assert held(few) == expected(few)
         assert few.hub.letters.count("product", Selection()) == 0
 
+    def test_each_reconcile_gets_it_again_until_it_is_given(self, few: Bench) -> None:
+        """Nobody has to remember it: the letter of a record that could not be got is not tried by any clock."""
+        one = products()
+        bad, *_ = some(few, 1)
+        few.simulator.faults.refuse(bad)
+        few.sync(one)
+        gets(few)
+        few.later()
+        refused_again = reconciled(few, one)
+        assert (refused_again.fetched, refused_again.dead_letters, refused_again.late, gets(few)) == (1, 1, 0, 1)
+        few.simulator.faults.clear()
+        given = reconciled(few, one)
+        assert (given.fetched, given.delivered, given.late, gets(few)) == (1, 1, 0, 1)
+        assert held(few) == expected(few)
+        assert few.hub.letters.count("product", Selection()) == 0
+        assert reconciled(few, one).fetched == 0
+
     @pytest.mark.parametrize("policy", [DeletePolicy.FLAG, DeletePolicy.DELETE])
     def test_the_row_that_it_gave_before_stays(self, few: Bench, policy: DeletePolicy) -> None:
         """That it could not be read says nothing about the record."""

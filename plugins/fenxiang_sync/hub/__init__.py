@@ -43,7 +43,7 @@ from fenxiang_sync.hub.records import Record
 from fenxiang_sync.hub.removals import Due
 from fenxiang_sync.hub.replies import Reply
 from fenxiang_sync.hub.runs import RunRecord
-from fenxiang_sync.hub.selection import PARENT_MISSING, DeadLetter, Ladder, Selection, StoredLetter
+from fenxiang_sync.hub.selection import NOT_GOT, PARENT_MISSING, DeadLetter, Ladder, Selection, StoredLetter
 from fenxiang_sync.hub.sources import Entry, Kept, Listed, Seen
 from fenxiang_sync.hub.store import Hub
 from fenxiang_sync.hub.tables import Presence, Status
@@ -51,6 +51,7 @@ from fenxiang_sync.hub.told import Said
 from fenxiang_sync.hub.writer import Settled
 
 __all__ = [
+    "NOT_GOT",
     "PARENT_MISSING",
     "Certificate",
     "DayCalls",

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 
-from sqlalchemy import Connection, delete, select, tuple_, update
+from sqlalchemy import Connection, delete, select, tuple_
 
 from fenxiang_sync.hub.bulk import LookUp, Upsert, batches
 from fenxiang_sync.hub.connect import Database
-from fenxiang_sync.hub.tables import Presence, record, source
+from fenxiang_sync.hub.sources import unlist
+from fenxiang_sync.hub.tables import record
 from fenxiang_sync.hub.tables import rival as table
 
 _COLUMNS = ("pipeline", "id", "source_id")
@@ -53,17 +54,8 @@ class Rivals:
         )
         with self._database.reading() as connection:
             pairs = [(each.id, each.source_id) for each in connection.execute(gone)]
-        found = 0
+        found = unlist(self._database, pipeline, {source_id for _, source_id in pairs}, run, now)
         for batch in batches(pairs):
-            records = sorted({source_id for _, source_id in batch})
-            present = (
-                source.c.pipeline == pipeline,
-                source.c.source_id.in_(records),
-                source.c.presence == int(Presence.PRESENT),
-            )
-            unlisted = update(source).where(*present).values(listed_ms=None, run_id=run, changed_at=now)
-            with self._database.writing(f"sources of {pipeline}") as connection:
-                found += connection.execute(unlisted).rowcount
             known = (table.c.pipeline == pipeline, tuple_(table.c.id, table.c.source_id).in_(list(batch)))
             with self._database.writing(f"records of {pipeline}") as connection:
                 connection.execute(delete(table).where(*known))

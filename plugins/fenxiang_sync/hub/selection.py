@@ -17,6 +17,8 @@ PAYLOAD_BYTES = 1_000_000
 """A record, or a row, that is larger is not kept."""
 PARENT_MISSING = "ParentMissing"
 """The `error` of a letter whose record waits for a row of another pipeline: worth a try with nothing changed here."""
+NOT_GOT = "NotGot"
+"""The `error` of a letter whose record `get` refuses, although queries list it: worth reading again, likewise."""
 _HEADS = 500
 _READ_BYTES = 16_000_000
 """So much of records is read at once."""

@@ -9,13 +9,13 @@ The record itself may be kept with it, as it was read last, so that all of them 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, func, select, text, tuple_
+from sqlalchemy import Connection, func, select, text, tuple_, update
 
 from fenxiang_sync.hub import events
 from fenxiang_sync.hub.bulk import LookUp, Upsert, batches
@@ -220,6 +220,24 @@ class Sources:
     def _entries(self, pipeline: str, ids: Sequence[str]) -> dict[str, Entry]:
         with self._database.reading() as connection:
             return {each[0]: Entry._make(each) for each in _ENTRIES.run(connection, pipeline, ids)}
+
+
+def unlist(database: Database, pipeline: str, ids: Collection[str], run: str, now: datetime) -> int:
+    """Let records count as not listed until they are read again, if they are there; how many do.
+
+    Whoever compares them with the source finds them there, and reads them.
+    """
+    found = 0
+    for batch in batches(sorted(ids)):
+        present = (
+            table.c.pipeline == pipeline,
+            table.c.source_id.in_(list(batch)),
+            table.c.presence == int(Presence.PRESENT),
+        )
+        unlisted = update(table).where(*present).values(listed_ms=None, run_id=run, changed_at=now)
+        with database.writing(f"sources of {pipeline}") as connection:
+            found += connection.execute(unlisted).rowcount
+    return found
 
 
 class Listed:

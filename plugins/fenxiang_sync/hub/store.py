@@ -30,8 +30,8 @@ from fenxiang_sync.hub.replies import Replies
 from fenxiang_sync.hub.rivals import Rivals
 from fenxiang_sync.hub.runs import RunRecord, Runs
 from fenxiang_sync.hub.schema import migrate
-from fenxiang_sync.hub.selection import DeadLetter, Selection, StoredLetter
-from fenxiang_sync.hub.sources import Kept, Listed, Seen, Sources
+from fenxiang_sync.hub.selection import NOT_GOT, DeadLetter, Selection, StoredLetter
+from fenxiang_sync.hub.sources import Kept, Listed, Seen, Sources, unlist
 from fenxiang_sync.hub.tables import Presence, Status
 from fenxiang_sync.hub.told import Tellings
 from fenxiang_sync.hub.writer import Settled
@@ -260,6 +260,12 @@ class Hub:
         """Note of records that only this version (epoch ms) has an outcome: a reconcile then reads a newer one anew.
         Returns of how many a newer one was noted."""
         return self._sources.look_again(pipeline, ids, run, now)
+
+    def get_again(self, pipeline: str, *, run: str, now: datetime) -> int:
+        """Let the records be found missing that could not be got (`NOT_GOT`), so that they are read again; how many
+        there are."""
+        letters = self.letters.find(pipeline, Selection(error=NOT_GOT))
+        return unlist(self._database, pipeline, {str(each.record_id) for each in letters}, run, now)
 
     def listed(self, pipeline: str) -> Listed:
         """The records of the source that queries list, by what was read."""

@@ -100,13 +100,19 @@ def cost_of_getting(pipeline: Pipeline, counts: Sequence[int | None]) -> str:
     )
 
 
+def is_not_got(record: Record, names: Iterable[str]) -> bool:
+    """Whether one of `names` could not be got of the record."""
+    why: Record | None = record.get(UNREAD)
+    return why is not None and not set(why["fields"]).isdisjoint(names)
+
+
 def check_got(record: Record, names: Iterable[str]) -> None:
     """Raise `RecordError` for a record of which one of `names` could not be got."""
-    why: Record | None = record.get(UNREAD)
-    if why and not set(why["fields"]).isdisjoint(names):
+    if is_not_got(record, names):
+        why = record[UNREAD]
         raise RecordError(
-            f"{', '.join(why['fields'])} could not be got: {why['reason']}. When the CRM gives the record, read it "
-            "again (since, until of a run)",
+            f"{', '.join(why['fields'])} could not be got: {why['reason']}. Each reconcile tries it again, and so does "
+            "a run over the time in which it was edited (since, until)",
             field=why["fields"][0],
             value=why["code"],
         )

@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
-from fenxiang_sync.hub import PARENT_MISSING, DeadLetter, Hub, Settled
+from fenxiang_sync.hub import NOT_GOT, PARENT_MISSING, DeadLetter, Hub, Settled
 from fenxiang_sync.rows import Row
 from fenxiang_sync.source.reader import ID, STAMP
 from fenxiang_sync.stage import Folder
+from fenxiang_sync.steps.getting import is_not_got
 from fenxiang_sync.steps.run import Run
 
 TRANSFORM, LOAD = "transform", "load"
@@ -24,7 +25,7 @@ def rejected(
         pipeline=run.pipeline.name,
         run=run.id,
         stage=TRANSFORM,
-        error=PARENT_MISSING if waits else "RecordError",
+        error=PARENT_MISSING if waits else NOT_GOT if is_not_got(record, run.pipeline.got) else "RecordError",
         reason=reason,
         field=field,
         value=value,

@@ -99,7 +99,10 @@ def survey(run: Run, wanted: Wanted, *, hub: Hub, now: datetime) -> Survey:
     pipeline = run.pipeline
     rules = pipeline.reconcile or Reconcile()
     if not wanted.dry_run:
-        hub.rivals.look_again(pipeline.name, run=run.id, now=now)
+        again = hub.rivals.look_again(pipeline.name, run=run.id, now=now)
+        again += hub.get_again(pipeline.name, run=run.id, now=now) if pipeline.got else 0
+        if again:
+            log.info("%d records that could not be got, or whose row is free by now, are read again", again)
     certified = hub.certified(pipeline.name)
     windows = list(_within(certified, wanted))
     listed = hub.listed(pipeline.name)
