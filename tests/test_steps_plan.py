@@ -16,6 +16,9 @@ from fenxiang_sync.steps import Run, Segment, plan
 from fenxiang_sync.window import Window, from_ms
 from tests.steps_fixtures import Bench, at, backfill, bench, manual, pipeline, quiet, scheduled
 
+A_SECOND = timedelta(seconds=1)
+"""So exact is the Date header, by which a window ends."""
+
 
 @pytest.fixture
 def crm(tmp_path: Path) -> Iterator[Bench]:
@@ -109,9 +112,10 @@ def test_a_gap_older_than_reach_back_is_left_alone_and_named(crm: Bench, caplog:
 def test_a_manual_run_without_params_takes_up_where_the_last_certified_span_ends(crm: Bench) -> None:
     account = pipeline()
     crm.sync(account, scheduled(at(1), at(2)))
+    before = crm.now()
     made = crm.plan(crm.run(account), manual())
     assert made.windows[0].since == at(2)
-    assert timedelta(0) <= crm.now() - made.windows[0].until < timedelta(seconds=10)
+    assert before - A_SECOND <= made.windows[0].until <= crm.now()
 
 
 def test_the_first_manual_run_without_params_reads_everything(crm: Bench) -> None:
@@ -143,19 +147,18 @@ def test_a_run_with_nothing_left_to_read_has_no_segment_and_succeeds(crm: Bench)
 @pytest.mark.parametrize("skew_ms", [-90_000, 90_000])
 def test_a_window_never_ends_after_the_clock_of_the_server(crm: Bench, skew_ms: int) -> None:
     crm.simulator.knobs.clock_skew_ms = skew_ms
-    now = crm.now()
-    made = crm.plan(crm.run(pipeline()), scheduled(at(1), now + timedelta(hours=1)))
-    behind = now + timedelta(milliseconds=skew_ms) - made.windows[0].until
-    assert timedelta(seconds=-5) < behind < timedelta(seconds=5)
+    skew, before = timedelta(milliseconds=skew_ms), crm.now()
+    made = crm.plan(crm.run(pipeline()), scheduled(at(1), before + timedelta(hours=1)))
+    assert before + skew - A_SECOND <= made.windows[0].until <= crm.now() + skew
 
 
 def test_a_window_that_closes_in_a_moment_is_waited_for(crm: Bench) -> None:
     slept: list[float] = []
-    until = crm.now() + timedelta(seconds=2)
+    until = crm.now() + timedelta(seconds=25)
     run = crm.run(pipeline())
     made = plan(run, scheduled(at(1), until), client=crm.client(), hub=crm.hub, sleep=slept.append)
     assert made.windows[0].until_ms == Window.between(at(1), until).until_ms
-    assert 0 < sum(slept) < 10
+    assert 0 < sum(slept) <= 26
 
 
 @pytest.mark.parametrize("knobs", [{}, {"same_field_filters": "first"}, {"same_field_filters": "last"}], ids=str)
