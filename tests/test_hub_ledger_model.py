@@ -225,7 +225,5 @@ def test_no_order_of_loads_loses_doubles_or_reverts_a_record(hub: Hub, upserts: 
     machine = type("Loads", (Loads,), {"hub": hub, "upserts": upserts})
     run_state_machine_as_test(
         machine,
-        settings=settings(
-            max_examples=100, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
-        ),
+        settings=settings(max_examples=100, stateful_step_count=40, suppress_health_check=list(HealthCheck)),
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fenxiang_simulator import Simulator
@@ -205,7 +205,7 @@ def test_lines_become_details_of_new_records_and_an_update_has_none() -> None:
     assert "changes no lines" in made.told("target.request.data.details.SalesOrderProductObj")[0][1]
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow], max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(texts=st.lists(anything, min_size=14, max_size=14), api=st.sampled_from([CREATE, UPDATE]))
 def test_whatever_the_texts_are_the_file_declares_a_pipeline(texts: list[str], api: str) -> None:
     said = iter(texts)

@@ -181,7 +181,7 @@ PIECES = [
 ]  # fmt: skip
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(said=st.text(max_size=40) | st.lists(st.sampled_from(PIECES), max_size=12).map(" ".join))
 def test_whatever_is_written_becomes_one_function_and_nothing_else(said: str) -> None:
     found = made(said)

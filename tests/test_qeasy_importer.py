@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import make_url
 
@@ -504,7 +504,7 @@ anything = st.text(max_size=60) | st.sampled_from(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow], max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(texts=st.lists(anything, min_size=16, max_size=16), name=st.sampled_from(["made", "class", "dag_2", "print"]))
 def test_no_text_breaks_out_of_the_file(texts: list[str], name: str) -> None:
     said = iter(texts)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fenxiang_sync import KingdeeSource, Logic
@@ -128,7 +128,7 @@ def test_an_or_with_a_variable_among_other_things_is_told_for_what_is_read() -> 
     assert left.endswith("what moves FModifyDate is read")
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow], max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     parts=st.lists(
         st.sampled_from(
@@ -250,7 +250,7 @@ names = st.sampled_from(
 ) | st.text(max_size=20)  # fmt: skip
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow], max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(said=st.lists(names, min_size=12, max_size=12))
 def test_whatever_the_keys_are_the_file_declares_a_pipeline(said: list[str]) -> None:
     condition = [[{"field": said[0], "logic": "eq", "value": "C"}, {"field": said[1], "logic": "notnull"}]]

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fenxiang_sync.errors import DeclarationError
@@ -113,7 +113,7 @@ KEYS = {
 }  # fmt: skip
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow], max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.data())
 def test_any_json_in_the_place_of_any_key_gives_a_file_or_a_sentence(data: st.DataObject) -> None:
     name = data.draw(st.sampled_from(["warehouse", "customers", "sales-orders"]))
@@ -173,7 +173,7 @@ nodes = st.builds(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow], max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(nodes, max_size=4), st.booleans(), st.booleans())
 def test_any_node_is_in_the_file_or_in_the_report(given: list[Any], flattens: bool, merges: bool) -> None:
     merge = {"groupCalculate": {"headerGroup": ["_id"], "bodyGroup": ["details_a"], "bodyName": "d"}} if merges else {}

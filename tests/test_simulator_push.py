@@ -63,7 +63,7 @@ def test_a_reply_is_the_documented_vector() -> None:
         read_reply({**reply, "nonce": "123457"}, AES_KEY)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(key=st.binary(min_size=32, max_size=32), plain=st.binary(max_size=70))
 def test_the_cipher_is_the_one_of_the_cryptography_package(key: bytes, plain: bytes) -> None:
     padder = PKCS7(128).padder()

@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fenxiang_simulator import Knobs, Simulator
@@ -109,7 +109,7 @@ def filters(draw: st.DrawFn, records: list[dict[str, Any]]) -> tuple[str, str, l
     return field, name, [value[:2] if name in TEXTUAL or name == "NLIKE" else value]
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=120)
 @given(data=st.data())
 def test_every_filter_finds_what_the_documentation_says(still: Api, data: st.DataObject) -> None:
     records = [
@@ -135,7 +135,7 @@ def test_every_filter_finds_what_the_documentation_says(still: Api, data: st.Dat
         assert shown == sorted((keys[each] for each in expected), reverse=not ascending)[:100]
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60)
 @given(
     since=st.integers(JANUARY, NOVEMBER),
     days=st.integers(0, 300),

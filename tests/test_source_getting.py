@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fenxiang_simulator import Simulator
@@ -249,7 +249,7 @@ FATES = ("given", "edited", "voided", "deleted", "hidden", "refused", "slow")
 EXPECTED = {"given": "given", "slow": "given", "edited": "edited", "voided": "edited", "refused": "refused"}
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25)
 @given(fates=st.lists(st.sampled_from(FATES), max_size=12), missing=st.sampled_from(["error", "empty"]))
 def test_whatever_becomes_of_each_record_it_is_told_of_it(server: Simulator, fates: list[str], missing: str) -> None:
     server.faults.clear()

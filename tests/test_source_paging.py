@@ -7,7 +7,7 @@ from itertools import islice, pairwise
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fenxiang_simulator import Knobs, Simulator
@@ -243,7 +243,7 @@ def warehouses() -> Iterator[Simulator]:
     order=st.sampled_from(["same", "sort_shorter_first", "compare_shorter_first"]),
     page_size=st.integers(1, 5),
 )
-@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40)
 def test_any_mixture_of_short_and_long_ids_is_read_once(
     warehouses: Simulator, shorts: set[int], longs: set[int], order: str, page_size: int
 ) -> None:
@@ -272,7 +272,7 @@ WAREHOUSES = st.dictionaries(
     cuts=st.sets(st.integers(0, 19), max_size=2),
     filtered=st.booleans(),
 )
-@settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30)
 def test_filtered_or_in_slices_any_mixture_of_ids_is_read_whatever_comes_first_filter_or_limit(
     warehouses: Simulator,
     there: dict[tuple[int, bool], str],
@@ -332,7 +332,7 @@ def test_a_user_who_sees_few_records_gets_all_of_them_from_a_server_that_hides_t
     skew_ms=st.sampled_from([0, 90_000, -90_000]),
     order=st.sampled_from(["same", "sort_shorter_first", "compare_shorter_first"]),
 )
-@settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=15)
 def test_what_is_edited_while_it_is_read_is_in_this_window_or_in_the_next(
     seed: int, page_size: int, edits: int, lag_ms: int, skew_ms: int, order: str
 ) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fenxiang_sync import Condition, DeletePolicy, Details, Explode, Field, HubTarget, Logic, Pipeline, Source, label
@@ -432,7 +432,7 @@ ACTIONS = st.lists(
 )
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12)
 @given(actions=ACTIONS)
 def test_after_any_order_of_edits_refusals_runs_and_deaths_the_target_holds_what_the_crm_does(
     tmp_path_factory: pytest.TempPathFactory, actions: list[tuple[str, int]]

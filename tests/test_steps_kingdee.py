@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fenxiang_sync import Condition, DeletePolicy, Field, Logic, decimal
@@ -264,7 +264,7 @@ def busy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Erp]:
         yield made
 
 
-@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True)
+@settings(max_examples=20, derandomize=True)
 @given(
     before=st.lists(EDIT, max_size=12),
     rounds=st.lists(

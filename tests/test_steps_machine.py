@@ -45,7 +45,6 @@ def let_it_run(hub: Hub, folder: Path, examples: int, *, gets: bool) -> None:
             derandomize=not EXAMPLES,
             database=None,
             stateful_step_count=STEPS,
-            deadline=None,
             suppress_health_check=list(HealthCheck),
             print_blob=True,
         ),

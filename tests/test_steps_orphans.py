@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from fenxiang_sync import Condition, DeletePolicy, Explode, Field, HubTarget, Logic
@@ -275,11 +275,7 @@ def test_whatever_order_versions_are_loaded_in_the_target_ends_with_the_rows_of_
     with tempfile.TemporaryDirectory() as folder, hub_database(kind, Path(folder)) as url:  # noqa: SIM117
         with orders(url, Path(folder), delete_policy=policy) as crm:
 
-            @settings(
-                max_examples=FEW[kind], deadline=None, derandomize=True, database=None,
-                phases=(Phase.explicit, Phase.generate, Phase.shrink),
-                suppress_health_check=[HealthCheck.too_slow],
-            )  # fmt: skip
+            @settings(max_examples=FEW[kind], derandomize=True, phases=(Phase.explicit, Phase.generate, Phase.shrink))
             @given(histories=st.lists(st.lists(VERSION, min_size=4, max_size=4), min_size=2, max_size=2), loads=LOADS)
             def check(histories: list[list[tuple[list[str], str]]], loads: list[Load]) -> None:
                 _check(crm, policy, histories, loads)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import requests
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fenxiang_sync import Condition, Constant, DeletePolicy, Explode, Field, IdCheck, Logic, Pipeline, decimal
@@ -336,7 +336,7 @@ _MAPPINGS: list[dict[str, Any]] = [
 _names = (f"p{number}" for number in itertools.count())
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40)
 @given(runs=_RUNS, before=st.sampled_from(_MAPPINGS), after=st.sampled_from(_MAPPINGS), by_run=st.booleans())
 def test_applied_to_all_the_target_is_as_after_a_clean_load(
     local: Past, runs: list[Any], before: dict[str, Any], after: dict[str, Any], by_run: bool

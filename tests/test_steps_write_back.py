@@ -452,7 +452,7 @@ def test_a_pipeline_of_orders_waits_for_the_number_that_kingdee_gives_their_cust
 ACTIONS = ("edit", "refuse", "take", "sync", "replay", "back", "die", "lose", "again")
 
 
-@settings(max_examples=8, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=8, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(st.lists(st.tuples(st.sampled_from(ACTIONS), st.integers(0, 9)), min_size=3, max_size=9))
 @example([("refuse", 0), ("sync", 0), ("back", 0), ("take", 0), ("replay", 0), ("die", 6), ("back", 0)])
 @example([("sync", 0), ("back", 0), ("edit", 1), ("refuse", 0), ("sync", 0), ("die", 5), ("take", 0), ("sync", 0)])

@@ -168,7 +168,6 @@ def test_each_value_becomes_one_record_with_its_newest_content() -> None:
         settings=settings(
             max_examples=EXAMPLES or FEW,
             stateful_step_count=10,
-            deadline=None,
             suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
         ),
     )

@@ -324,7 +324,7 @@ def test_a_death_between_any_two_steps_leaves_every_row_once(tmp_path: Path) -> 
                 break
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["send", "die", "finish"])), max_size=20))
 def test_however_runs_overlap_fail_and_finish_a_reader_of_manifests_gets_every_row_once(
     steps: list[tuple[str, str]],

@@ -11,7 +11,7 @@ from math import ceil, log2
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fenxiang_simulator.server import Request, Response
@@ -77,7 +77,7 @@ SIZES = st.tuples(st.integers(1, 300), st.integers(1, 128)).flatmap(
 """Rows, rows a batch, and the places of the bad ones."""
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60)
 @given(size=SIZES, counts=st.booleans(), upserts=st.booleans())
 @example(size=(128, 128, set(range(128))), counts=False, upserts=True)
 @example(size=(128, 128, {0}), counts=True, upserts=True)

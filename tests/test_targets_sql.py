@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 
@@ -29,7 +29,7 @@ from fenxiang_sync.targets.sql.mysql import MySQL
 from tests.sql_fixtures import COLUMNS, DATABASES, DRIVERS, MARIADB, PSYCOPG2, Place, place, row, table
 
 D, R, S, AGAIN = Delivery.DELIVERED, Delivery.REFUSED, Delivery.STALE, Delivery.AGAIN
-SHARED = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+SHARED = settings(max_examples=15)
 
 
 @pytest.fixture(params=DATABASES)
