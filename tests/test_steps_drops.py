@@ -11,7 +11,7 @@ import pytest
 from fenxiang_sync import Condition, DeletePolicy, Field, HubTarget, Logic, Reconcile
 from fenxiang_sync.errors import QuestionError
 from fenxiang_sync.pipeline import Pipeline
-from fenxiang_sync.steps import Segment, load, transform
+from fenxiang_sync.steps import Segment, extract, load, transform
 from fenxiang_sync.steps.retransform import apply
 from fenxiang_sync.window import Window
 from tests.hub_fixtures import hub_file
@@ -133,6 +133,27 @@ def test_an_answer_counts_where_nothing_is_left_to_be_asked_for(crm: Bench) -> N
     crm.simulator.tenant.update(NAME, changed[0], {"name": "gone"})
     crm.later()
     assert crm.sync(kept).removed == 1
+
+
+def test_an_answer_that_is_too_small_leaves_the_question_open_whatever_the_other_segments_find(crm: Bench) -> None:
+    crm.sync(contacts(), manual(full=True))
+    kept = contacts(conditions=[[Condition("name", Logic.NEQ, "gone")]], segment_records=40)
+    for record_id in list(crm.held(contacts()))[:20]:
+        crm.simulator.tenant.update(NAME, record_id, {"name": "gone"})
+    crm.later()
+    run = crm.run(kept)
+    asked = []
+    for segment in reversed(crm.plan(run, manual(full=True, confirmed=15)).segments):
+        extract(run, segment, client=crm.client())
+        transform(run, segment)
+        try:
+            load(run, segment, hub=crm.hub, reach=crm.reach(), clock=crm.now, confirmed=15)
+            asked.append(False)
+        except QuestionError:
+            asked.append(True)
+    assert (asked[0], asked[-1]) == (True, False), "the one with the edited records came first"
+    with pytest.raises(QuestionError, match="has asked, and none goes before that is answered"):
+        crm.sync(kept, manual(full=True))
 
 
 def test_an_open_question_is_not_one_of_a_mended_declaration(crm: Bench) -> None:
