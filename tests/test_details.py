@@ -144,6 +144,16 @@ class TestARun:
         crm.later()
         assert crm.sync(orders()).delivered == 0
 
+    def test_a_line_that_fits_the_filters_no_more_is_taken_out_of_its_document(self, crm: Bench) -> None:
+        few = orders(Details(LINES, by="order_id", filters=[Filter("quantity", Operator.GT, 0)]))
+        crm.sync(few)
+        line, record = next(iter(crm.simulator.tenant.records(LINES).items()))
+        crm.later(3600)
+        crm.simulator.tenant.update(LINES, line, {"quantity": "0.00"})
+        crm.later()
+        assert crm.sync(few).delivered == 1
+        assert line not in [each["id"] for each in crm.held(few)[record["order_id"]]["lines"]]
+
     def test_without_watch_it_waits_for_the_document_itself(self, crm: Bench) -> None:
         calm = orders(Details(LINES, by="order_id", watch=False))
         crm.sync(calm)

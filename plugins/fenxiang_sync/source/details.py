@@ -48,11 +48,10 @@ def changed(
     window: Window,
     *,
     by: str,
-    filters: Sequence[Filter] = (),
     bounds: Bounds = Bounds.AUTO,
 ) -> Iterator[str]:
     """The headers of the detail records whose own stamp is in the window; one may come several times."""
-    for page in pages(client, object_name=object_name, window=window, projection=(by,), filters=filters, bounds=bounds):
+    for page in pages(client, object_name=object_name, window=window, projection=(by,), bounds=bounds):
         yield from (record[by] for record in page.records if isinstance(record.get(by), str))
 
 

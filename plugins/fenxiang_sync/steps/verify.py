@@ -230,7 +230,8 @@ def _repaired(
 
 def _touched(run: Run, planned: Plan, client: Client) -> set[str]:
     """The records that the run has not read and of which a detail changed in the time that it read: that may give the
-    record no new stamp. What is read from the beginning on has them all."""
+    record no new stamp. What is read from the beginning on has them all. The filters of the details are not asked: one
+    that passes them no more has changed its record as well."""
     source = run.pipeline.source
     watched = [each for each in source.details if each.watch]
     windows = [window for window in planned.reading if window.since_ms]
@@ -238,7 +239,7 @@ def _touched(run: Run, planned: Plan, client: Client) -> set[str]:
         record_id
         for each in watched
         for window in windows
-        for record_id in changed(FenxiangClient.of(client), each.object, window, by=each.by, filters=each.filters)
+        for record_id in changed(FenxiangClient.of(client), each.object, window, by=each.by)
     }
     for segment in planned.segments if found else ():
         found.difference_update(versions(run.segment(segment.index)))
