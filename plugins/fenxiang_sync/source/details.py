@@ -6,17 +6,28 @@ They are asked for by reference, 100 headers a call, and read page by page as ev
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from fenxiang_sync.errors import IncompleteError
 from fenxiang_sync.source.client import FenxiangClient
 from fenxiang_sync.source.paging import pages
 from fenxiang_sync.source.query import MAX_LIMIT, Filter, Operator, SearchQuery
-from fenxiang_sync.source.reader import ID, TRIES, Bounds
+from fenxiang_sync.source.reader import ID, STAMP, TRIES, Bounds
 from fenxiang_sync.window import Window
 
 EVER = Window(0, 253_402_300_800_000)
 """All stamps up to the year 9999."""
+
+
+CREATED = "create_time"
+
+
+class Changed(NamedTuple):
+    """A detail record: of which header it is now, None for none, and whether it was edited since it was created."""
+
+    id: str
+    header: str | None
+    edited: bool
 
 
 def fetch(
@@ -49,10 +60,14 @@ def changed(
     *,
     by: str,
     bounds: Bounds = Bounds.AUTO,
-) -> Iterator[str]:
-    """The headers of the detail records whose own stamp is in the window; one may come several times."""
-    for page in pages(client, object_name=object_name, window=window, projection=(by,), bounds=bounds):
-        yield from (record[by] for record in page.records if isinstance(record.get(by), str))
+) -> Iterator[Changed]:
+    """The detail records whose own stamp is in the window."""
+    asked = (by, CREATED)
+    for page in pages(client, object_name=object_name, window=window, projection=asked, bounds=bounds):
+        for record in page.records:
+            header = record.get(by)
+            edited = record.get(CREATED) != record[STAMP]
+            yield Changed(record[ID], header if isinstance(header, str) else None, edited)
 
 
 def _of(
