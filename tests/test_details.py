@@ -154,9 +154,11 @@ class TestARun:
         assert crm.sync(few).delivered == 1
         assert line not in [each["id"] for each in crm.held(few)[record["order_id"]]["lines"]]
 
+    @pytest.mark.parametrize("keep", [True, False], ids=["kept", "not kept"])
     @pytest.mark.parametrize("edited", ["neither", "new", "former"])
-    def test_a_line_that_moves_is_in_its_new_document_alone(self, crm: Bench, edited: str) -> None:
-        crm.sync(orders())
+    def test_a_line_that_moves_is_in_its_new_document_alone(self, crm: Bench, edited: str, keep: bool) -> None:
+        made = orders(keep_records=keep)
+        crm.sync(made)
         tenant = crm.simulator.tenant
         line, former, new = self._of_two(crm)
         crm.later(3600)
@@ -164,7 +166,7 @@ class TestARun:
         if edited != "neither":
             tenant.update("SalesOrderObj", new if edited == "new" else former, {"remark": "x"})
         crm.later()
-        assert crm.sync(orders()).delivered == 2
+        assert crm.sync(made).delivered == 2
         assert held(crm) == expected(crm)
 
     @pytest.mark.parametrize("older", [True, False], ids=["to an older header", "to a newer header"])

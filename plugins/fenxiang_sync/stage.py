@@ -35,9 +35,9 @@ T = TypeVar("T")
 
 RECORDS = "records-"
 """How the names of the files of records begin."""
-DERIVED = ("rows-", "rejects-", "gained-")
-"""How the names of the files begin that nobody needs when the run is verified; everything else is a small JSON that
-tells what was done."""
+DERIVED = ("rows-", "rejects-")
+"""Names of the files that the records can be made into again; everything else is a small JSON that tells what was
+done."""
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _PASSING = (errno.EIO, errno.ESTALE, errno.EAGAIN, errno.ETIMEDOUT)

@@ -12,22 +12,18 @@ from fenxiang_sync.errors import IncompleteError
 from fenxiang_sync.source.client import FenxiangClient
 from fenxiang_sync.source.paging import pages
 from fenxiang_sync.source.query import MAX_LIMIT, Filter, Operator, SearchQuery
-from fenxiang_sync.source.reader import ID, STAMP, TRIES, Bounds
+from fenxiang_sync.source.reader import ID, TRIES, Bounds
 from fenxiang_sync.window import Window
 
 EVER = Window(0, 253_402_300_800_000)
 """All stamps up to the year 9999."""
 
 
-CREATED = "create_time"
-
-
 class Changed(NamedTuple):
-    """A detail record: of which header it is now, None for none, and whether it was edited since it was created."""
+    """A detail record, and the header that it is of now, None for none."""
 
     id: str
     header: str | None
-    edited: bool
 
 
 def fetch(
@@ -62,12 +58,10 @@ def changed(
     bounds: Bounds = Bounds.AUTO,
 ) -> Iterator[Changed]:
     """The detail records whose own stamp is in the window."""
-    asked = (by, CREATED)
-    for page in pages(client, object_name=object_name, window=window, projection=asked, bounds=bounds):
+    for page in pages(client, object_name=object_name, window=window, projection=(by,), bounds=bounds):
         for record in page.records:
             header = record.get(by)
-            edited = record.get(CREATED) != record[STAMP]
-            yield Changed(record[ID], header if isinstance(header, str) else None, edited)
+            yield Changed(record[ID], header if isinstance(header, str) else None)
 
 
 def _of(

@@ -16,9 +16,9 @@ from fenxiang_sync.errors import TransientError, UnverifiedError
 from fenxiang_sync.hub import PARENT_MISSING, DeadLetter, Due, Given, Hub, Seen, Selection
 from fenxiang_sync.rows import DeletePolicy
 from fenxiang_sync.stage import Folder
+from fenxiang_sync.steps import moves
 from fenxiang_sync.steps.drops import ask_first
 from fenxiang_sync.steps.extract import projection_of, sightings
-from fenxiang_sync.steps.moves import note_gained
 from fenxiang_sync.steps.removal import do_policy, remover
 from fenxiang_sync.steps.run import Run
 from fenxiang_sync.steps.turns import LEASE_S, groups, wait_for
@@ -57,9 +57,10 @@ def note_and_remove(
     due: list[Due] = []
     voided: set[str] = set()
     projection = _projection(run, folder, hub) if read_now else None
+    if read_now:
+        moves.note(run, folder, hub)
     for seen, given in _looks(folder, keep=projection is not None):
         if read_now:
-            note_gained(run, folder, seen, hub)
             newer = hub.see(run.pipeline.name, seen, run=run.id, now=clock(), projection=projection)
         else:
             newer = hub.newer(run.pipeline.name, {each.id: each.modified_ms for each in seen})

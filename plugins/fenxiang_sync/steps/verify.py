@@ -249,7 +249,7 @@ def _touched(run: Run, planned: Plan, client: Client, hub: Hub) -> set[str]:
         return set()
     read = {record_id for segment in planned.segments for record_id in versions(run.segment(segment.index))}
     headers = {each.header for each in found if each.header is not None}
-    return (headers | moves.left(run, planned, found, read, hub)) - read
+    return (headers | moves.left(run, found, hub)) - read
 
 
 def _in_ledger(run: Run, planned: Plan, hub: Hub, reach: Reach, clock: Callable[[], datetime]) -> tuple[int, int]:
