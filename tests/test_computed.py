@@ -52,6 +52,22 @@ class TestValues:
 
         assert one(Computed(tenth, "a", reads=["b"], kind=Kind.DECIMAL)) == Decimal("0.1")
 
+    @pytest.mark.parametrize("made", ["half \ud83d", {"half \ud83d": 1}, ["x", "half \ud83d"]], ids=repr)
+    def test_half_a_character_is_a_reject_that_names_the_target_path(self, made: Any) -> None:
+        def halved(_: Any) -> Any:
+            return made
+
+        mapping = Mapping([Field("_id"), Field("name"), Computed(halved, "a.b", reads=["name"])])
+        with pytest.raises(RecordError, match=r"a\.b ← name: half a character .*is no text") as caught:
+            mapping.rows({**ENGINE, "name": "x"})
+        assert caught.value.field == "name"
+
+    def test_a_reason_with_half_a_character_can_be_written(self) -> None:
+        def halved(_: Any) -> str:
+            raise ValueError("cannot read half \ud83d")
+
+        assert "cannot read half \\ud83d" in str(why(Computed(halved, "a", reads=["name"]), name="x"))
+
     def test_its_fields_are_asked_for_once_and_top_level(self) -> None:
         mapping = Mapping([Field("_id"), Field("price"), TOTAL, Computed(line_total, "x", reads=["a.b", "c.0.d"])])
         assert mapping.projection.count("price") == 1

@@ -168,6 +168,10 @@ class TestInstant:
     def test_every_format_is_pendulums(self, moment: datetime, format: str, zone: str) -> None:
         assert instant(zone, format)(to_ms(moment)) == pendulum.instance(moment).in_timezone(zone).format(format)
 
+    def test_a_year_of_long_ago_has_four_digits(self) -> None:
+        assert day()("0001-01-01") == day()(-62135596800000) == "0001-01-01"
+        assert day("YYYYMMDD")("0987-06-05") == "09870605"
+
     @pytest.mark.parametrize("value", ["2023-10-01T12:00:00", "2023-10-01 12:00:00", "2023-10-01"])
     def test_a_naive_time_is_rejected(self, value: str) -> None:
         with pytest.raises(ValueError, match="without zone"):

@@ -144,6 +144,58 @@ class TestARun:
         crm.later()
         assert crm.sync(orders()).delivered == 0
 
+    def test_a_line_that_fits_the_filters_no_more_is_taken_out_of_its_document(self, crm: Bench) -> None:
+        few = orders(Details(LINES, by="order_id", filters=[Filter("quantity", Operator.GT, 0)]))
+        crm.sync(few)
+        line, record = next(iter(crm.simulator.tenant.records(LINES).items()))
+        crm.later(3600)
+        crm.simulator.tenant.update(LINES, line, {"quantity": "0.00"})
+        crm.later()
+        assert crm.sync(few).delivered == 1
+        assert line not in [each["id"] for each in crm.held(few)[record["order_id"]]["lines"]]
+
+    @pytest.mark.parametrize("keep", [True, False], ids=["kept", "not kept"])
+    @pytest.mark.parametrize("edited", ["neither", "new", "former"])
+    def test_a_line_that_moves_is_in_its_new_document_alone(self, crm: Bench, edited: str, keep: bool) -> None:
+        made = orders(keep_records=keep)
+        crm.sync(made)
+        tenant = crm.simulator.tenant
+        line, former, new = self._of_two(crm)
+        crm.later(3600)
+        tenant.update(LINES, line, {"order_id": new})
+        if edited != "neither":
+            tenant.update("SalesOrderObj", new if edited == "new" else former, {"remark": "x"})
+        crm.later()
+        assert crm.sync(made).delivered == 2
+        assert held(crm) == expected(crm)
+
+    @pytest.mark.parametrize("older", [True, False], ids=["to an older header", "to a newer header"])
+    def test_a_row_that_is_told_by_the_line_alone_goes_with_it(self, crm: Bench, older: bool) -> None:
+        fields = [Field("name", "no"), Field(f"{LINES}._id", "line")]
+        lines = orders(fields=fields, key="line", explode=Explode(LINES))
+        crm.sync(lines)
+        tenant = crm.simulator.tenant
+        line, _, new = self._of_two(crm, older=older)
+        crm.later(3600)
+        tenant.update(LINES, line, {"order_id": new})
+        crm.later()
+        crm.sync(lines)
+        assert crm.held(lines)[line]["no"] == tenant.records("SalesOrderObj")[new]["name"]
+        assert crm.held(lines).keys() == {each for made in expected(crm).values() for each, _ in made}
+
+    def _of_two(self, crm: Bench, *, older: bool = True) -> tuple[str, str, str]:
+        """A line, its order, and another one that was edited before it, or after it."""
+        orders = crm.simulator.tenant.records("SalesOrderObj")
+        normal = (line for line in crm.simulator.tenant.records(LINES).values() if line["life_status"] == "normal")
+        stamps = {each: record["last_modified_time"] for each, record in orders.items()}
+        pairs = ((line, each) for line in normal for each in orders if each != line["order_id"])
+        line, new = next(
+            (line, each)
+            for line, each in pairs
+            if (stamps[each] < stamps[line["order_id"]]) is older and orders[each]["life_status"] == "normal"
+        )
+        return line["_id"], line["order_id"], new
+
     def test_without_watch_it_waits_for_the_document_itself(self, crm: Bench) -> None:
         calm = orders(Details(LINES, by="order_id", watch=False))
         crm.sync(calm)

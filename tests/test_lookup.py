@@ -11,7 +11,19 @@ from typing import Any
 
 import pytest
 
-from fenxiang_sync import DeadLetters, Explode, Field, Lines, Lookup, Pipeline, steps, text, wrapped
+from fenxiang_sync import (
+    DeadLetters,
+    DeletePolicy,
+    Details,
+    Explode,
+    Field,
+    Lines,
+    Lookup,
+    Pipeline,
+    steps,
+    text,
+    wrapped,
+)
 from fenxiang_sync.errors import DeclarationError, ParentMissingError, RecordError, SetupError
 from fenxiang_sync.hub import PARENT_MISSING, Hub, Ladder, Selection, Settled
 from fenxiang_sync.lookup import Key, Question, Several
@@ -275,6 +287,39 @@ class TestWaiting:
         crm.deliver(run, made := crm.plan(run, steps.Asked(kind=steps.Kind.MANUAL)))
         with pytest.raises(SetupError, match="this step has no hub"):
             steps.transform(run, made.segments[0])
+
+    def test_rows_stay_while_their_record_waits_and_those_it_gives_no_more_go_when_it_goes_on(
+        self, tmp_path: Path
+    ) -> None:
+        lines = "SalesOrderProductObj"
+        fields = [
+            Field("name", "no"),
+            Lookup("item", pipeline="product", find="name", where={"_id": f"{lines}.product_id"}, required=True),
+        ]
+        order = pipeline(
+            "SalesOrderObj", name="order", source={"details": [Details(lines, by="order_id")]}, fields=fields, key="no",
+            explode=Explode(lines), delete_policy=DeletePolicy.DELETE,
+        )  # fmt: skip
+        product = pipeline("ProductObj", name="product", fields=[Field("_id"), Field("name")])
+        with bench(tmp_path, SalesOrderObj=1, SalesOrderProductObj=3, ProductObj=3) as crm:
+            tenant = crm.simulator.tenant
+            first, second, _ = tenant.records(lines)
+            crm.sync(product)
+            assert crm.sync(order).dead_letters == 0
+            before = crm.held(order)
+            new = tenant.create("ProductObj", {"name": "new product", "product_status": "1"})
+            tenant.update(lines, first, {"product_id": new})
+            tenant.invalid(lines, second)
+            crm.later()
+            report = crm.sync(order)
+            assert (report.dead_letters, report.removed) == (1, 0)
+            assert crm.held(order) == before
+            crm.sync(product)
+            crm.later()
+            assert crm.sync(order).open_letters == 0
+            after = crm.held(order)
+            assert sorted(set(before) - set(after)) == [each for each in before if each.endswith(second)]
+            assert [made["item"] for each, made in after.items() if each.endswith(first)] == ["new product"]
 
     def test_what_was_looked_up_is_part_of_the_row_and_stays_as_it_was(self, crm: Bench) -> None:
         crm.sync(self.CUSTOMER)

@@ -241,6 +241,30 @@ def test_conditions_are_typed_as_they_compare() -> None:
     assert (second[0].logic, second[0].value) == (Logic.EQ, 7)
 
 
+def test_conditions_that_cannot_hold_as_written_are_told_and_empty_text_is_null() -> None:
+    wrong = [
+        {"field": "mixed", "logic": "in", "value": [1, "b"]},
+        {"field": "none", "logic": "in", "value": ""},
+        {"field": "back", "logic": "between", "value": "9,1"},
+        {"field": "order", "logic": "gt", "value": True},
+        {"field": "text", "logic": "like", "value": ""},
+    ]
+    right = [
+        {"field": "remark", "logic": "neq", "value": ""},
+        {"field": "level", "logic": "eq", "value": ""},
+        {"field": "code", "logic": "like", "value": 7},
+    ]
+    response = [{"field": "level", "type": "int"}]
+    made = imported(scheme(node("_id"), condition=[[*wrong, *right]], response=response))
+    ((*kept,),) = made.declared().conditions
+    assert [(each.field, each.logic, each.value) for each in kept] == [
+        ("remark", Logic.NOTNULL, None), ("level", Logic.ISNULL, None), ("code", Logic.LIKE, "7"),
+    ]  # fmt: skip
+    for at in range(len(wrong)):
+        ((fate, said),) = made.told(f"source.condition[0][{at}]")
+        assert (fate, "write a Condition" in said) == (Fate.NONE, True)
+
+
 def test_flattened_lines_are_rows_with_the_names_of_their_header() -> None:
     condition = [[{"field": "details.num", "logic": "gt", "value": "0", "strictMode": True}]]
     nodes = [node("no", "{{name}}"), node("goods", "{{details_goods}}"), node("num", "{{details_num}}", "int")]

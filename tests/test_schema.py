@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import datetime as dt
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -34,8 +36,13 @@ from fenxiang_sync import (
 )
 from fenxiang_sync.schema import Finding, findings, parents
 from fenxiang_sync.source.description import ObjectDescription
+from fenxiang_sync.source.query import SearchQuery
+from tests.source_fixtures import client_of, simulator
 
 LIFE_STATUS = ["ineffective", "under_review", "normal", "in_change", "invalid"]
+
+
+ACCOUNT = ObjectDescription.read(catalog.demo()["AccountObj"].describe())
 
 
 def found(*fields: Any, filters: Any = (), conditions: Any = ()) -> list[Finding]:
@@ -46,7 +53,7 @@ def found(*fields: Any, filters: Any = (), conditions: Any = ()) -> list[Finding
         target=HubTarget(),
         conditions=conditions,
     )
-    return list(findings(account, ObjectDescription.read(catalog.demo()["AccountObj"].describe())))
+    return list(findings(account, ACCOUNT))
 
 
 @pytest.mark.parametrize(
@@ -133,6 +140,11 @@ VIP = Condition("field_vip__c", Logic.EQ, True)
         ([[Condition("name", Logic.LIKE, "x")]], []),
         ([[Condition("name", Logic.GT, "x")]], []),
         ([[Condition("owner", Logic.EQ, "x")]], []),
+        ([[Condition("field_credit_limit__c", Logic.EQ, "100")]], []),
+        ([[Condition("name", Logic.EQ, 7)]], []),
+        ([[Condition("field_vip__c", Logic.IN, ["true"])]], []),
+        ([[Condition("last_modified_time", Logic.GT, datetime(2026, 1, 1, tzinfo=UTC))]], []),
+        ([[Condition("_id", Logic.NEQ, "x")]], []),
     ],
 )
 def test_a_condition_that_means_the_same_to_fenxiang_is_told_to_be_a_filter_too(
@@ -142,6 +154,73 @@ def test_a_condition_that_means_the_same_to_fenxiang_is_told_to_be_a_filter_too(
     assert len(told) == len(filters)
     assert all(said in each.said for each, said in zip(told, filters, strict=True))
     assert not any(each.serious for each in told)
+
+
+FIELDS = ("name", "account_level", "field_vip__c", "field_credit_limit__c", "field_registered_on__c", "version")
+
+
+def readings(value: Any) -> Iterator[Any]:
+    """Whatever somebody may take a value for who writes a condition."""
+    yield value
+    yield str(value)
+    if isinstance(value, str) and value.replace(".", "").isdecimal():
+        yield Decimal(value).normalize()
+    if isinstance(value, int) and value > 10**9:
+        yield datetime.fromtimestamp(value / 1000, UTC)
+
+
+def test_a_filter_that_is_told_leaves_exactly_the_records_that_the_condition_keeps() -> None:
+    odd: dict[str, list[Any]] = {"name": [" a", "07", "7", "A", "a", "Ａ"]}
+    odd["field_credit_limit__c"] = ["0.00", "7.00", "7.50", "-7.00"]
+    odd["field_registered_on__c"] = [0, -86_400_000, 86_400_000]
+    with simulator({"AccountObj": 40}, visibility_lag_ms=0) as server:
+        ids = list(server.tenant.records("AccountObj"))
+        for name, values in odd.items():
+            for at, value in enumerate(values):
+                server.tenant.update("AccountObj", ids[at], {name: value})
+        records = server.tenant.records("AccountObj")
+        client, tried = client_of(server), 0
+        for name in FIELDS:
+            values = {record.get(name) for record in records.values()} - {None, ""}
+            some = [each for value in sorted(values, key=str)[:3] for each in readings(value)]
+            conditions = [Condition(name, logic, value) for logic in PLAIN for value in some]
+            conditions += [Condition(name, Logic.IN, [some[0], some[-1]])] if some else []
+            for condition in (*conditions, Condition(name, Logic.NOTNULL), Condition(name, Logic.ISNULL)):
+                if list(condition.problems()):
+                    continue
+                for told in (each for each in found(conditions=[[condition]]) if "Filter(" in each.said):
+                    said = told.said.partition("filters=[")[2].rpartition("]) saves")[0]
+                    kept = {each for each, record in records.items() if condition.compile()(record)}
+                    query = SearchQuery(object_name="AccountObj", projection=["_id"], filters=[filter_of(said)])
+                    assert {each["_id"] for each in client.query(query).records} == kept, condition
+                    tried += 1
+        assert tried > 50
+
+
+PLAIN = (Logic.EQ, Logic.NEQ, Logic.GT, Logic.EGT, Logic.LT, Logic.ELT)
+
+
+def filter_of(said: str) -> Filter:
+    """The filter as a person copies it."""
+    names = {"Filter": Filter, "Operator": Operator, "Decimal": Decimal, "datetime": dt, "True": True, "False": False}
+    return eval(said, {"__builtins__": {}}, names)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(
+    ("condition", "said"),
+    [
+        (Condition("field_credit_limit__c", Logic.EQ, "100"), "is currency, and is compared as text with '100'"),
+        (Condition("field_credit_limit__c", Logic.IN, ["100"]), "give a number"),
+        (Condition("create_time", Logic.GT, "2026-01-01"), "give an aware datetime"),
+        (Condition("field_vip__c", Logic.EQ, "1"), "give True or False"),
+        (Condition("field_vip__c", Logic.EQ, 1), "give True or False"),
+        (Condition("name", Logic.EQ, True), "is text, and is compared with True; every other text is a dead letter"),
+    ],
+)
+def test_a_condition_of_another_kind_than_its_field_is_a_mistake(condition: Condition, said: str) -> None:
+    (one,) = found(conditions=[[condition]])
+    assert one.serious
+    assert said in one.said
 
 
 @pytest.mark.parametrize(

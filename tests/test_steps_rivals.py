@@ -10,7 +10,7 @@ import pytest
 
 from fenxiang_sync import DeletePolicy, FenxiangTarget, Field, HubTarget, Pipeline, text
 from tests.reconcile_fixtures import reconciled
-from tests.steps_fixtures import Bench, bench, quick
+from tests.steps_fixtures import Bench, bench, manual, quick
 
 HOUSES, ARCHIVE = "WarehouseObj", "object_warehouse__c"
 
@@ -102,6 +102,17 @@ def test_a_twin_that_gets_a_name_of_its_own_leaves_the_row_to_the_first_one(crm:
     crm.later()
     crm.sync(into)
     assert city(crm, into, house["name"]) is None
+    reconciled(crm, into)
+    assert (city(crm, into, house["name"]), city(crm, into, "拉萨仓")) == (house["city"], "拉萨")
+
+
+def test_twins_that_are_read_together_do_not_leave_the_row_to_the_one_that_has_given_it_up(crm: Bench) -> None:
+    into = by_name()
+    _, house, newer = taken_over(crm, into)
+    crm.simulator.tenant.update(HOUSES, newer, {"name": "拉萨仓"})
+    crm.later()
+    crm.sync(into, manual(full=True))
+    assert city(crm, into, house["name"]) != "拉萨"
     reconciled(crm, into)
     assert (city(crm, into, house["name"]), city(crm, into, "拉萨仓")) == (house["city"], "拉萨")
 

@@ -18,12 +18,14 @@ from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Mapping as Record
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
+from fenxiang_sync.convert import decimal, epoch_ms, is_null, text
 from fenxiang_sync.errors import RecordError
 from fenxiang_sync.explode import Line
+from fenxiang_sync.paths import bounded, shown
 from fenxiang_sync.window import to_ms
 
 Keeps = Callable[[Record[str, Any]], bool]
@@ -55,14 +57,19 @@ _ORDER: dict[Logic, Callable[[Any, Any], bool]] = {
 }
 
 
+_NULL_HOLDS = (Logic.ISNULL, Logic.NEQ, Logic.NOTLIKE)
+_OPPOSITES = {Logic.NEQ: Logic.EQ, Logic.NOTLIKE: Logic.LIKE}
+_ALIKE = (Logic.LIKE, Logic.NOTLIKE)
+
+
 @dataclass(frozen=True)
 class Condition:
     """One comparison of a top-level field, or of a line's (``details_list.goods``) where records are exploded.
 
     `value` is text, a number (``int`` or ``Decimal``), a bool, or an aware ``datetime`` for instants; a list of them
     for IN, a pair for BETWEEN (both ends count), nothing for NOTNULL and ISNULL. The record's value is read as the
-    same kind; raises `RecordError` where it cannot be. `strict` (on a line's field): it must hold for every line, else
-    the record gives no row.
+    same kind; raises `RecordError` where it cannot be. Of a list one member must fit, and none may for NEQ and NOTLIKE.
+    `strict` (on a line's field): it must hold for every line, else the record gives no row.
     """
 
     field: str
@@ -92,33 +99,58 @@ class Condition:
             if self.value is not None:
                 yield "takes no value"
             return
-        if self.logic is Logic.BETWEEN and not (isinstance(self.value, Sequence) and len(self.value) == 2):
+        several = isinstance(self.value, Sequence) and not isinstance(self.value, str)
+        if self.logic is Logic.BETWEEN and not (several and len(self.value) == 2):
             yield "takes a pair, for example (100, 500)"
-            return
-        if self.logic is Logic.IN and (isinstance(self.value, str) or not isinstance(self.value, Sequence)):
-            yield "takes a list of values"
-            return
-        for value in self._values():
-            if isinstance(value, datetime) and value.tzinfo is None:
-                yield f"{value} has no time zone; give an aware datetime"
-            elif not isinstance(value, str | int | Decimal | datetime):
-                yield f"{value!r} is no text, int, Decimal, bool or datetime"
+        elif self.logic is Logic.IN and not (several and self.value):
+            yield "takes a list of values, at least one"
+        elif found := [problem for value in self._values() for problem in self._problems_of(value)]:
+            yield from found
+        elif len(kinds := list(dict.fromkeys(_kind(value) for value in self._values()))) > 1:
+            yield f"takes values of one kind, not {kinds[0]} and {kinds[1]}"
+        elif self.logic is Logic.BETWEEN and _comparable(self.value[0]) > _comparable(self.value[1]):
+            yield "the first is greater than the second, so nothing is between them"
+
+    def _problems_of(self, value: Any) -> Iterator[str]:
+        if isinstance(value, datetime) and value.tzinfo is None:
+            yield f"{value} has no time zone; give an aware datetime"
+        elif not isinstance(value, str | int | Decimal | datetime):
+            yield f"{value!r} is no text, int, Decimal, bool or datetime"
+        elif isinstance(value, Decimal) and not value.is_finite():
+            yield f"{value} is no number"
+        elif value == "":
+            instead = {Logic.EQ: "Logic.ISNULL", Logic.NEQ: "Logic.NOTNULL"}
+            yield f"empty text is null; write {instead.get(self.logic, 'a list of its own with Logic.ISNULL')}"
+        elif isinstance(value, bool) and (self.logic in _ORDER or self.logic is Logic.BETWEEN):
+            yield "true and false have no order"
+        elif isinstance(value, datetime) and self.logic in _ALIKE:
+            yield "takes text"
 
     def _values(self) -> Sequence[Any]:
         return list(self.value) if self.logic in (Logic.BETWEEN, Logic.IN) else [self.value]
 
     def compile(self) -> Keeps:
         """A function from a record to whether the condition holds."""
-        wanted = [_comparable(value) for value in self._values()]
-        holds = _holds(self.logic, wanted)
-        null_holds = self.logic in (Logic.ISNULL, Logic.NEQ, Logic.NOTLIKE)
-        name = self.field.rpartition(".")[2]
+        name, null_holds = self.field.rpartition(".")[2], self.logic in _NULL_HOLDS
+        if self.logic in (Logic.NOTNULL, Logic.ISNULL):
+            return lambda record: _is_empty(record.get(name)) is null_holds
+        values = list(map(text, self._values())) if self.logic in _ALIKE else self._values()
+        read, opposite = _READS[_kind(values[0])], self.logic in _OPPOSITES
+        holds = _holds(_OPPOSITES.get(self.logic, self.logic), list(map(_comparable, values)))
+
+        def member(found: Any) -> bool:
+            try:
+                return holds(read(found))
+            except ValueError as error:
+                message = f"condition on {self.field}: {shown(found)} {error} to compare with {shown(self.value)}"
+                raise RecordError(message, field=self.field, value=bounded(found)) from None
 
         def keeps(record: Record[str, Any]) -> bool:
             found = record.get(name)
-            if found is None or found in ("", []):
-                return null_holds
-            return holds(_read_as(found, wanted[0], name))
+            if isinstance(found, list):
+                fits = [member(each) for each in found if not is_null(each)]
+                return any(fits) is not opposite if fits else null_holds
+            return null_holds if is_null(found) else member(found) is not opposite
 
         return keeps
 
@@ -153,6 +185,11 @@ def line_keeper(conditions: Sequence[Sequence[Condition]]) -> KeepsLines:
     ]
 
 
+def _is_empty(value: Any) -> bool:
+    """Whether a value is null, or a list of nothing else."""
+    return is_null(value) or (isinstance(value, list) and all(map(is_null, value)))
+
+
 def _holds(logic: Logic, wanted: list[Any]) -> Callable[[Any], bool]:
     value = wanted[0]
     if logic in _ORDER:
@@ -162,13 +199,18 @@ def _holds(logic: Logic, wanted: list[Any]) -> Callable[[Any], bool]:
         return lambda found: bool(value <= found <= wanted[1])
     return {
         Logic.EQ: lambda found: bool(found == value),
-        Logic.NEQ: lambda found: bool(found != value),
-        Logic.LIKE: lambda found: str(value) in str(found),
-        Logic.NOTLIKE: lambda found: str(value) not in str(found),
+        Logic.LIKE: lambda found: value in found,
         Logic.IN: lambda found: found in wanted,
-        Logic.NOTNULL: lambda _found: True,
-        Logic.ISNULL: lambda _found: False,
     }[logic]
+
+
+def _kind(value: Any) -> str:
+    """Of what kind a value of a condition is, as a message names it."""
+    if isinstance(value, bool):
+        return "true or false"
+    if isinstance(value, int | Decimal):
+        return "a number"
+    return "a moment" if isinstance(value, datetime) else "text"
 
 
 def _comparable(value: Any) -> Any:
@@ -179,18 +221,45 @@ def _comparable(value: Any) -> Any:
     return value
 
 
-def _read_as(found: Any, wanted: Any, name: str) -> Any:
-    """The record's value as the kind that it is compared with."""
-    if wanted is None:
+_exact = decimal().function
+
+
+def _number(found: Any) -> Any:
+    try:
+        return _exact(found)
+    except ValueError:
+        raise ValueError("is no number") from None
+
+
+def _moment(found: Any) -> Any:
+    """Epoch milliseconds of a number, of digits, or of ISO text with its offset."""
+    try:
+        return _exact(found)
+    except ValueError:
+        pass
+    try:
+        return Decimal(epoch_ms(found))
+    except ValueError:
+        raise ValueError("is no moment") from None
+
+
+def _truth(found: Any) -> bool:
+    if isinstance(found, bool):
         return found
-    if isinstance(found, list) and len(found) == 1:
-        found = found[0]
-    if isinstance(wanted, Decimal):
-        try:
-            return Decimal(str(found))
-        except InvalidOperation:
-            message = f"condition on {name}: {found!r} is no number to compare with {wanted}"
-            raise RecordError(message, field=name, value=found) from None
-    if isinstance(wanted, bool):
-        return found if isinstance(found, bool) else str(found).lower() == "true"
-    return found if isinstance(found, str) else str(found)
+    said = found.lower() if isinstance(found, str) else ""
+    if said not in ("true", "false"):
+        raise ValueError("is neither true nor false")
+    return said == "true"
+
+
+def _text(found: Any) -> str:
+    try:
+        return found if type(found) is str else text(found)
+    except ValueError:
+        raise ValueError("is no text") from None
+
+
+_READS: dict[str, Callable[[Any], Any]] = {
+    "text": _text, "a number": _number, "true or false": _truth, "a moment": _moment,
+}  # fmt: skip
+"""How a record's value is read as the kind that it is compared with; each raises `ValueError` with what it is not."""

@@ -425,7 +425,7 @@ def _calendar_day(iso: str) -> date:
         raise ValueError("not a day; epoch milliseconds or YYYY-MM-DD are expected") from None
 
 
-_TOKENS = {"YYYY": "%d", "MM": "%02d", "DD": "%02d", "HH": "%02d", "mm": "%02d", "ss": "%02d"}
+_TOKENS = {"YYYY": "%04d", "MM": "%02d", "DD": "%02d", "HH": "%02d", "mm": "%02d", "ss": "%02d"}
 _PARTS = {"YYYY": "year", "MM": "month", "DD": "day", "HH": "hour", "mm": "minute", "ss": "second"}
 _PLAIN_FORMAT = re.compile(r"(YYYY|MM(?!M)|DD(?!D)|HH(?!H)|mm(?!m)|ss(?!s)|[^A-Za-z\[\\])")
 """Formats of these tokens alone are written by one ``%``, some ten times faster than pendulum writes them."""

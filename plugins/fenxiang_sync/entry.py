@@ -99,6 +99,7 @@ def values(reads: Reads, record: Record[str, Any], rejected: list[Rejected]) -> 
 
 def _rejected(entry: Any, record: Record[str, Any], error: Exception) -> Rejected:
     said = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+    said = said.encode(errors="backslashreplace").decode()  # a function of the declaration may say anything
     value = error.value if isinstance(error, UnfitError) else entry.found(record)
     return Rejected(entry, value, said, isinstance(error, WaitingError))
 

@@ -15,7 +15,7 @@ from typing import Any, Self
 from fenxiang_sync.columns import Kind
 from fenxiang_sync.computed import Computed
 from fenxiang_sync.convert import epoch_ms, integer, is_null, text
-from fenxiang_sync.digest import AS_WRITTEN, content_hash, digest
+from fenxiang_sync.digest import AS_WRITTEN, content_hash, digest, same
 from fenxiang_sync.entry import Form, Reads, Rejected, error_of, target_problems, values
 from fenxiang_sync.errors import DeclarationError, RecordError
 from fenxiang_sync.explode import HEADER, Explode, Line
@@ -182,7 +182,7 @@ class Mapping:
         if rejected:
             raise error_of(rejected)
         hash_of = digest if AS_WRITTEN.issuperset(map(type, made)) else content_hash
-        return _row(row_id, order, content, record, hash_of)
+        return self._row(row_id, order, content, record, hash_of)
 
     def _splitted(self, record: Record[str, Any], at: int) -> list[Row]:
         """The record's row, and one more for each further part of its list."""
@@ -200,7 +200,7 @@ class Mapping:
                 raise error_of(rejected)
             if part > 1:
                 row_id = self._with_suffix(content, row_id, str(part))
-            rows.append(_row(row_id, order, content, record))
+            rows.append(self._row(row_id, order, content, record))
         return rows
 
     def _exploded(self, record: Record[str, Any], explode: Explode, lines: Sequence[Line]) -> list[Row]:
@@ -218,7 +218,7 @@ class Mapping:
             if row_id in made:
                 said = f"line {line.place} has the id {shown(row_id)} of another line of the record"
                 raise RecordError(f"{explode.field}: {said}", field=explode.field, value=bounded(row_id))
-            made[row_id] = _row(row_id, order, content, record)
+            made[row_id] = self._row(row_id, order, content, record)
         if rejected:
             raise error_of(rejected)
         return list(made.values())
@@ -241,6 +241,42 @@ class Mapping:
         place[self._key_path[-1]] = f"{row_id}-{suffix}"
         return f"{row_id}-{suffix}"
 
+    def _row(
+        self,
+        row_id: str,
+        order: Sequence[Any],
+        content: dict[str, Any],
+        record: Record[str, Any],
+        hash_of: Callable[[dict[str, Any]], str] = content_hash,
+    ) -> Row:
+        source_id, number, modified_ms, version = order
+        try:
+            content_digest = hash_of(content)
+        except UnicodeEncodeError:
+            raise error_of([self._halved(content)]) from None
+        return Row(
+            id=row_id,
+            source_id=source_id,
+            number=number,
+            modified_ms=modified_ms,
+            version=version,
+            content=content,
+            hash=content_digest,
+            voided=is_voided(record.get("life_status"), record.get("is_deleted")),
+        )
+
+    def _halved(self, content: dict[str, Any]) -> Rejected:
+        """The entry whose value holds half a character (a lone surrogate): nothing can write it."""
+        for entry in self.entries:
+            value: Any = content
+            for part in entry.target.split("."):
+                value = value[part]
+            try:
+                same(value)
+            except UnicodeEncodeError:
+                return Rejected(entry, value, "half a character (a lone surrogate) is no text")
+        raise AssertionError(content)
+
     def _id(self, content: dict[str, Any], record: Record[str, Any], rejected: list[Rejected]) -> str:
         value: Any = content
         for part in self._key_path:
@@ -254,26 +290,6 @@ class Mapping:
             reason = f"it is the row's id: {wrong}"
             rejected.append(Rejected(self._key_entry, self._key_entry.found(record), reason))
         return ""
-
-
-def _row(
-    row_id: str,
-    order: Sequence[Any],
-    content: dict[str, Any],
-    record: Record[str, Any],
-    hash_of: Callable[[dict[str, Any]], str] = content_hash,
-) -> Row:
-    source_id, number, modified_ms, version = order
-    return Row(
-        id=row_id,
-        source_id=source_id,
-        number=number,
-        modified_ms=modified_ms,
-        version=version,
-        content=content,
-        hash=hash_of(content),
-        voided=is_voided(record.get("life_status"), record.get("is_deleted")),
-    )
 
 
 def _whole(record: Record[str, Any]) -> Iterable[Record[str, Any]]:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 from fenxiang_sync.columns import Kind
@@ -21,6 +23,7 @@ from fenxiang_sync.paths import base
 from fenxiang_sync.pipeline import Pipeline
 from fenxiang_sync.source import Operator
 from fenxiang_sync.source.description import FieldDescription, ObjectDescription
+from fenxiang_sync.source.reader import ID, STAMP
 from fenxiang_sync.targets.protocol import tells_of
 from fenxiang_sync.write_back import Refusal, Standing, Told, WriteBack
 
@@ -68,6 +71,9 @@ def findings(pipeline: Pipeline, described: ObjectDescription) -> Iterator[Findi
     for name, values in compared(pipeline):
         if field := described.fields.get(name):
             yield from _of_values(field, values)
+    for condition in (condition for group in pipeline.conditions for condition in group):
+        if field := described.fields.get(condition.field):
+            yield from _of_comparison(field, condition)
     yield from _filters(pipeline, described)
     if pipeline.write_back is not None:
         yield from _written_back(pipeline.write_back, described)
@@ -218,6 +224,34 @@ _FILTERS = {
 """What means the same to Fenxiang, nulls too. LIKE is left out, whose letter case and wildcards are not documented, and
 BETWEEN, of which it is not documented whether the ends count."""
 _ORDERED = (Logic.GT, Logic.EGT, Logic.LT, Logic.ELT)
+_GIVEN = {
+    **dict.fromkeys(_NUMBERS, ("a number", (int, Decimal))),
+    **dict.fromkeys(_MOMENTS, ("an aware datetime", (datetime, int))),
+    "true_or_false": ("True or False", (bool,)),
+}
+"""What a field of these types is to be compared with, in words and types; any other with text."""
+
+
+def _of_comparison(field: FieldDescription, condition: Condition) -> Iterator[Finding]:
+    """A comparison of a value of another kind than the field's, which holds for no record, or rejects them."""
+    likes = (Logic.LIKE, Logic.NOTLIKE)
+    wrong = [] if condition.logic in likes else [each for each in _values(condition) if not _fits(field, each)]
+    if not wrong:
+        return
+    said = f"is {field.type}, and is compared with {wrong[0]!r}"
+    if field.type in _TEXTS and isinstance(wrong[0], bool):
+        yield _finding(field, f"{said}; every other text is a dead letter")
+    elif field.type == "true_or_false" and wrong[0] not in ("true", "false"):
+        yield _finding(field, f"{said}, which it never is; give True or False")
+    elif field.type in (*_NUMBERS, *_MOMENTS) and isinstance(wrong[0], str):
+        said = f"is {field.type}, and is compared as text with {wrong[0]!r}, so that '7' is not '7.00'"
+        yield _finding(field, f"{said}; give {_GIVEN[field.type][0]}")
+
+
+def _fits(field: FieldDescription, value: Any) -> bool:
+    """Whether a value of a condition is of the field's kind, so that Fenxiang compares it as a condition does."""
+    _, types = _GIVEN.get(field.type, ("text", (str,)))
+    return isinstance(value, types) and (bool in types or not isinstance(value, bool))
 
 
 def _filters(pipeline: Pipeline, described: ObjectDescription) -> Iterator[Finding]:
@@ -228,6 +262,8 @@ def _filters(pipeline: Pipeline, described: ObjectDescription) -> Iterator[Findi
     for condition in pipeline.conditions[0]:
         field = described.fields.get(condition.field)
         if field is None or field.type in (*_LISTS, *_COMPUTED) or condition.logic not in _FILTERS:
+            continue
+        if field.name in (STAMP, ID) or not all(_fits(field, value) for value in _values(condition)):
             continue
         if condition.logic in _ORDERED and field.type not in (*_NUMBERS, *_MOMENTS):
             continue

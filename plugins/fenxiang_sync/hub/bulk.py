@@ -1,4 +1,4 @@
-"""Statements over many rows at once: an append, an upsert, and a look-up by ids.
+"""Statements over many rows at once: an append, an upsert, a deletion, and a look-up by ids.
 
 PostgreSQL gets each column as one array, so that a batch is one round trip with either driver; SQLite gets the rows.
 """
@@ -107,6 +107,34 @@ class LookUp:
     def _select(self) -> str:
         where = f"{self.where} AND" if self.where else ""
         return f"SELECT {', '.join(self.columns)} FROM {self.table.name} WHERE {where}"  # noqa: S608
+
+
+@dataclass(frozen=True)
+class Delete:
+    """Delete the rows that have these values in the columns of `key`, each a text."""
+
+    table: Table
+    key: tuple[str, ...]
+
+    def run(self, connection: Connection, rows: Sequence[tuple[str, ...]]) -> None:
+        """Values of each row in the order of `key`."""
+        for batch in batches(rows):
+            if connection.dialect.name == "postgresql":
+                connection.exec_driver_sql(self._by_arrays, tuple(list(column) for column in zip(*batch, strict=True)))
+            else:
+                connection.exec_driver_sql(self._by_rows, list(batch))
+
+    @functools.cached_property
+    def _by_rows(self) -> str:
+        return f"DELETE FROM {self.table.name} WHERE {' AND '.join(f'{name} = ?' for name in self.key)}"  # noqa: S608
+
+    @functools.cached_property
+    def _by_arrays(self) -> str:
+        # A list of pairs would be compared with every row of the pipeline.
+        arrays = ", ".join("%s::text[]" for _ in self.key)
+        same = " AND ".join(f"{self.table.name}.{name} = given.{name}" for name in self.key)
+        given = f"unnest({arrays}) AS given ({', '.join(self.key)})"
+        return f"DELETE FROM {self.table.name} USING {given} WHERE {same}"  # noqa: S608
 
 
 def _sql_type(table: Table, name: str) -> str:

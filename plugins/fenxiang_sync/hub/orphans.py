@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import msgspec
 from sqlalchemy import Connection, Row
 
+from fenxiang_sync.hub import rivals
 from fenxiang_sync.hub.bulk import LookUp, batches
 from fenxiang_sync.hub.connect import Database
 from fenxiang_sync.hub.content import loads
@@ -70,9 +71,13 @@ class Orphans:
     def find(self, pipeline: str, given: Mapping[str, Given]) -> list[Due]:
         """The rows of these records that this version of them does not give, and no newer one has. Takes no lock."""
         with self._database.reading() as connection:
-            candidates = list(_others(connection, pipeline, given))
+            candidates = [*_others(connection, pipeline, given), *_contested(connection, pipeline, given)]
             rows = list(_ROWS.run(connection, pipeline, candidates)) if candidates else []
-        due = {row.id: _made(row, given[row.source_id]) for row in rows if row.source_id in given}
+        due = {
+            row.id: _made(row, given[row.source_id])
+            for row in rows
+            if row.source_id in given and row.id not in given[row.source_id].ids
+        }
         return [due[row.id] for row in rows if row.id in due and _met(row) <= due[row.id].as_of]
 
     def claim(
@@ -126,6 +131,15 @@ def _others(connection: Connection, pipeline: str, given: Mapping[str, Given]) -
                 (msgspec.json.encode(batch).decode(), pipeline, msgspec.json.encode(ids).decode()),
             )
         yield from (each[0] for each in found)
+
+
+def _contested(connection: Connection, pipeline: str, given: Mapping[str, Given]) -> list[str]:
+    """The ids of rows that these records give and that several records gave: the ledger may hold it of one of them that
+    gives it no more."""
+    if not rivals.are_there(connection, pipeline):
+        return []
+    ids = list(dict.fromkeys(row for each in given.values() for row in each.ids))
+    return list(dict.fromkeys(row for row, _ in rivals.among(connection, pipeline, ids)))
 
 
 def _still(connection: Connection, pipeline: str, due: Iterable[Due]) -> dict[str, Row[Any]]:

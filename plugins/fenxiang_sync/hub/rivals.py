@@ -6,7 +6,7 @@ then the row is the other's, which nobody would read again: it has not changed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 
 from sqlalchemy import Connection, delete, select, tuple_
@@ -37,7 +37,7 @@ class Rivals:
         if not wanted:
             return
         with self._database.reading() as connection:
-            known = {(each.id, each.source_id) for each in _READ.run(connection, pipeline, [row for row, _ in wanted])}
+            known = set(among(connection, pipeline, [row for row, _ in wanted]))
         if wanted - known:
             with self._database.writing(f"records of {pipeline}") as connection:
                 note(connection, pipeline, wanted - known)
@@ -65,3 +65,13 @@ class Rivals:
 def note(connection: Connection, pipeline: str, pairs: Iterable[Pair]) -> None:
     """Note them in a transaction that has the lock of the pipeline's records."""
     _NOTE.run(connection, [(pipeline, row, source_id) for row, source_id in sorted(set(pairs))])
+
+
+def are_there(connection: Connection, pipeline: str) -> bool:
+    """Whether any are noted, of any row."""
+    return connection.execute(select(table.c.id).where(table.c.pipeline == pipeline).limit(1)).first() is not None
+
+
+def among(connection: Connection, pipeline: str, rows: Sequence[str]) -> Iterator[Pair]:
+    """Those that are noted of rows with these ids."""
+    return ((each.id, each.source_id) for each in _READ.run(connection, pipeline, rows))

@@ -12,6 +12,7 @@ from fenxiang_sync.hub.calls import Calls, DayCalls
 from fenxiang_sync.hub.certificates import Certificate, Certificates, Look
 from fenxiang_sync.hub.connect import Database
 from fenxiang_sync.hub.decision import Claimant, Decision
+from fenxiang_sync.hub.details import Details
 from fenxiang_sync.hub.doubts import Doubts
 from fenxiang_sync.hub.events import Event, Events
 from fenxiang_sync.hub.gists import LetterGroup, letter_groups
@@ -76,6 +77,8 @@ class Hub:
         """Rows that their record gives no more."""
         self.rivals = Rivals(database)
         """Records that gave a row which another record gives."""
+        self.details = Details(database)
+        """Which detail records each record had."""
 
     @classmethod
     def connect(cls, url: str) -> Self:

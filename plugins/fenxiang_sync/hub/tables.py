@@ -45,7 +45,7 @@ from sqlalchemy.dialects import postgresql
 
 from fenxiang_sync.window import from_ms, to_ms
 
-REVISION = "0003"
+REVISION = "0004"
 """The migration that this code is written for."""
 
 VERSION_TABLE = "fenxiang_alembic_version"
@@ -160,6 +160,15 @@ rival = Table(
     Column("pipeline", _KEY, primary_key=True),
     Column("id", _KEY, primary_key=True, comment="the row's key at the target, as in fenxiang_record"),
     Column("source_id", _KEY, primary_key=True, comment="a record that gave it, beside the one that holds it"),
+)
+
+detail = Table(
+    "fenxiang_detail",
+    metadata,
+    Column("pipeline", _KEY, primary_key=True),
+    Column("source_id", _KEY, primary_key=True, comment="Fenxiang _id of the record"),
+    Column("detail_id", _KEY, primary_key=True, comment="Fenxiang _id of a detail that it had"),
+    Index("fenxiang_detail_of", "pipeline", "detail_id"),
 )
 
 source = Table(

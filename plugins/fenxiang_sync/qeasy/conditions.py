@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from fenxiang_sync.condition import Logic
-from fenxiang_sync.dagfile import Part, listed, quoted, value
+from fenxiang_sync.dagfile import Part, flat, listed, quoted, value
 from fenxiang_sync.qeasy.metadata import is_true, text_of
 from fenxiang_sync.qeasy.queries import references_in
 from fenxiang_sync.qeasy.reading import API_NAME, Kept, moment_code
@@ -59,6 +59,8 @@ class Conditions:
             )
             return None
         logic = Logic(said)
+        if given.get("value") == "" and logic in _EMPTY:
+            return Kept(name, _EMPTY[logic], None, is_true(given.get("strictMode")) is True)
         try:
             wanted = self._wanted(logic, given.get("value"), name)
         except ValueError as error:
@@ -70,22 +72,53 @@ class Conditions:
         if logic in (Logic.NOTNULL, Logic.ISNULL):
             return None
         ordered = logic in (Logic.GT, Logic.EGT, Logic.LT, Logic.ELT, Logic.BETWEEN)
+        if logic in (Logic.LIKE, Logic.NOTLIKE):
+            return quoted(_said(given))
+        if ordered and isinstance(given, bool):
+            raise ValueError("true and false have no order")
         numeric = ordered or self._types.get(name) in ("int", "integer", "number", "float", "double", "decimal")
         if logic in (Logic.IN, Logic.BETWEEN):
             parts = given if isinstance(given, list) else [each.strip() for each in text_of(given).split(",")]
             if logic is Logic.BETWEEN and len(parts) != 2:
                 raise ValueError("takes two values")
-            return listed(_typed(each, numeric=numeric) for each in parts)
+            typed = [_typed(each, numeric=numeric) for each in parts]
+            if len({_kind(flat(each)) for each in typed}) > 1:
+                raise ValueError("compares with values of several kinds")
+            if logic is Logic.BETWEEN and _amount(parts[0]) > _amount(parts[1]):
+                raise ValueError("has nothing between its values")
+            return listed(typed)
         return _typed(given, numeric=numeric)
+
+
+_EMPTY = {Logic.EQ: Logic.ISNULL, Logic.NEQ: Logic.NOTNULL}
+"""What is meant by a comparison with empty text, which is null."""
+
+
+def _said(given: Any) -> str:
+    said = text_of(given)
+    if not said:
+        raise ValueError("has no value")
+    return said
+
+
+def _kind(code: str) -> str:
+    """What tells Python texts of values of one kind from others."""
+    if code in ("True", "False"):
+        return "truth"
+    if code.startswith("datetime"):
+        return "moment"
+    return "text" if code[:1] in "\"'" else "number"
+
+
+def _amount(given: Any) -> Decimal:
+    return Decimal(text_of(given).removeprefix("timestamp:").strip())
 
 
 def _typed(given: Any, *, numeric: bool) -> Part:
     """A value of a condition as Python text; raises `ValueError` for none."""
     if isinstance(given, bool | int | Decimal):
         return value(given)
-    said = text_of(given)
-    if given is None or (not said and not isinstance(given, str)):
-        raise ValueError("has no value")
+    said = _said(given)
     if said.startswith("timestamp:"):
         seconds = said.removeprefix("timestamp:").strip()
         if not re.fullmatch(r"\d{1,11}", seconds, re.ASCII):

@@ -6,7 +6,7 @@ They are asked for by reference, 100 headers a call, and read page by page as ev
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from fenxiang_sync.errors import IncompleteError
 from fenxiang_sync.source.client import FenxiangClient
@@ -17,6 +17,13 @@ from fenxiang_sync.window import Window
 
 EVER = Window(0, 253_402_300_800_000)
 """All stamps up to the year 9999."""
+
+
+class Changed(NamedTuple):
+    """A detail record, and the header that it is of now, None for none."""
+
+    id: str
+    header: str | None
 
 
 def fetch(
@@ -48,12 +55,13 @@ def changed(
     window: Window,
     *,
     by: str,
-    filters: Sequence[Filter] = (),
     bounds: Bounds = Bounds.AUTO,
-) -> Iterator[str]:
-    """The headers of the detail records whose own stamp is in the window; one may come several times."""
-    for page in pages(client, object_name=object_name, window=window, projection=(by,), filters=filters, bounds=bounds):
-        yield from (record[by] for record in page.records if isinstance(record.get(by), str))
+) -> Iterator[Changed]:
+    """The detail records whose own stamp is in the window."""
+    for page in pages(client, object_name=object_name, window=window, projection=(by,), bounds=bounds):
+        for record in page.records:
+            header = record.get(by)
+            yield Changed(record[ID], header if isinstance(header, str) else None)
 
 
 def _of(

@@ -202,13 +202,13 @@ def sightings(folder: Folder, *, keep: bool) -> Iterator[tuple[Seen, bool]]:
         record = _decode_stamp(line)
         voided = is_voided(record.life_status, record.is_deleted)
         payload = line.rstrip(b"\n") if keep and record.unread is None else None
-        note = Seen(record._id, record.last_modified_time, voided, _number(record.version), payload)
+        note = Seen(record._id, record.last_modified_time, voided, version_number(record.version), payload)
         return note, record.unread is None
 
     return folder.lines_as("records-", seen)
 
 
-def _number(version: Any) -> int:
+def version_number(version: Any) -> int:
     """A record's version as its rows have it; 0 where there is none, or where it is the reason of a reject."""
     try:
         return 0 if is_null(version) else integer(version)

@@ -13,9 +13,10 @@ from datetime import datetime
 import msgspec
 
 from fenxiang_sync.errors import TransientError, UnverifiedError
-from fenxiang_sync.hub import DeadLetter, Due, Given, Hub, Seen
+from fenxiang_sync.hub import PARENT_MISSING, DeadLetter, Due, Given, Hub, Seen, Selection
 from fenxiang_sync.rows import DeletePolicy
 from fenxiang_sync.stage import Folder
+from fenxiang_sync.steps import moves
 from fenxiang_sync.steps.drops import ask_first
 from fenxiang_sync.steps.extract import projection_of, sightings
 from fenxiang_sync.steps.removal import do_policy, remover
@@ -56,6 +57,8 @@ def note_and_remove(
     due: list[Due] = []
     voided: set[str] = set()
     projection = _projection(run, folder, hub) if read_now else None
+    if read_now:
+        moves.note(run, folder, hub)
     for seen, given in _looks(folder, keep=projection is not None):
         if read_now:
             newer = hub.see(run.pipeline.name, seen, run=run.id, now=clock(), projection=projection)
@@ -65,7 +68,7 @@ def note_and_remove(
             continue
         # Of one that another load brought in a newer version it is only known that nothing older is given any more:
         # all that the newer one gives has its stamp.
-        given |= {record_id: Given(stamp, -1) for record_id, stamp in _read_whole(run, hub, newer).items()}
+        given |= _given_since(run, hub, newer)
         due += hub.orphans.find(run.pipeline.name, given)
         voided.update(each.id for each in seen if each.voided)
     if read_now:
@@ -75,13 +78,34 @@ def note_and_remove(
         return
     ids = list(dict.fromkeys([*before, *(row.id for row in due)]))
     folder.save(DUE, ids)  # a try that dies with some of them removed leaves their number to the next one
-    answers = list(_removed(run, due, hub, remover(run, sender), reach, clock))
+    answers = _remove(run, due, hub, sender, reach, clock)
     held = hub.records(run.pipeline.name, ids=ids, content=False)
     removed = sum(1 for row in held if row.removed_at is not None and row.run == run.id)
     refused = sum(1 for each in answers if each.delivery is Delivery.REFUSED)
     folder.save(DOCUMENT, {"removed": removed, "not_removed": refused})
     log.info("%d rows that their records give no more were removed (%s), %d were not", removed, policy, refused)
     _raise_open(answers)
+
+
+def remove_replayed(
+    run: Run,
+    given: Mapping[str, Given],
+    *,
+    hub: Hub,
+    sender: Sender,
+    reach: Reach,
+    clock: Callable[[], datetime],
+) -> None:
+    """Remove the rows that records give no more which waited when they were read, and do not any longer: till then
+    their rows stay. Raises what `note_and_remove` does."""
+    name = run.pipeline.name
+    if run.pipeline.removes is DeletePolicy.IGNORE or not given:
+        return
+    newer = hub.newer(name, {record_id: each.modified_ms for record_id, each in given.items()})
+    due = hub.orphans.find(name, {**given, **_given_since(run, hub, newer)})
+    ask_first(run, run.folder, due, hub=hub, confirmed=0)
+    if due:
+        _raise_open(_remove(run, due, hub, sender, reach, clock))
 
 
 def preview(run: Run, folder: Folder, hub: Hub) -> None:
@@ -99,11 +123,18 @@ class _RowStamp(msgspec.Struct):
 
 
 class _Stamp(msgspec.Struct):
+    _id: str
     last_modified_time: int
+
+
+class _Reject(msgspec.Struct):
+    record: _Stamp
+    waits: bool
 
 
 _decode_row = msgspec.json.Decoder(_RowStamp).decode
 _decode_stamp = msgspec.json.Decoder(_Stamp).decode
+_decode_reject = msgspec.json.Decoder(_Reject).decode
 
 
 def _projection(run: Run, folder: Folder, hub: Hub) -> str | None:
@@ -117,17 +148,19 @@ def _looks(folder: Folder, *, keep: bool) -> Iterator[tuple[list[Seen], dict[str
     """The records of the segment in groups, and what the newest version of each gives; rows come in the same order.
 
     Each with the record itself where the hub is to `keep` them. What a record gives is not known where it could not be
-    read whole: its rows stay.
+    read whole, nor while it waits for what it looks up: its rows stay.
     Raises `UnverifiedError` at the end where a row is of none of them: nothing is removed then.
     """
     found = folder.lines_as("rows-", _decode_row)
     row = next(found, None)
     seen: list[Seen] = []
+    rejected = (each for each in folder.lines_as("rejects-", _decode_reject) if each.waits)
+    waiting = {(each.record._id, each.record.last_modified_time) for each in rejected}
     for group in groups(sightings(folder, keep=keep), RECORDS_A_LOOK):
         given: dict[str, Given] = {}
         seen = [each for each, _ in group]
         for each, whole in group:
-            if not whole:
+            if not whole or (each.id, each.modified_ms) in waiting:
                 continue
             ids = []
             while row is not None and row.source_id == each.id and row.modified_ms == each.modified_ms:
@@ -141,6 +174,17 @@ def _looks(folder: Folder, *, keep: bool) -> Iterator[tuple[list[Seen], dict[str
             f"{folder} has rows of a record that it does not hold (the first is {row.id!r}); clear the transform task "
             "of this segment"
         )
+
+
+def _given_since(run: Run, hub: Hub, newer: Mapping[str, int]) -> dict[str, Given]:
+    """What is known of records that another load brought in these newer versions: nothing older is given, unless the
+    newer one waits."""
+    newer = _read_whole(run, hub, newer)
+    waiting: set[str | None] = set()
+    if newer and run.pipeline.mapping.lookups:
+        wanted = Selection(error=PARENT_MISSING, records=list(newer))
+        waiting = {each.record_id for each in hub.letters.find(run.pipeline.name, wanted)}
+    return {record_id: Given(stamp, -1) for record_id, stamp in newer.items() if record_id not in waiting}
 
 
 def _read_whole(run: Run, hub: Hub, newer: Mapping[str, int]) -> Mapping[str, int]:
@@ -158,6 +202,12 @@ def _newer(one: Given, other: Given) -> Given:
     if one[:2] == other[:2]:  # it was read twice
         return Given(one.modified_ms, one.version, [*one.ids, *other.ids])
     return max(one, other, key=lambda each: each[:2])
+
+
+def _remove(
+    run: Run, due: Sequence[Due], hub: Hub, sender: Sender, reach: Reach, clock: Callable[[], datetime]
+) -> list[Answer]:
+    return list(_removed(run, due, hub, remover(run, sender), reach, clock))
 
 
 def _removed(

@@ -15,11 +15,13 @@ from datetime import datetime
 from typing import Any
 
 from fenxiang_sync.errors import UnverifiedError
-from fenxiang_sync.hub import DeadLetter, Entry, Hub, Presence, Selection, Settled, StoredLetter
+from fenxiang_sync.hub import PARENT_MISSING, DeadLetter, Entry, Given, Hub, Presence, Selection, Settled, StoredLetter
 from fenxiang_sync.hub.letters import DELIVERED, FILTERED, IN_DOUBT, SUPERSEDED, UNCHANGED
 from fenxiang_sync.rows import Outcome, Row, is_voided
 from fenxiang_sync.steps.courier import ROWS_A_CLAIM, Courier
+from fenxiang_sync.steps.extract import version_number
 from fenxiang_sync.steps.letters import LOAD, TRANSFORM, refused, rejected
+from fenxiang_sync.steps.orphans import remove_replayed
 from fenxiang_sync.steps.run import Run
 from fenxiang_sync.steps.transform import knowing, mapped
 from fenxiang_sync.steps.turns import groups
@@ -29,6 +31,9 @@ log = logging.getLogger(__name__)
 
 PART = "replay"
 """What of a run the target is opened for."""
+
+_GIVEN = "replay-given"
+"""The document of what records give that waited, while rows that they give no more are to be removed."""
 
 AGAIN, UNREADABLE = "dead_letters", "unreadable"
 ENDS = (DELIVERED, UNCHANGED, SUPERSEDED, FILTERED, IN_DOUBT, AGAIN, UNREADABLE)
@@ -62,16 +67,23 @@ def replay(
     counted: Counter[str] = Counter()
     with ExitStack() as stack:
         one: _Replay | None = None
+        if not dry_run and run.folder.load(_GIVEN) is not None:
+            one = _opened(_Replay(run, hub, clock), stack, reach)
+            one.remove()
         for group in hub.letters.groups(name, wanted):
             if one is None:  # without a letter the target need not be there
-                one = _Preview(run, hub, clock) if dry_run else _Replay(run, hub, clock)
-                one.open(stack, reach)
+                one = _opened(_Preview(run, hub, clock) if dry_run else _Replay(run, hub, clock), stack, reach)
             counted.update(one.replay(group))
     if not dry_run:  # what an earlier try of this run has done counts, too
         counted = Counter(hub.letters.closed_by(name, run.id)) + Counter({UNREADABLE: counted[UNREADABLE]})
         counted[AGAIN] = hub.letters.count(name, Selection(run=run.id, again=True))
     numbers = {end: counted[end] for end in ENDS}
     return {"letters": sum(numbers.values()), **numbers}
+
+
+def _opened(one: _Replay, stack: ExitStack, reach: Reach) -> _Replay:
+    one.open(stack, reach)
+    return one
 
 
 class _Replay:
@@ -89,15 +101,18 @@ class _Replay:
         self._unfit: dict[int, DeadLetter] = {}
         self._failed: set[int] = set()
         self._outcomes: dict[str, dict[str, Outcome]] = {}
+        self._given: dict[str, Given] = {}
 
     def open(self, stack: ExitStack, reach: Reach) -> None:
+        self._reach = reach
+        self._sender = stack.enter_context(self._run.pipeline.target.open(self._run.reach(reach, PART)))
         self._courier = Courier(
             self._run,
             "",
             hub=self._hub,
             reach=reach,
             clock=self._clock,
-            sender=stack.enter_context(self._run.pipeline.target.open(self._run.reach(reach, PART))),
+            sender=self._sender,
             bury=self._bury,
             told=self._told,
         )
@@ -105,14 +120,16 @@ class _Replay:
     def replay(self, group: Sequence[StoredLetter]) -> Counter[str]:
         """What became of each of the letters."""
         self._letters, self._records, self._failed, self._outcomes = _by_record(group), {}, set(), defaultdict(dict)
-        self._unfit = {}
+        self._unfit, self._given = {}, {}
         payloads = [letter.payload for letter in group if letter.payload is not None]
         self._mapping = knowing(self._run.pipeline, payloads, self._hub)
         self._entries = self._hub.listed(self._name).entries(list(self._letters))
         ends: dict[int, str] = {}
         rows = [row for record_id, letters in self._letters.items() for row in self._rows(record_id, letters, ends)]
         self._retry(self._unfit)
+        self._note_given()
         self._deliver(rows)
+        self.remove()
         for letter in group:
             if letter.id not in ends:
                 ends[letter.id] = AGAIN if letter.id in self._failed else self._end(letter)
@@ -140,7 +157,25 @@ class _Replay:
             self._fail(letters, self._rejected(newest, **said), ends)
         if not made.rejects and not made.rows:
             ends.update((each.id, FILTERED) for each in letters)
+        if not made.rejects and any(each.error == PARENT_MISSING for each in letters):
+            stamp, version = newest.modified_ms or 0, version_number(newest.payload.get("version"))
+            self._given[record_id] = Given(stamp, version, [row.id for row in made.rows])
         return made.rows
+
+    def _note_given(self) -> None:
+        """Write what records give that waited: a try that dies with some of their rows delivered closes their letters,
+        and leaves the other rows to the next one."""
+        if self._given:
+            self._run.folder.save(_GIVEN, self._given)
+
+    def remove(self) -> None:
+        """Remove the rows that those records give no more."""
+        said = self._run.folder.load(_GIVEN)
+        if said is None:
+            return
+        given = {record_id: Given(*each) for record_id, each in said.items()}
+        remove_replayed(self._run, given, hub=self._hub, sender=self._sender, reach=self._reach, clock=self._clock)
+        self._run.folder.remove(_GIVEN)
 
     def _is_history(self, letter: StoredLetter) -> bool:
         """Whether a newer version of the record has an outcome, or the record is gone."""
@@ -226,6 +261,12 @@ class _Preview(_Replay):
             )
             for row, decision in zip(group, decisions, strict=True):
                 self._told(row, decision.outcome or Outcome.DELIVERED)
+
+    def _note_given(self) -> None:
+        pass
+
+    def remove(self) -> None:
+        pass
 
     def _retry(self, tried: dict[int, DeadLetter]) -> None:
         pass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import logging
 from collections import Counter
@@ -18,7 +19,7 @@ from fenxiang_sync.rows import Outcome
 from fenxiang_sync.source import Client, FenxiangClient
 from fenxiang_sync.source.details import changed
 from fenxiang_sync.stage import DERIVED, RECORDS, Folder
-from fenxiang_sync.steps import orphans
+from fenxiang_sync.steps import moves, orphans
 from fenxiang_sync.steps.comparison import Comparison, compare
 from fenxiang_sync.steps.courier import ROWS_A_CLAIM
 from fenxiang_sync.steps.expiry import expire
@@ -194,7 +195,7 @@ def _repaired(
     extra = _segment(planned, len(planned.segments) + 1)
     run.segment(extra.index).clear()
     compared = compare(run, planned, client, extra)
-    touched = _touched(run, planned, client).difference(compared.missing)
+    touched = _touched(run, planned, client, hub).difference(compared.missing)
     if not compared.missing and not touched:
         return 0, compared
     if compared.missing:
@@ -206,7 +207,8 @@ def _repaired(
     repaired = sum(1 for record_id in versions(folder) if record_id in compared.missing)
     transform(run, extra, hub=hub)
     watch = Watch.of(run, planned, extra.window, hub, by_verify=True)
-    load(
+    deliver = functools.partial(
+        load,
         run,
         extra,
         hub=hub,
@@ -217,6 +219,9 @@ def _repaired(
         watch=watch,
         confirmed=planned.confirmed,
     )
+    deliver()
+    if touched and not planned.dry_run and _total([folder], orphans.DOCUMENT, "removed"):
+        deliver()  # a row that went to a record with an older stamp is free when the record that it left has let it go
     if compared.missing:
         compared = compare(run, planned, client, extra)
     if compared.missing:
@@ -228,21 +233,23 @@ def _repaired(
     return repaired, compared
 
 
-def _touched(run: Run, planned: Plan, client: Client) -> set[str]:
-    """The records that the run has not read and of which a detail changed in the time that it read: that may give the
-    record no new stamp. What is read from the beginning on has them all."""
-    source = run.pipeline.source
-    watched = [each for each in source.details if each.watch]
+def _touched(run: Run, planned: Plan, client: Client, hub: Hub) -> set[str]:
+    """The records that the run has not read and of which a detail changed in the time that it read, came, or went to
+    another record: that may give the record no new stamp. What is read from the beginning on has them all. The filters
+    of the details are not asked: one that passes them no more has changed its record as well."""
+    watched = [each for each in run.pipeline.source.details if each.watch]
     windows = [window for window in planned.reading if window.since_ms]
-    found = {
-        record_id
+    found = [
+        detail
         for each in watched
         for window in windows
-        for record_id in changed(FenxiangClient.of(client), each.object, window, by=each.by, filters=each.filters)
-    }
-    for segment in planned.segments if found else ():
-        found.difference_update(versions(run.segment(segment.index)))
-    return found
+        for detail in changed(FenxiangClient.of(client), each.object, window, by=each.by)
+    ]
+    if not found:
+        return set()
+    read = {record_id for segment in planned.segments for record_id in versions(run.segment(segment.index))}
+    headers = {each.header for each in found if each.header is not None}
+    return (headers | moves.left(run, found, hub)) - read
 
 
 def _in_ledger(run: Run, planned: Plan, hub: Hub, reach: Reach, clock: Callable[[], datetime]) -> tuple[int, int]:
