@@ -135,6 +135,10 @@ def test_one_member_of_a_list_is_enough_and_what_is_empty_is_null(
     ("condition", "problem"),
     [
         (Condition("a.b", Logic.EQ, "x"), "name one field"),
+        (Condition("客户", Logic.EQ, "x"), "labels are no names"),
+        (Condition(" a", Logic.EQ, "x"), "a space at an edge"),
+        (Condition("total_num", Logic.EQ, 1), "is put into pages by Fenxiang"),
+        (Condition("a", Logic.IN, b"ab"), "takes a list of values"),
         (Condition("a", "equals", "x"), "'equals' is no Logic"),  # type: ignore[arg-type]
         (Condition("a", Logic.BETWEEN, 5), "takes a pair"),
         (Condition("a", Logic.IN, "abc"), "takes a list"),

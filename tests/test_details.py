@@ -110,6 +110,22 @@ class TestARun:
         assert report.delivered == 30
         assert held(crm) == expected(crm)
 
+    def test_a_document_of_more_lines_than_a_row_takes_is_one_record_of_several_rows(self, crm: Bench) -> None:
+        parts = orders(fields=[*FIELDS[:2], Lines(LINES, "lines", fields=[Field("_id", "id")], most=3)])
+        lines = expected(crm)
+        report = crm.sync(parts)
+        assert (report.read, report.delivered) == (30, 30)
+        made = crm.held(parts)
+        assert len(made) == sum(max(1, -(-len(each) // 3)) for each in lines.values())
+        assert {line["id"] for each in made.values() for line in each["lines"]} == {
+            line for each in lines.values() for line, _ in each
+        }
+        order = max(lines, key=lambda each: len(lines[each]))
+        crm.simulator.tenant.invalid(LINES, [line for line, _ in lines[order][1:]])
+        crm.later()
+        report = crm.sync(parts)
+        assert (report.read, report.delivered, report.removed) == (1, 1, -(-len(lines[order]) // 3) - 1)
+
     def test_exploded_lines_may_be_details_too(self, crm: Bench) -> None:
         fields = [Field("name", "no"), Field(f"{LINES}.quantity", "n", convert=decimal())]
         lines = orders(fields=fields, key="no", explode=Explode(LINES))

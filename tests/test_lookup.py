@@ -78,6 +78,19 @@ class TestTheHub:
         deliver(hub, row("A", code=7), row("B", code="07"), row("C", code=True), row("D", code=Decimal("7.5")))
         assert ask(hub, "@id", ["code"], ("7",), ("07",), ("true",), ("1",), ("7.5",)) == {("7",): "A", ("07",): "B"}
 
+    def test_no_row_and_no_key_is_in_the_way_of_the_others(self, hub: Hub) -> None:
+        odd = [row("a", no="1", name="a", note="x\0y"), row("b", no="2", name="b", note="\\u0000")]
+        deliver(hub, *odd, row("c", no="--5", name="c"))
+        hub.told.store("customer", {"a": {"Number": "ERP\0"}, "c": {"Number": "ERP"}}, NOW)
+        keys = [("1",), ("2",), ("--5",), ("9" * 5_000,), ("-0",), ("²",)]
+        assert ask(hub, "name", ["no"], *keys) == {("1",): "a", ("2",): "b", ("--5",): "c"}
+        assert ask(hub, "note", ["@id"], ("a",), ("b",)) == {("a",): "x\0y", ("b",): "\\u0000"}
+        assert ask(hub, "@told.Number", ["@id", "no"], ("a", "1"), ("c", "--5"), ("b", "1")) == {
+            ("a", "1"): "ERP\N{REPLACEMENT CHARACTER}",
+            ("c", "--5"): "ERP",
+        }
+        assert ask(hub, "gone.deeper", ["_id", "no"], ("source-a", "1")) == {("source-a", "1"): None}
+
     def test_rows_that_differ_are_no_answer_and_rows_that_agree_are_one(self, hub: Hub) -> None:
         deliver(hub, row("A", code="c", v=1), row("B", code="c", v=1), row("C", code="d", v=1), row("D", code="d", v=2))
         found = ask(hub, "v", ["code"], ("c",), ("d",))

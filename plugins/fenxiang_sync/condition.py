@@ -25,7 +25,7 @@ from typing import Any
 from fenxiang_sync.convert import decimal, epoch_ms, is_null, text
 from fenxiang_sync.errors import RecordError
 from fenxiang_sync.explode import Line
-from fenxiang_sync.paths import bounded, shown
+from fenxiang_sync.paths import bounded, shown, source_problems
 from fenxiang_sync.window import to_ms
 
 Keeps = Callable[[Record[str, Any]], bool]
@@ -85,6 +85,8 @@ class Condition:
         if not top or (dot and (exploded is None or top != exploded or not rest or "." in rest)):
             lines = f", or of a line as '{exploded}.…'" if exploded else ""
             yield f"condition on {field!r}: name one field of the record{lines}"
+        elif found := list(source_problems(field, "condition on")):
+            yield from found
         elif not isinstance(self.strict, bool):
             yield f"condition on {field!r}: strict={self.strict!r}; give True or False"
         elif self.strict and not dot:
@@ -99,7 +101,7 @@ class Condition:
             if self.value is not None:
                 yield "takes no value"
             return
-        several = isinstance(self.value, Sequence) and not isinstance(self.value, str)
+        several = isinstance(self.value, Sequence) and not isinstance(self.value, str | bytes)
         if self.logic is Logic.BETWEEN and not (several and len(self.value) == 2):
             yield "takes a pair, for example (100, 500)"
         elif self.logic is Logic.IN and not (several and self.value):

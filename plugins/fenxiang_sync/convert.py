@@ -209,7 +209,7 @@ def choice(options: Iterable[Any] | Mapping[Any, Any] | type[Enum]) -> Converter
     Traceback (most recent call last):
     ValueError: not one of the declared options 'normal', 'invalid'
     """
-    if isinstance(options, str):
+    if isinstance(options, str) or not hasattr(options, "__iter__"):
         raise DeclarationError(f"choice({options!r}): give a list of option values, or a dict of what each becomes")
     becomes = _options(options)
     if not becomes:

@@ -69,7 +69,9 @@ class Field:
             yield f"source {self.source!r} reads a place of a list; name the target path as well, with to="
         yield from path_problems(self.target, "to")
         yield from value_problems(self.default, "default")
-        if self.required and self.default is not None:
+        if not isinstance(self.required, bool):
+            yield f"required={self.required!r}: give True or False"
+        elif self.required and self.default is not None:
             yield f"required, and default={self.default!r} as well; keep one: a default is never missed"
         try:
             companion = _companion(converter(self.convert))

@@ -16,6 +16,7 @@ import msgspec
 from fenxiang_sync.columns import Kind, kind_of
 from fenxiang_sync.convert import Converter, as_is, converter, decimal, given_by, is_null, text, written
 from fenxiang_sync.errors import DeclarationError
+from fenxiang_sync.paths import shown
 
 _MOST_DECIMALS = 30
 _json = msgspec.json.Decoder(float_hook=Decimal)
@@ -48,7 +49,7 @@ def value_map(
     Traceback (most recent call last):
     ValueError: not in the value map of '1'; add it there, or say what becomes of others (unmatched=, default=)
     """
-    pairs = list(table.items() if isinstance(table, Mapping) else table)
+    pairs = _pairs(table)
     becomes = _becomes(pairs)
     if not isinstance(unmatched, Unmatched):
         raise DeclarationError(f"value_map: unmatched={unmatched!r}; give Unmatched.REJECT, KEEP or NULL")
@@ -278,12 +279,27 @@ def chain(*converts: Callable[[Any], Any]) -> Converter:
     return Converter(f"chain({said})", through, companion=companion, kind=kind, scale=scale)
 
 
+def _pairs(table: Any) -> list[tuple[Any, Any]]:
+    """The rows of the table; raises `DeclarationError` for what is none."""
+    rows: Any = table.items() if isinstance(table, Mapping) else table
+    try:
+        pairs: list[Any] = [("" if isinstance(row, str) else tuple(row)) for row in rows]
+    except TypeError:
+        pairs = [()]
+    if any(len(pair) != 2 for pair in pairs):
+        raise DeclarationError(f"value_map({shown(table)}): give a dict of what each value becomes, or pairs of them")
+    return pairs
+
+
 def _becomes(pairs: list[tuple[Any, Any]]) -> dict[str, Any]:
     if not pairs:
         raise DeclarationError("value_map({}) maps nothing; list what each value becomes")
     becomes: dict[str, Any] = {}
     for value, instead in pairs:
-        key = _key(value)
+        try:
+            key = _key(value)
+        except ValueError as error:
+            raise DeclarationError(f"value_map: {shown(value)}: {error}") from None
         if key in becomes:
             raise DeclarationError(f"value_map: {value!r} is there twice; a value becomes one thing")
         try:

@@ -6,7 +6,8 @@ pipeline, once for each batch of keys: a scan. What its target told of a row is 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -32,6 +33,9 @@ _SAID = (
     "AND told.id = fenxiang_record.id)"
 )
 
+_HAS_NUL = r"strpos(content, '\u0000') > 0"
+_WHOLE = re.compile(r"0|-?[1-9][0-9]{0,99}", re.ASCII)
+
 
 class _Sql(NamedTuple):
     text: str
@@ -54,15 +58,38 @@ class Lookups:
         return found
 
     def _read(self, connection: Connection, question: Question, keys: set[Key], found: dict[Key, Any]) -> None:
-        statement = (_postgresql if self._database.postgresql else _sqlite)(question, list(keys))
-        streamed = connection.execution_options(yield_per=_AT_ONCE)
-        for row in streamed.exec_driver_sql(statement.text, statement.given):
+        for row in self._rows(connection, question, list(keys)):
             *parts, text = row
             read = [_part(path, part) for path, part in zip(question.where, parts, strict=True)]
             key = tuple(part for part in read if part is not None)  # a shorter one is no key
             if key in keys:
                 value = text if question.find in _COLUMNS else loads(text)
                 found[key] = _one(found[key], value) if key in found else value
+
+    def _rows(self, connection: Connection, question: Question, keys: Sequence[Key]) -> Iterator[Sequence[str | None]]:
+        """What rows say at the paths of the question, as JSON; more rows than have the keys."""
+        streamed = connection.execution_options(yield_per=_AT_ONCE)
+        statement = (_postgresql if self._database.postgresql else _sqlite)(question, keys)
+        yield from (list(row) for row in streamed.exec_driver_sql(statement.text, statement.given))
+        if self._database.postgresql:
+            with_nul = _with_nul(question, keys)
+            for held in streamed.exec_driver_sql(with_nul.text, with_nul.given):
+                documents = dict(zip((*_COLUMNS.values(), "content", _SAID), held, strict=True))
+                yield [_at(documents, path) for path in (*question.where, question.find)]
+
+
+def _at(documents: Mapping[str, str | None], path: str) -> str | None:
+    """What a row has at a path, as JSON; of a column its text."""
+    if path in _COLUMNS:
+        return documents[_COLUMNS[path]]
+    document, parts = _placed(path)
+    text = documents[document]
+    value = None if text is None else loads(text)
+    for part in parts:
+        if not isinstance(value, dict) or part not in value:
+            return None
+        value = value[part]
+    return dumps(value)
 
 
 def _one(there: Any, value: Any) -> Any:
@@ -86,8 +113,7 @@ def _written(value: str) -> list[str]:
     >>> _written("7"), _written("07")
     (['"7"', '7'], ['"07"'])
     """
-    is_number = value.lstrip("-").isdecimal() and value.isascii() and str(int(value)) == value
-    return [dumps(value), value] if is_number else [dumps(value)]
+    return [dumps(value), value] if _WHOLE.fullmatch(value) else [dumps(value)]
 
 
 def _wanted(question: Question, keys: Sequence[Key]) -> list[tuple[str, list[str]]]:
@@ -129,10 +155,10 @@ def _postgresql(question: Question, keys: Sequence[Key]) -> _Sql:
         if path in _COLUMNS:
             return _Sql(_COLUMNS[path])
         document, parts = _placed(path)
-        return _Sql(f"({document}::json #> %s::text[])::text", (parts,))
+        return _Sql(f"(CASE WHEN NOT {_HAS_NUL} THEN {document}::json #> %s::text[] END)::text", (parts,))
 
     wanted = _wanted(question, keys)
-    driving = next((path for path, _ in wanted if path in _INDEXED), None)
+    driving = _driving(wanted)
     shown = [at(path) for path in (*question.where, question.find)]
     names = [_Sql(f"{each.text} AS at_{place}", each.given) for place, each in enumerate(shown)]
     tests = [
@@ -141,14 +167,31 @@ def _postgresql(question: Question, keys: Sequence[Key]) -> _Sql:
         if path != driving
         for found in [at(path)]
     ]
-    rows = _select(names, " AND ".join(["pipeline = %s", _HELD, *(each.text for each in tests)]))
-    given = (*_given(names), question.pipeline, *_given(tests))
+    rows = _select(names, " AND ".join(["pipeline = %s", _HELD, f"NOT {_HAS_NUL}", *(each.text for each in tests)]))
+    return _driven(_Sql(rows, (*_given(names), question.pipeline, *_given(tests))), wanted)
+
+
+def _with_nul(question: Question, keys: Sequence[Key]) -> _Sql:
+    """The rows that have text with a NUL, whole: PostgreSQL reads nothing out of such JSON."""
+    shown = [*map(_Sql, _COLUMNS.values()), _Sql("content"), _Sql(f"{_SAID} AS said")]
+    rows = _Sql(_select(shown, f"pipeline = %s AND {_HELD} AND {_HAS_NUL}"), (question.pipeline,))
+    return _driven(rows, _wanted(question, keys))
+
+
+def _driving(wanted: Sequence[tuple[str, list[str]]]) -> str | None:
+    """The path that has an index, if there is one."""
+    return next((path for path, _ in wanted if path in _INDEXED), None)
+
+
+def _driven(rows: _Sql, wanted: Sequence[tuple[str, list[str]]]) -> _Sql:
+    """Those of the rows that have a wanted value at the path with an index; all where there is none."""
+    driving = _driving(wanted)
     if driving is None:
-        return _Sql(rows, given)
+        return rows
     # As in `bulk`: OFFSET 0 keeps one index look-up per value.
-    found = f"{rows} AND {_COLUMNS[driving]} = given.value OFFSET 0"
+    found = f"{rows.text} AND {_COLUMNS[driving]} = given.value OFFSET 0"
     text = f"SELECT found.* FROM unnest(%s::text[]) AS given (value) CROSS JOIN LATERAL ({found}) AS found"  # noqa: S608
-    return _Sql(text, (dict(wanted)[driving], *given))
+    return _Sql(text, (dict(wanted)[driving], *rows.given))
 
 
 def _select(shown: Sequence[_Sql], tests: str) -> str:
