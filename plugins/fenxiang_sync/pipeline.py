@@ -144,6 +144,12 @@ class Pipeline:
         named = [*key, *read, *(name for names in of_lines for name in names), *details.fields]
         return tuple(dict.fromkeys(name for name in ("_id", details.by, *ENGINE_FIELDS, *named) if name))
 
+    @property
+    def gives_several(self) -> bool:
+        """Whether a record may give several rows."""
+        cut = (isinstance(each, Lines) and each.most is not None for each in self.fields)
+        return self.explode is not None or any(cut)
+
     @functools.cached_property
     def keeps(self) -> Keeps:
         """Whether a record is kept, by the conditions."""
