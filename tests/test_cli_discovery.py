@@ -78,6 +78,24 @@ def test_a_new_file_is_a_pipeline_that_the_check_takes_and_is_never_written_over
     assert "is there already, and is not written over" in again.stderr
 
 
+@pytest.mark.parametrize("name", ["8x", "²", " ", "class", "客户\n"])
+def test_any_name_is_taken_or_refused_in_a_sentence(tmp_path: Path, name: str) -> None:
+    made = command("new", "ContactObj", "--name", name, "--dags", tmp_path)
+    assert (made.exit_code, made.stderr.startswith("pipeline ")) == ((0, False) if name == "class" else (1, True))
+
+
+def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    taken = tmp_path / "taken"
+    taken.write_text("", encoding="utf-8")
+    made = command("new", "AccountObj", "--dags", taken)
+    assert (made.exit_code, made.stdout) == (1, "")
+    assert f"{taken}/account.py cannot be written: " in made.stderr
+    for place in (tmp_path, taken / "AccountObj.json"):
+        told = command("describe", "AccountObj", "--save", place)
+        assert (told.exit_code, told.stdout) == (1, "")
+        assert f"{place} cannot be written: " in told.stderr
+
+
 def test_a_name_that_cannot_be_a_dag_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     made = command("new", "AccountObj", "--name", "a/b", "--dags", tmp_path)
     assert made.exit_code == 1

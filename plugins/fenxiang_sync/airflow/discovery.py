@@ -61,8 +61,7 @@ def describe(
     """Show the fields (字段) of an object: names, labels, types, options, references."""
     document, described = _described(object_name, connection)
     if save is not None:
-        save.parent.mkdir(parents=True, exist_ok=True)
-        save.write_text(json.dumps(document, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+        _write(save, json.dumps(document, ensure_ascii=False, indent=1) + "\n")
         typer.echo(f"{save}: the description of {described.name}, {len(described.fields)} fields")
     elif as_json:
         tell(document)
@@ -105,9 +104,16 @@ def keep(text: str, name: str, folder: Path | None) -> Path:
     path = (folder or _dags_folder()) / f"{name}.py"
     if path.exists():
         cannot(f"{path} is there already, and is not written over; choose another --name, or take it away first")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
+    _write(path, text)
     return path
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8", errors="backslashreplace")
+    except OSError as error:
+        cannot(f"{path} cannot be written: {error.strerror or error}")
 
 
 def _described(object_name: str, connection: str) -> tuple[dict[str, Any], ObjectDescription]:
