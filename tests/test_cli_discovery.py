@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fenxiang_simulator import Simulator
+from fenxiang_sync.source.client import DESCRIBE
 from tests.airflow_fixtures import ConnectionSetter
 from tests.cli_fixtures import fenxiang as command
 from tests.cli_fixtures import quiet_settings  # noqa: F401 - a fixture
@@ -47,6 +49,26 @@ def test_an_object_is_described_field_by_field() -> None:
     assert "no stamp" in left
     document = json.loads(command("describe", "AccountObj", "--json").stdout)
     assert document["fields"]["name"]["is_required"] is True
+
+
+def test_names_that_a_terminal_would_obey_are_shown_as_text(simulator: Simulator) -> None:
+    definitions: Any = simulator.tenant._definitions
+    account = definitions["AccountObj"]
+    label = "\x1b[2J\x9b1m[/bold] \\[bold]客户\u202e\u2028x"
+    fields = {**account.fields, "tax__c": replace(account.fields["tel"], name="tax__c", label=label)}
+    definitions["AccountObj"] = replace(account, label=label, fields=fields)
+    for arguments in (("objects", "客户"), ("describe", "AccountObj"), ("new", "AccountObj", "--print")):
+        told = command(*arguments)
+        assert (told.exit_code, told.stderr) == (0, "")
+        assert "[bold]客户" in told.stdout
+        assert all(each.isprintable() or each == "\n" for each in told.stdout)
+
+
+def test_an_answer_without_end_is_told_and_the_object_is_not_taken_for_misspelt(simulator: Simulator) -> None:
+    simulator.faults.rate("huge", 1.0, path=DESCRIBE)
+    told = command("describe", "AccountObj")
+    assert (told.exit_code, "Did you mean" in told.stderr) == (1, False)
+    assert "sent over" in told.stderr
 
 
 def test_a_description_is_kept_as_the_crm_tells_it(tmp_path: Path) -> None:

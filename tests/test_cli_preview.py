@@ -101,6 +101,16 @@ class TestRows:
         assert label.split() == ["account_level", "重点客户", "level_name", "重点客户"]
         assert "1 record, 1 row: 1 new. Nothing was sent or written." in lines
 
+    def test_a_record_cannot_speak_to_the_terminal(self, dags: Path, simulator: Simulator) -> None:
+        first_records(simulator)[0].update(name="\x1b[2J[/bold]\u202e名称", account_level="9\x1b[2J")
+        told = command("preview", "account", "--dags", dags, "--rows", 1)
+        assert "[/bold]" in told.stdout
+        assert all(each.isprintable() or each == "\n" for each in told.stdout)
+
+    def test_a_file_that_is_not_there_is_told_as_a_file(self, dags: Path) -> None:
+        told = command("preview", dags / "acount.py")
+        assert (told.exit_code, told.stderr) == (2, f"there is no file {dags}/acount.py\n")
+
     def test_long_values_are_cut_and_columns_stand_under_each_other_in_chinese_too(
         self, dags: Path, simulator: Simulator
     ) -> None:

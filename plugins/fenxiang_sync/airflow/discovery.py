@@ -13,7 +13,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from fenxiang_sync.airflow.terminal import table
+from fenxiang_sync.airflow.terminal import printable, table
 from fenxiang_sync.errors import DeclarationError, FenxiangSyncError, RefusedError
 from fenxiang_sync.scaffold import Scaffold, pipeline_name
 from fenxiang_sync.source.description import FieldDescription, ObjectDescription
@@ -129,6 +129,8 @@ def _described(object_name: str, connection: str) -> tuple[dict[str, Any], Objec
 def _near(name: str, names: Sequence[str]) -> str:
     import difflib
 
+    if name in names:
+        return ""
     folded = {each.casefold(): each for each in names}
     found = difflib.get_close_matches(name.casefold(), folded, n=3, cutoff=0.5)
     return f". Did you mean {', '.join(folded[each] for each in found)}?" if found else ""
@@ -147,7 +149,7 @@ def asking(connection: str) -> Iterator[Any]:
         with closing(FenxiangHook(connection).client(patient=False)) as client:
             yield client
     except FenxiangSyncError as error:
-        typer.echo(str(error), err=True)
+        typer.echo(printable(str(error)), err=True)
         raise typer.Exit(NOT_ASKED) from None
 
 
@@ -188,5 +190,5 @@ def tell(document: Any) -> None:
 
 def cannot(why: str) -> NoReturn:
     """End with the reason."""
-    typer.echo(why, err=True)
+    typer.echo(printable(why), err=True)
     raise typer.Exit(CANNOT)

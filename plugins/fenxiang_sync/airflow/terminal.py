@@ -6,7 +6,8 @@ Exit codes: 0 nothing to do, 1 there is, 2 it could not be told or done.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -68,23 +69,44 @@ def opened_hub() -> Iterator[Hub]:
         cannot_tell(f"hub: {error}")
 
 
+def say(lines: Iterable[str]) -> None:
+    """Lines for people; what a terminal would obey instead of showing it is taken out."""
+    typer.echo(printable("\n".join(lines)))
+
+
+def printable(said: str) -> str:
+    """Text of several lines without what a terminal obeys: names and messages come from people and servers.
+
+    >>> printable("a\\x1b[2J\\u202eb\\u3000c\\nd")
+    'a�[2J�b\\u3000c\\nd'
+    """
+    if said.isprintable():
+        return said
+    return "".join("�" if unicodedata.category(each) in _OBEYED and each != "\n" else each for each in said)
+
+
+_OBEYED = frozenset(("Cc", "Cf", "Cs", "Zl", "Zp"))
+"""Unicode's categories of controls, of what turns the direction of text, of halves of letters and of line ends."""
+
+
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]], *, most: int | None = None) -> None:
     """In columns, with Chinese characters counted as wide as a terminal shows them; with `most`, one line a row, in
     which what is wider than that is cut."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     made = Table(box=None, pad_edge=False, header_style="bold")
     for head in heads:
         made.add_column(head, overflow="ellipsis" if most else "fold", no_wrap=most is not None, max_width=most)
     for row in rows:
-        made.add_row(*(each.replace("[", "\\[") for each in row))
+        made.add_row(*(Text(printable(each)) for each in row))
     Console(highlight=False, soft_wrap=False).print(made)
 
 
 def cannot_tell(why: str) -> NoReturn:
     """End with the reason."""
-    typer.echo(why, err=True)
+    typer.echo(printable(why), err=True)
     raise typer.Exit(CANNOT_TELL)
 
 
