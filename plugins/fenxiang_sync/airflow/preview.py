@@ -121,7 +121,7 @@ def _tell(pipeline: Pipeline, found: Preview, quota: Quota | None, *, given: boo
         if sample.reject is not None:
             say([f"   {sample.reject['reason']}"])
         heads, lines = _side_by_side(mapped, sample)
-        table(heads, lines, most=_WIDEST)
+        table(heads, lines, most=_WIDEST, whole=(heads[0], "target"))
         if len(sample.rows) > _ROWS_SHOWN:
             typer.echo(f"   … and {len(sample.rows) - _ROWS_SHOWN:,} more rows")
     typer.echo("")
