@@ -51,6 +51,12 @@ def test_an_object_is_described_field_by_field() -> None:
     assert document["fields"]["name"]["is_required"] is True
 
 
+def test_api_names_stay_whole_in_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "70")
+    assert "life_status_before_invalid " in command("describe", "AccountObj").stdout
+    assert "object_inventory_report__c " in command("objects").stdout
+
+
 def test_names_that_a_terminal_would_obey_are_shown_as_text(simulator: Simulator) -> None:
     definitions: Any = simulator.tenant._definitions
     account = definitions["AccountObj"]

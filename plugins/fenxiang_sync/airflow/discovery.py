@@ -45,7 +45,7 @@ def objects(
     if as_json:
         tell([{"object": name, "label": label} for name, label in found])
     elif found:
-        table(["object", "label", "kind"], [[name, label, _kind(name)] for name, label in found])
+        table(["object", "label", "kind"], [[name, label, _kind(name)] for name, label in found], whole=["object"])
     else:
         cannot(f"no object has {search!r} in its name" if search else "the app may use no object: give it the right")
 
@@ -68,7 +68,7 @@ def describe(
     else:
         typer.echo(f"{described.label} · {described.name}")
         heads = ["field", "label", "type", "", "options, reference"]
-        table(heads, [_row(each) for each in described.fields.values()])
+        table(heads, [_row(each) for each in described.fields.values()], whole=["field"])
 
 
 def new(

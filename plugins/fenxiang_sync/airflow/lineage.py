@@ -36,7 +36,7 @@ def lineage(
         for each, document in zip(found, documents, strict=True):
             if document["columns"]:
                 say(_heads(each))
-                table(HEADS, [_row(column) for column in document["columns"]])
+                table(HEADS, [_row(column) for column in document["columns"]], whole=["target"])
     if field is not None and not any(document["columns"] for document in documents):
         typer.echo(f"no column is made of {field!r}", err=True)
         raise typer.Exit(1)

@@ -106,7 +106,7 @@ def table(
 ) -> None:
     """In columns, with Chinese characters counted as wide as a terminal shows them; with `most`, one line a row, in
     which what is wider than that is cut. Where the terminal has no room, the columns that need not be `whole` share
-    what there is."""
+    what there is, the others stay in one line."""
     from rich.cells import cell_len
     from rich.console import Console
     from rich.table import Table
@@ -123,8 +123,10 @@ def table(
             widths[place] = min(widths[place], max(_NARROWEST, room // left))
             room -= widths[place]
     for head, width in zip(heads, widths, strict=True):
-        one_line = most is not None
-        made.add_column(head, overflow="ellipsis" if one_line else "fold", no_wrap=one_line, max_width=width)
+        cut, least = most is not None, width if head in whole else None
+        made.add_column(
+            head, overflow="ellipsis" if cut else "fold", no_wrap=cut or head in whole, max_width=width, min_width=least
+        )
     for row in rows:
         made.add_row(*(Text(printable(each)) for each in row))
     console.print(made)
