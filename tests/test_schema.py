@@ -84,6 +84,17 @@ def test_a_field_whose_changes_carry_no_stamp_is_told_and_no_mistake(convert: Ca
     assert "only a deep reconcile finds it" in one.said
 
 
+def test_names_of_others_are_told_once_since_their_changes_carry_no_stamp() -> None:
+    (one,) = found(
+        Field("owner", "owner_name", convert=label),
+        Field("account_level", "level", convert=label),
+        Field("parent_account_id__r", "parent"),
+        Computed(max, "n", reads=["owner__r.name", "created_by__r"]),
+    )
+    assert (one.field, one.serious) == ("owner__r", False)
+    assert "only a deep reconcile finds it (so are parent_account_id__r, created_by__r)" in one.said
+
+
 def test_filters_and_conditions_are_held_against_options_and_moments() -> None:
     """Once 57 voided rows came into a target, since somebody filtered by the label."""
     said = [
@@ -108,8 +119,6 @@ def test_what_fits_is_not_told() -> None:
         Field("life_status", "status", convert=choice(LIFE_STATUS)),
         Field("life_status", "status_label", convert=label),
         Field("owner", convert=first(text)),
-        Field("owner", "owner_name", convert=label),
-        Field("owner__r", "owner_object"),
         Field("field_credit_limit__c", convert=decimal(scale=2)),
         Field("field_registered_on__c", convert=day()),
         Field("field_vip__c", convert=boolean),

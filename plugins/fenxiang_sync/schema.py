@@ -40,6 +40,10 @@ _LISTS = frozenset((
     "object_reference_many", "image", "file_attachment",
 ))  # fmt: skip
 _NO_NUMBERS = _LISTS | {"text", "long_text", "true_or_false"}
+_NAMED_ELSEWHERE = frozenset((
+    "object_reference", "object_reference_many", "master_detail", "employee", "employee_many", "department",
+    "department_many",
+))  # fmt: skip
 _NUMBERS = frozenset(("number", "currency", "percentile"))
 _MOMENTS = frozenset(("date", "date_time"))
 _TEXTS = frozenset(("text", "long_text", "html_rich_text", "phone_number", "email", "url"))
@@ -65,6 +69,7 @@ def findings(pipeline: Pipeline, described: ObjectDescription) -> Iterator[Findi
         for source in entry.sources:
             if field := described.fields.get(source):
                 yield from _of_entry(entry, field)
+    yield from _labels(pipeline, described)
     for name, values in compared(pipeline):
         if field := described.fields.get(name):
             yield from _of_values(field, values)
@@ -155,6 +160,24 @@ def _of_entry(entry: Entry, field: FieldDescription) -> Iterator[Finding]:
             field,
             f"is worked out when it is read ({field.type}): a change of it gives the record no new stamp, and only a "
             "deep reconcile finds it",
+            serious=False,
+        )
+
+
+def _labels(pipeline: Pipeline, described: ObjectDescription) -> Iterator[Finding]:
+    """The names of other records, people and departments that are read: one sentence about all of them."""
+    asked = (name for entry in pipeline.fields for name in entry.asks)
+    others = [
+        name
+        for name in dict.fromkeys(asked)
+        if name != base(name) and (field := described.fields.get(base(name))) and field.type in _NAMED_ELSEWHERE
+    ]
+    if others:
+        also = f" (so are {', '.join(others[1:])})" if others[1:] else ""
+        yield Finding(
+            field=others[0],
+            said="is as old as the record: a new name of what it refers to gives the record no new stamp, and only a "
+            f"deep reconcile finds it{also}",
             serious=False,
         )
 
