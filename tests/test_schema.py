@@ -12,6 +12,8 @@ from fenxiang_simulator import catalog
 from fenxiang_sync import (
     Computed,
     Condition,
+    Details,
+    Explode,
     Field,
     Filter,
     HubTarget,
@@ -32,7 +34,7 @@ from fenxiang_sync import (
     label,
     text,
 )
-from fenxiang_sync.schema import Finding, findings, parents
+from fenxiang_sync.schema import Finding, findings, of_lines, parents
 from fenxiang_sync.source.description import ObjectDescription
 
 LIFE_STATUS = ["ineffective", "under_review", "normal", "in_change", "invalid"]
@@ -163,6 +165,30 @@ def test_a_condition_that_means_the_same_to_fenxiang_is_told_to_be_a_filter_too(
 )
 def test_what_a_function_a_look_up_or_a_list_reads_is_held_against_the_object_too(entry: Any) -> None:
     assert any("did you mean 'account_no'?" in each.said and each.serious for each in found(entry))
+
+
+@pytest.mark.parametrize("exploded", [False, True])
+def test_lines_are_held_against_the_detail_object(exploded: bool) -> None:
+    name = "SalesOrderProductObj"
+    wrong = [Field("sales_price", "price", convert=integer), Field("life_status", "s", convert=choice(["normal"]))]
+    fine = [Field("quantity", "n", convert=decimal()), Field("order_id", "order", convert=text)]
+    lines: list[Any] = [Field(f"{name}.{each.source}", each.target, convert=each.convert) for each in (*wrong, *fine)]
+    order = Pipeline(
+        name="order",
+        source=Source(
+            object="SalesOrderObj",
+            details=[Details(name, by="order_id", filters=[Filter("life_status", Operator.N, "作废")])],
+        ),
+        fields=[Field("_id"), *(lines if exploded else [Lines(name, "lines", fields=[*wrong, *fine])])],
+        explode=Explode(name) if exploded else None,
+        target=HubTarget(),
+    )
+    described = ObjectDescription.read(catalog.demo()[name].describe())
+    told = list(of_lines(order, order.source.details[0], described))
+    assert [each.field.removeprefix(f"{name}.") for each in told] == ["sales_price", "life_status", "life_status"]
+    assert all(each.serious for each in told)
+    assert "decimals, which integer rejects" in told[0].said
+    assert "which is none of its options; '作废' is a label" in told[2].said
 
 
 def test_a_field_that_was_switched_off_is_told() -> None:

@@ -14,7 +14,9 @@ from typing import Any
 from fenxiang_sync.columns import Kind
 from fenxiang_sync.condition import Condition, Logic
 from fenxiang_sync.convert import converter, given_by, text, written
+from fenxiang_sync.details import Details
 from fenxiang_sync.field import Field
+from fenxiang_sync.lines import Lines
 from fenxiang_sync.lookup import NUMBER, RECORD_ID, ROW_ID, TOLD
 from fenxiang_sync.mapping import Entry
 from fenxiang_sync.paths import base
@@ -76,6 +78,23 @@ def findings(pipeline: Pipeline, described: ObjectDescription) -> Iterator[Findi
     yield from _filters(pipeline, described)
     if pipeline.write_back is not None:
         yield from _written_back(pipeline.write_back, described)
+
+
+def of_lines(pipeline: Pipeline, details: Details, described: ObjectDescription) -> Iterator[Finding]:
+    """What of the lines of a pipeline does not fit the description of the detail object they are records of."""
+    conditions = [(each.field, each.wire()["field_values"]) for each in details.filters]
+    for entry in pipeline.fields:
+        mapped = [(entry, entry.source)] if isinstance(entry, Field) else []
+        if isinstance(entry, Lines) and entry.source == details.name:
+            mapped = [(each, f"{details.name}.{each.source}") for each in entry.fields if isinstance(each, Field)]
+            conditions += [(each.field, _values(each)) for group in entry.keeps for each in group]
+        for each, source in mapped:
+            whose, _, name = source.partition(".")
+            if whose == details.name and (field := described.fields.get(name)):
+                yield from (replace(told, field=source) for told in _of_entry(each, field))
+    for name, values in conditions:
+        if field := described.fields.get(name):
+            yield from (replace(told, field=f"{details.name}.{name}") for told in _of_values(field, values))
 
 
 def parents(pipeline: Pipeline, known: Mapping[str, Pipeline]) -> Iterator[Finding]:
