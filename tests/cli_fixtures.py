@@ -33,8 +33,11 @@ def fenxiang(*arguments: object) -> Said:
         settings.setenv("AIRFLOW__LOGGING__LOGGING_LEVEL", "INFO")
         settings.setenv("AIRFLOW__CORE__DAGBAG_IMPORT_ERROR_TRACEBACK_DEPTH", "2")
         done = CliRunner().invoke(app, [str(each) for each in arguments])
-    lines = done.stdout.splitlines(keepends=True)
-    return Said(done.exit_code, "".join(line for line in lines if not _LOGGED.match(line)), done.stderr)
+    return Said(done.exit_code, _unlogged(done.stdout), _unlogged(done.stderr))
+
+
+def _unlogged(said: str) -> str:
+    return "".join(line for line in said.splitlines(keepends=True) if not _LOGGED.match(line))
 
 
 _LOGGED = re.compile(r"\d{4}-\d\d-\d\dT\S+Z \[")

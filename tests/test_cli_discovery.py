@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fenxiang_simulator import Simulator
+from fenxiang_sync.source.client import DESCRIBE
 from tests.airflow_fixtures import ConnectionSetter
 from tests.cli_fixtures import fenxiang as command
 from tests.cli_fixtures import quiet_settings  # noqa: F401 - a fixture
@@ -49,6 +51,32 @@ def test_an_object_is_described_field_by_field() -> None:
     assert document["fields"]["name"]["is_required"] is True
 
 
+def test_api_names_stay_whole_in_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "70")
+    assert "life_status_before_invalid " in command("describe", "AccountObj").stdout
+    assert "object_inventory_report__c " in command("objects").stdout
+
+
+def test_names_that_a_terminal_would_obey_are_shown_as_text(simulator: Simulator) -> None:
+    definitions: Any = simulator.tenant._definitions
+    account = definitions["AccountObj"]
+    label = "\x1b[2J\x9b1m[/bold] \\[bold]客户\u202e\u2028x"
+    fields = {**account.fields, "tax__c": replace(account.fields["tel"], name="tax__c", label=label)}
+    definitions["AccountObj"] = replace(account, label=label, fields=fields)
+    for arguments in (("objects", "客户"), ("describe", "AccountObj"), ("new", "AccountObj", "--print")):
+        told = command(*arguments)
+        assert (told.exit_code, told.stderr) == (0, "")
+        assert "[bold]客户" in told.stdout
+        assert all(each.isprintable() or each == "\n" for each in told.stdout)
+
+
+def test_an_answer_without_end_is_told_and_the_object_is_not_taken_for_misspelt(simulator: Simulator) -> None:
+    simulator.faults.rate("huge", 1.0, path=DESCRIBE)
+    told = command("describe", "AccountObj")
+    assert (told.exit_code, "Did you mean" in told.stderr) == (1, False)
+    assert "sent over" in told.stderr
+
+
 def test_a_description_is_kept_as_the_crm_tells_it(tmp_path: Path) -> None:
     kept = tmp_path / "describe" / "AccountObj.json"
     told = command("describe", "AccountObj", "--save", kept)
@@ -76,6 +104,24 @@ def test_a_new_file_is_a_pipeline_that_the_check_takes_and_is_never_written_over
     again = command("new", "SalesOrderObj", "--dags", tmp_path / "dags")
     assert (again.exit_code, path.read_text(encoding="utf-8")) == (1, before)
     assert "is there already, and is not written over" in again.stderr
+
+
+@pytest.mark.parametrize("name", ["8x", "²", " ", "class", "客户\n"])
+def test_any_name_is_taken_or_refused_in_a_sentence(tmp_path: Path, name: str) -> None:
+    made = command("new", "ContactObj", "--name", name, "--dags", tmp_path)
+    assert (made.exit_code, made.stderr.startswith("pipeline ")) == ((0, False) if name == "class" else (1, True))
+
+
+def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    taken = tmp_path / "taken"
+    taken.write_text("", encoding="utf-8")
+    made = command("new", "AccountObj", "--dags", taken)
+    assert (made.exit_code, made.stdout) == (1, "")
+    assert f"{taken}/account.py cannot be written: " in made.stderr
+    for place in (tmp_path, taken / "AccountObj.json"):
+        told = command("describe", "AccountObj", "--save", place)
+        assert (told.exit_code, told.stdout) == (1, "")
+        assert f"{place} cannot be written: " in told.stderr
 
 
 def test_a_name_that_cannot_be_a_dag_is_refused_before_anything_is_written(tmp_path: Path) -> None:

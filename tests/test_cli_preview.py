@@ -101,6 +101,35 @@ class TestRows:
         assert label.split() == ["account_level", "重点客户", "level_name", "重点客户"]
         assert "1 record, 1 row: 1 new. Nothing was sent or written." in lines
 
+    def test_a_record_cannot_speak_to_the_terminal(self, dags: Path, simulator: Simulator) -> None:
+        first_records(simulator)[0].update(name="\x1b[2J[/bold]\u202e名称", account_level="9\x1b[2J")
+        told = command("preview", "account", "--dags", dags, "--rows", 1)
+        assert "[/bold]" in told.stdout
+        assert all(each.isprintable() or each == "\n" for each in told.stdout)
+
+    def test_in_a_narrow_terminal_values_are_cut_and_names_are_not(
+        self, dags: Path, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("COLUMNS", "80")
+        first_records(simulator)[0].update(name="很长的名称" * 40, account_level="1")
+        told = command("preview", "account", "--dags", dags, "--rows", 1)
+        (name,) = [line for line in told.stdout.splitlines() if line.lstrip().startswith("name ")]
+        assert "customer.name" in name
+        assert name.count("很长的名称") >= 2
+        assert "account_level" in told.stdout
+
+    def test_what_a_dag_file_prints_is_no_part_of_the_answer(self, dags: Path) -> None:
+        with (dags / "account.py").open("a", encoding="utf-8") as file:
+            file.write("print('loaded')\n")
+        told = command("preview", "account", "--dags", dags, "--json")
+        assert json.loads(told.stdout)["pipeline"] == "account"
+        assert told.stderr == "loaded\n"
+        assert command("check", "--offline", dags).stdout == "1 pipelines, nothing wrong: account\n"
+
+    def test_a_file_that_is_not_there_is_told_as_a_file(self, dags: Path) -> None:
+        told = command("preview", dags / "acount.py")
+        assert (told.exit_code, told.stderr) == (2, f"there is no file {dags}/acount.py\n")
+
     def test_long_values_are_cut_and_columns_stand_under_each_other_in_chinese_too(
         self, dags: Path, simulator: Simulator
     ) -> None:

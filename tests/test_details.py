@@ -12,6 +12,7 @@ import pytest
 
 from fenxiang_sync import (
     Computed,
+    DeletePolicy,
     Details,
     Explode,
     Field,
@@ -131,6 +132,29 @@ class TestARun:
         lines = orders(fields=fields, key="no", explode=Explode(LINES))
         crm.sync(lines)
         assert len(crm.held(lines)) == sum(map(len, expected(crm).values()))
+
+    def test_a_document_of_more_lines_than_a_row_may_have_is_one_record_in_every_number(self, crm: Bench) -> None:
+        tenant = crm.simulator.tenant
+        cut = Lines(LINES, "lines", fields=[Field("_id", "id")], most=3)
+        one = orders(fields=[Field("_id"), cut], delete_policy=DeletePolicy.DELETE)
+        dry = crm.sync(one, Asked(kind=Kind.MANUAL, full=True, dry_run=True))
+        report = crm.sync(one)
+        records = tenant.records("SalesOrderObj")
+        assert (dry.delivered, report.delivered, report.read) == (len(records),) * 3
+        longest = max(records, key=lambda each: len(expected(crm)[each]))
+        for order, made in expected(crm).items():
+            ids = [line for line, _ in made]
+            rows = [order, *(f"{order}-{part}" for part in range(2, -(-len(ids) // 3) + 1))]
+            assert [line["id"] for row in rows for line in crm.held(one)[row]["lines"]] == ids
+        assert sum(each.startswith(longest) for each in crm.held(one)) > 2
+        crm.later()
+        for line, _ in expected(crm)[longest][3:]:
+            tenant.invalid(LINES, line)
+        tenant.update("SalesOrderObj", longest, {"name": "short"})
+        crm.later()
+        report = crm.sync(one)
+        assert (report.removed > 0, report.read, report.delivered + report.unchanged) == (True, 1, 1)
+        assert [each for each in crm.held(one) if each.startswith(longest)] == [longest]
 
     def test_voided_lines_are_left_out_and_filters_of_the_details_count(self, crm: Bench) -> None:
         lines = crm.simulator.tenant.records(LINES)

@@ -36,9 +36,12 @@ from fenxiang_sync.errors import DeclarationError
 from fenxiang_sync.hub import Hub
 from fenxiang_sync.source.client import DESCRIBE
 from fenxiang_sync.source.description import ObjectDescription
+from fenxiang_sync.steps.drift import note
+from fenxiang_sync.steps.fill import fill
 from tests.airflow_fixtures import ConnectionSetter
 from tests.cli_fixtures import fenxiang as command
 from tests.cli_fixtures import quiet_settings  # noqa: F401 - a fixture
+from tests.reconcile_fixtures import reconciled
 from tests.steps_fixtures import Bench, at, bench, manual, pipeline, scheduled
 from tests.test_airflow_operators import context
 
@@ -195,6 +198,17 @@ class TestStop:
         assert len(there.simulator.queries) == queries
         assert [each.what for each in known(there.hub).open] == [What.OPTION_NEW]
 
+    def test_a_change_that_stopped_runs_is_told_by_the_first_one_after_it_was_accepted(
+        self, there: Bench, stopping: Callable[..., Pipeline]
+    ) -> None:
+        edit(there.simulator, account_level=level(there.simulator, **{"1": "a", "2": "b", "3": "c", "4": "战略客户"}))
+        with pytest.raises(DeclarationError):
+            news(there, stopping())
+        present = ObjectDescription.read(there.client().describe("AccountObj"))
+        note(stopping(), there.hub, lambda known, at_ms: known.accepted(present, at_ms))
+        assert news(there, stopping()) == ["'account_level' has a new option: '4' (战略客户)"]
+        assert news(there, stopping()) == []
+
     def test_a_declaration_that_knows_the_new_option_runs(
         self, there: Bench, stopping: Callable[..., Pipeline]
     ) -> None:
@@ -240,6 +254,42 @@ class TestStop:
             declared(Drift.STOP, check_fields=False)
         with pytest.raises(DeclarationError, match="choose one of IGNORE, WARN, STOP of Drift"):
             declared("stop")  # type: ignore[arg-type]
+
+
+class TestWhatReadsBesideRuns:
+    """A reconcile that reads contents again, and a backfill of a field, would empty columns as a run would."""
+
+    @pytest.fixture
+    def phones(self, there: Bench) -> Pipeline:
+        one = declared(Drift.WARN, Field("tel", "phone", convert=text))
+        there.sync(one, manual(full=True))
+        return one
+
+    def test_a_deep_reconcile_empties_no_column_whose_field_was_removed(self, there: Bench, phones: Pipeline) -> None:
+        before = there.held(phones)
+        assert any(content["phone"] for content in before.values())
+        edit(there.simulator, tel=None)
+        queries = len(there.simulator.queries)
+        with pytest.raises(DeclarationError, match="'tel' is none of its fields"):
+            reconciled(there, phones, deep=True)
+        assert there.held(phones) == before
+        assert len(there.simulator.queries) == queries
+
+    def test_a_change_that_stops_runs_stops_a_reconcile(self, there: Bench, phones: Pipeline) -> None:
+        stopping = replace(phones, source=replace(phones.source, drift=Drift.STOP))
+        field = there.simulator.tenant.definition("AccountObj").fields["tel"]
+        edit(there.simulator, tel=replace(field, type="number"))
+        with pytest.raises(DeclarationError, match=r"'tel' .*has another type: number, .*was phone_number"):
+            reconciled(there, stopping, deep=True)
+        assert len(news(there, phones)) == 1, "a reconcile raises no event, so that the next run tells it"
+
+    def test_no_field_is_filled_that_the_object_does_not_have(self, there: Bench, phones: Pipeline) -> None:
+        wrong = replace(phones, fields=[*phones.fields, Field("emial", "email", convert=text)])
+        with pytest.raises(DeclarationError, match="'emial' is none of its fields, did you mean 'email'"):
+            fill(
+                there.run(wrong), ["email"], client=there.client(), hub=there.hub, reach=there.reach(), clock=there.now
+            )
+        assert not any("email" in content for content in there.held(phones).values())
 
 
 def test_the_history_is_bounded_and_loses_nothing_that_is_open() -> None:

@@ -65,6 +65,31 @@ def test_each_type_of_field_gets_a_converter_that_takes_what_fenxiang_sends_for_
     assert str(row.content["a"]) == "95.00"
 
 
+@pytest.mark.parametrize(
+    ("object_name", "name"),
+    [
+        ("object_8dxRj__c", "object_8dx_rj"),
+        ("object_12__c", "object_12"),
+        ("sync_dag__c", "sync_dag"),
+        ("Field__c", "field"),
+        ("text__c", "text"),
+    ],
+)
+def test_any_name_of_an_object_gives_a_pipeline_that_is_declared(object_name: str, name: str) -> None:
+    """Fenxiang names custom objects object_ and five letters or digits, unless somebody chooses a name."""
+    text = of({"api_name": object_name, "fields": {"f__c": {"type": "text"}}}, pipeline_name(object_name))
+    assert declared(text).name == name
+    assert_formatted(text)
+
+
+def test_a_label_gets_a_path_that_no_field_of_the_object_has() -> None:
+    names = ["level", "level_label", "level_label_2", "modified_at"]
+    fields = {name: {"label": name, "type": "select_one" if name == "level" else "text"} for name in names}
+    made = declared(of({"api_name": "x__c", "fields": fields}))
+    targets = [entry.target for entry in made.fields]
+    assert targets == ["_id", "level", "level_label_3", "level_label", "level_label_2", "modified_at", "modified_at_2"]
+
+
 @given(
     label=st.text(max_size=200),
     field_label=st.text(max_size=200),

@@ -14,6 +14,8 @@ from fenxiang_simulator import catalog
 from fenxiang_sync import (
     Computed,
     Condition,
+    Details,
+    Explode,
     Field,
     Filter,
     HubTarget,
@@ -34,7 +36,7 @@ from fenxiang_sync import (
     label,
     text,
 )
-from fenxiang_sync.schema import Finding, findings, parents
+from fenxiang_sync.schema import Finding, findings, of_lines, parents
 from fenxiang_sync.source.description import ObjectDescription
 from fenxiang_sync.source.query import SearchQuery
 from tests.source_fixtures import client_of, simulator
@@ -91,6 +93,17 @@ def test_a_field_whose_changes_carry_no_stamp_is_told_and_no_mistake(convert: Ca
     assert "only a deep reconcile finds it" in one.said
 
 
+def test_names_of_others_are_told_once_since_their_changes_carry_no_stamp() -> None:
+    (one,) = found(
+        Field("owner", "owner_name", convert=label),
+        Field("account_level", "level", convert=label),
+        Field("parent_account_id__r", "parent"),
+        Computed(max, "n", reads=["owner__r.name", "created_by__r"]),
+    )
+    assert (one.field, one.serious) == ("owner__r", False)
+    assert "only a deep reconcile finds it (so are parent_account_id__r, created_by__r)" in one.said
+
+
 def test_filters_and_conditions_are_held_against_options_and_moments() -> None:
     """Once 57 voided rows came into a target, since somebody filtered by the label."""
     said = [
@@ -115,8 +128,6 @@ def test_what_fits_is_not_told() -> None:
         Field("life_status", "status", convert=choice(LIFE_STATUS)),
         Field("life_status", "status_label", convert=label),
         Field("owner", convert=first(text)),
-        Field("owner", "owner_name", convert=label),
-        Field("owner__r", "owner_object"),
         Field("field_credit_limit__c", convert=decimal(scale=2)),
         Field("field_registered_on__c", convert=day()),
         Field("field_vip__c", convert=boolean),
@@ -233,6 +244,30 @@ def test_a_condition_of_another_kind_than_its_field_is_a_mistake(condition: Cond
 )
 def test_what_a_function_a_look_up_or_a_list_reads_is_held_against_the_object_too(entry: Any) -> None:
     assert any("did you mean 'account_no'?" in each.said and each.serious for each in found(entry))
+
+
+@pytest.mark.parametrize("exploded", [False, True])
+def test_lines_are_held_against_the_detail_object(exploded: bool) -> None:
+    name = "SalesOrderProductObj"
+    wrong = [Field("sales_price", "price", convert=integer), Field("life_status", "s", convert=choice(["normal"]))]
+    fine = [Field("quantity", "n", convert=decimal()), Field("order_id", "order", convert=text)]
+    lines: list[Any] = [Field(f"{name}.{each.source}", each.target, convert=each.convert) for each in (*wrong, *fine)]
+    order = Pipeline(
+        name="order",
+        source=Source(
+            object="SalesOrderObj",
+            details=[Details(name, by="order_id", filters=[Filter("life_status", Operator.N, "作废")])],
+        ),
+        fields=[Field("_id"), *(lines if exploded else [Lines(name, "lines", fields=[*wrong, *fine])])],
+        explode=Explode(name) if exploded else None,
+        target=HubTarget(),
+    )
+    described = ObjectDescription.read(catalog.demo()[name].describe())
+    told = list(of_lines(order, order.source.details[0], described))
+    assert [each.field.removeprefix(f"{name}.") for each in told] == ["sales_price", "life_status", "life_status"]
+    assert all(each.serious for each in told)
+    assert "decimals, which integer rejects" in told[0].said
+    assert "which is none of its options; '作废' is a label" in told[2].said
 
 
 def test_a_field_that_was_switched_off_is_told() -> None:

@@ -17,6 +17,7 @@ from typing import Any
 
 WIDTH = 120
 
+_USED = ("dag", "sync_dag")
 _PLAIN = {"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
@@ -164,9 +165,15 @@ def folded(said: str, *, room: int = WIDTH) -> Iterator[str]:
 
 
 def variable(name: str) -> str:
-    """The name of a pipeline as that of a variable."""
-    plain = re.sub(r"\W", "_", name)
-    return f"{plain}_" if keyword.iskeyword(plain) or plain == "dag" or plain[:1].isdigit() else plain
+    """The name of a pipeline as that of a variable, which is none that the file has beside it.
+
+    >>> variable("sales-order"), variable("dag"), variable("sync_dag"), variable("8dx")
+    ('sales_order', 'dag_', 'sync_dag_', '_8dx')
+    """
+    plain = re.sub(r"\W", "_", name, flags=re.ASCII)
+    if plain[:1].isdigit():
+        return f"_{plain}"
+    return f"{plain}_" if keyword.iskeyword(plain) or plain in _USED else plain
 
 
 def identifier(said: str, taken: Collection[str] = (), *, instead: str = "value") -> str:

@@ -21,6 +21,9 @@ CLOSED = 200
 """How many changes that are open no more are remembered of an object, the newest."""
 
 
+ACCEPTED = "accepted"
+
+
 class Drift(StrEnum):
     """What a run does about changes of its object's description."""
 
@@ -113,8 +116,9 @@ class Known:
         return [each for each in self.changes if each.open]
 
     def untold(self, pipeline: str) -> list[Change]:
-        """Those that a pipeline has not been told of."""
-        return [each for each in self.open if each.seen_ms > self.told.get(pipeline, self.looked_ms)]
+        """Those that a pipeline has not been told of, accepted ones too: a run that they stopped did not tell them."""
+        since = self.told.get(pipeline, self.looked_ms)
+        return [each for each in self.changes if each.seen_ms > since and each.ended in ("", ACCEPTED)]
 
     def looked(self, described: ObjectDescription, at_ms: int) -> Self:
         """After a look at the present description; what the first one sees is known."""
@@ -131,7 +135,7 @@ class Known:
     def accepted(self, described: ObjectDescription, at_ms: int) -> Self:
         """With the present description as the known one."""
         seen = self.looked(described, at_ms)
-        ended = [_ended(each, "accepted", at_ms) if each.open else each for each in seen.changes]
+        ended = [_ended(each, ACCEPTED, at_ms) if each.open else each for each in seen.changes]
         return replace(seen, shape=shape_of(described), known_ms=at_ms, changes=_bounded(ended))
 
     def refused(self, at_ms: int) -> Self:

@@ -17,6 +17,7 @@ OF_THE_ENGINE = frozenset((
 """Fields that every object has and few targets want; what the engine needs of them it asks for by itself."""
 
 _OPTIONS_SHOWN = 6
+_LONGEST_NAME = 100
 
 
 class Line(NamedTuple):
@@ -73,9 +74,10 @@ class Scaffold:
         said = f"{self.described.label} ({self.described.name}) → the hub. Made by `fenxiang new`."
         left = ", ".join(each.name for each in self.described.fields.values() if not _is_mapped(each))
         unwanted = folded(f"Left out, since few targets want them: {left}.") if left else ()
+        paragraphs = ["\n".join(docstring(folded(said))), *(["\n".join(unwanted)] if unwanted else [])]
+        about = "\n\n".join(paragraphs)
         return _FILE.format(
-            said="\n".join(docstring(folded(said))),
-            left="".join(f"\n\n{line}" if number == 0 else f"\n{line}" for number, line in enumerate(unwanted)),
+            about=f"{about}\n" if "\n" in about else about,
             words="\n".join(imports("fenxiang_sync", self._words, wraps=True)),
             variable=variable(self.name),
             name=quoted(self.name),
@@ -87,15 +89,17 @@ class Scaffold:
 
     def _fields(self) -> Iterator[str]:
         yield '        Field("_id", convert=text),'
-        for each in self.described.fields.values():
-            if _is_mapped(each):
-                yield from self._field(each)
-        yield '        Field("last_modified_time", "modified_at", convert=instant("Asia/Shanghai")),'
+        mapped = [each for each in self.described.fields.values() if _is_mapped(each)]
+        taken = {"_id", *(each.name for each in mapped)}
+        for each in mapped:
+            yield from self._field(each, taken)
+        modified = quoted(_free("modified_at", taken))
+        yield f'        Field("last_modified_time", {modified}, convert=instant("Asia/Shanghai")),'
 
-    def _field(self, described: FieldDescription) -> Iterator[str]:
+    def _field(self, described: FieldDescription, taken: set[str]) -> Iterator[str]:
         for number, line in enumerate(_lines(described)):
             self._words.update(re.findall(r"[a-z_]+(?=\(|$)|(?<=\()[a-z_]+(?=\))", line.convert))
-            to = f", {quoted(line.to)}" if line.to else ""
+            to = f", {quoted(_free(line.to, taken))}" if line.to else ""
             required = ", required=True" if described.name == "name" and described.required else ""
             code = f"        Field({quoted(described.name)}{to}, convert={line.convert}{required}),"
             yield commented(code, _comment(described) if number == 0 else "")
@@ -104,12 +108,13 @@ class Scaffold:
 def pipeline_name(object_name: str) -> str:
     """A name for the pipeline of an object.
 
-    >>> pipeline_name("SalesOrderObj"), pipeline_name("object_inventory_report__c")
-    ('sales_order', 'inventory_report')
+    >>> pipeline_name("SalesOrderObj"), pipeline_name("object_inventory_report__c"), pipeline_name("object_8dxRj__c")
+    ('sales_order', 'inventory_report', 'object_8dx_rj')
     """
     plain = object_name.removesuffix("__c").removesuffix("Obj").removeprefix("object_")
     snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", plain).lower()
-    return re.sub(r"[^a-z0-9_]", "_", snake).strip("_") or "pipeline"
+    name = re.sub(r"[^a-z0-9_]", "_", snake).strip("_")
+    return (name if name[:1].isalpha() else f"object_{name}".rstrip("_"))[:_LONGEST_NAME]
 
 
 def _is_mapped(described: FieldDescription) -> bool:
@@ -127,6 +132,16 @@ def _lines(described: FieldDescription) -> list[Line]:
     return [Line(each, "" if number == 0 else f"{described.name}_label") for number, each in enumerate(converters)]
 
 
+def _free(path: str, taken: set[str]) -> str:
+    """The path, or with a number behind it where another field has it; it is taken from now on."""
+    number, free = 1, path
+    while free in taken:
+        number += 1
+        free = f"{path}_{number}"
+    taken.add(free)
+    return free
+
+
 def _comment(described: FieldDescription) -> str:
     parts = [described.label if described.label != described.name else "", described.type]
     if described.refers_to:
@@ -140,8 +155,7 @@ def _comment(described: FieldDescription) -> str:
     return " ".join(part for part in parts if part)
 
 
-_FILE = '''"""{said}{left}
-"""
+_FILE = '''"""{about}"""
 
 from __future__ import annotations
 

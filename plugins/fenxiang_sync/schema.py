@@ -16,7 +16,9 @@ from typing import Any
 from fenxiang_sync.columns import Kind
 from fenxiang_sync.condition import Condition, Logic
 from fenxiang_sync.convert import converter, given_by, text, written
+from fenxiang_sync.details import Details
 from fenxiang_sync.field import Field
+from fenxiang_sync.lines import Lines
 from fenxiang_sync.lookup import NUMBER, RECORD_ID, ROW_ID, TOLD
 from fenxiang_sync.mapping import Entry
 from fenxiang_sync.paths import base
@@ -43,6 +45,10 @@ _LISTS = frozenset((
     "object_reference_many", "image", "file_attachment",
 ))  # fmt: skip
 _NO_NUMBERS = _LISTS | {"text", "long_text", "true_or_false"}
+_NAMED_ELSEWHERE = frozenset((
+    "object_reference", "object_reference_many", "master_detail", "employee", "employee_many", "department",
+    "department_many",
+))  # fmt: skip
 _NUMBERS = frozenset(("number", "currency", "percentile"))
 _MOMENTS = frozenset(("date", "date_time"))
 _TEXTS = frozenset(("text", "long_text", "html_rich_text", "phone_number", "email", "url"))
@@ -68,6 +74,7 @@ def findings(pipeline: Pipeline, described: ObjectDescription) -> Iterator[Findi
         for source in entry.sources:
             if field := described.fields.get(source):
                 yield from _of_entry(entry, field)
+    yield from _labels(pipeline, described)
     for name, values in compared(pipeline):
         if field := described.fields.get(name):
             yield from _of_values(field, values)
@@ -77,6 +84,23 @@ def findings(pipeline: Pipeline, described: ObjectDescription) -> Iterator[Findi
     yield from _filters(pipeline, described)
     if pipeline.write_back is not None:
         yield from _written_back(pipeline.write_back, described)
+
+
+def of_lines(pipeline: Pipeline, details: Details, described: ObjectDescription) -> Iterator[Finding]:
+    """What of the lines of a pipeline does not fit the description of the detail object they are records of."""
+    conditions = [(each.field, each.wire()["field_values"]) for each in details.filters]
+    for entry in pipeline.fields:
+        mapped = [(entry, entry.source)] if isinstance(entry, Field) else []
+        if isinstance(entry, Lines) and entry.source == details.name:
+            mapped = [(each, f"{details.name}.{each.source}") for each in entry.fields if isinstance(each, Field)]
+            conditions += [(each.field, _values(each)) for group in entry.keeps for each in group]
+        for each, source in mapped:
+            whose, _, name = source.partition(".")
+            if whose == details.name and (field := described.fields.get(name)):
+                yield from (replace(told, field=source) for told in _of_entry(each, field))
+    for name, values in conditions:
+        if field := described.fields.get(name):
+            yield from (replace(told, field=f"{details.name}.{name}") for told in _of_values(field, values))
 
 
 def parents(pipeline: Pipeline, known: Mapping[str, Pipeline]) -> Iterator[Finding]:
@@ -161,6 +185,24 @@ def _of_entry(entry: Entry, field: FieldDescription) -> Iterator[Finding]:
             field,
             f"is worked out when it is read ({field.type}): a change of it gives the record no new stamp, and only a "
             "deep reconcile finds it",
+            serious=False,
+        )
+
+
+def _labels(pipeline: Pipeline, described: ObjectDescription) -> Iterator[Finding]:
+    """The names of other records, people and departments that are read: one sentence about all of them."""
+    asked = (name for entry in pipeline.fields for name in entry.asks)
+    others = [
+        name
+        for name in dict.fromkeys(asked)
+        if name != base(name) and (field := described.fields.get(base(name))) and field.type in _NAMED_ELSEWHERE
+    ]
+    if others:
+        also = f" (so are {', '.join(others[1:])})" if others[1:] else ""
+        yield Finding(
+            field=others[0],
+            said="is as old as the record: a new name of what it refers to gives the record no new stamp, and only a "
+            f"deep reconcile finds it{also}",
             serious=False,
         )
 

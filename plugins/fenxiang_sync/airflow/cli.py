@@ -29,6 +29,7 @@ from fenxiang_sync.airflow import (
     writing_back,
 )
 from fenxiang_sync.airflow.fitness import Fitness
+from fenxiang_sync.airflow.terminal import parsed, printable, say
 from fenxiang_sync.errors import FenxiangSyncError
 from fenxiang_sync.targets.protocol import Checking
 
@@ -104,8 +105,7 @@ def check(
     for pipeline in needs.pipelines.values():
         fitness.hold(pipeline)
         fitness.relate(pipeline, needs.pipelines)
-    for note in fitness.notes:
-        typer.echo(note)
+    say(fitness.notes)
     _fail([*problems, *fitness.problems])
     typer.echo(f"{len(needs.pipelines)} pipelines, nothing wrong: {', '.join(sorted(needs.pipelines))}")
 
@@ -132,7 +132,7 @@ def _fail(problems: Iterable[str]) -> None:
     """End with exit code 1 where there is a problem, each on a line of its own."""
     found = list(problems)
     for problem in found:
-        typer.echo(problem, err=True)
+        typer.echo(printable(problem), err=True)
     if found:
         raise typer.Exit(1)
 
@@ -151,14 +151,13 @@ def _airflow_database(problems: Iterable[str] = ()) -> Iterator[None]:
 
 def _needs(dags: Path | None) -> Needs:
     from airflow import settings
-    from airflow.dag_processing.dagbag import DagBag
 
     from fenxiang_sync.airflow.operators import PipelineOperator
     from fenxiang_sync.airflow.pools import PREFIX
     from fenxiang_sync.pipeline import Source
 
     place = str(dags or settings.DAGS_FOLDER)
-    bag = DagBag(place)
+    bag = parsed(place)
     needs = Needs(place, errors={str(file): str(error) for file, error in bag.import_errors.items()})
     for dag in bag.dags.values():
         needs.pools.update(task.pool for task in dag.tasks if task.pool.startswith(PREFIX))

@@ -13,7 +13,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from fenxiang_sync.airflow.terminal import table
+from fenxiang_sync.airflow.terminal import printable, table
 from fenxiang_sync.errors import DeclarationError, FenxiangSyncError, RefusedError
 from fenxiang_sync.scaffold import Scaffold, pipeline_name
 from fenxiang_sync.source.description import FieldDescription, ObjectDescription
@@ -45,7 +45,7 @@ def objects(
     if as_json:
         tell([{"object": name, "label": label} for name, label in found])
     elif found:
-        table(["object", "label", "kind"], [[name, label, _kind(name)] for name, label in found])
+        table(["object", "label", "kind"], [[name, label, _kind(name)] for name, label in found], whole=["object"])
     else:
         cannot(f"no object has {search!r} in its name" if search else "the app may use no object: give it the right")
 
@@ -61,15 +61,14 @@ def describe(
     """Show the fields (字段) of an object: names, labels, types, options, references."""
     document, described = _described(object_name, connection)
     if save is not None:
-        save.parent.mkdir(parents=True, exist_ok=True)
-        save.write_text(json.dumps(document, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+        _write(save, json.dumps(document, ensure_ascii=False, indent=1) + "\n")
         typer.echo(f"{save}: the description of {described.name}, {len(described.fields)} fields")
     elif as_json:
         tell(document)
     else:
         typer.echo(f"{described.label} · {described.name}")
         heads = ["field", "label", "type", "", "options, reference"]
-        table(heads, [_row(each) for each in described.fields.values()])
+        table(heads, [_row(each) for each in described.fields.values()], whole=["field"])
 
 
 def new(
@@ -105,9 +104,16 @@ def keep(text: str, name: str, folder: Path | None) -> Path:
     path = (folder or _dags_folder()) / f"{name}.py"
     if path.exists():
         cannot(f"{path} is there already, and is not written over; choose another --name, or take it away first")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
+    _write(path, text)
     return path
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8", errors="backslashreplace")
+    except OSError as error:
+        cannot(f"{path} cannot be written: {error.strerror or error}")
 
 
 def _described(object_name: str, connection: str) -> tuple[dict[str, Any], ObjectDescription]:
@@ -123,6 +129,8 @@ def _described(object_name: str, connection: str) -> tuple[dict[str, Any], Objec
 def _near(name: str, names: Sequence[str]) -> str:
     import difflib
 
+    if name in names:
+        return ""
     folded = {each.casefold(): each for each in names}
     found = difflib.get_close_matches(name.casefold(), folded, n=3, cutoff=0.5)
     return f". Did you mean {', '.join(folded[each] for each in found)}?" if found else ""
@@ -141,7 +149,7 @@ def asking(connection: str) -> Iterator[Any]:
         with closing(FenxiangHook(connection).client(patient=False)) as client:
             yield client
     except FenxiangSyncError as error:
-        typer.echo(str(error), err=True)
+        typer.echo(printable(str(error)), err=True)
         raise typer.Exit(NOT_ASKED) from None
 
 
@@ -182,5 +190,5 @@ def tell(document: Any) -> None:
 
 def cannot(why: str) -> NoReturn:
     """End with the reason."""
-    typer.echo(why, err=True)
+    typer.echo(printable(why), err=True)
     raise typer.Exit(CANNOT)

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 import typer
 
-from fenxiang_sync.airflow.terminal import Dags, Json, Name, cannot_tell, counted, declared, moment, opened_hub
+from fenxiang_sync.airflow.terminal import Dags, Json, Name, cannot_tell, counted, declared, moment, opened_hub, say
 
 if TYPE_CHECKING:
     from fenxiang_sync.hub import Doubt
@@ -64,7 +64,7 @@ def _show(meant: Sequence[Pipeline], record: Sequence[str] | None, *, as_json: b
             found = list(hub.doubts.find(each.name, ids=record or None, now=datetime.now(UTC)))
             documents += [_document(each, one) for one in found]
             if not as_json:
-                typer.echo("\n".join(_lines(each, found)))
+                say(_lines(each, found))
     if as_json:
         typer.echo(json.dumps(documents, ensure_ascii=False, indent=1))
     raise typer.Exit(1 if documents else 0)
@@ -79,7 +79,7 @@ def _settle(pipeline: Pipeline, choice: Choice, record: Sequence[str] | None, *,
     if as_json:
         typer.echo(json.dumps({"pipeline": pipeline.name, "run": run_id, **numbers}, ensure_ascii=False, indent=1))
     else:
-        typer.echo("\n".join(_told(pipeline.name, run_id, numbers)))
+        say(_told(pipeline.name, run_id, numbers))
     left = numbers["left_in_doubt"] or numbers["refused"] or not numbers["doubtful"]
     raise typer.Exit(1 if left else 0)
 

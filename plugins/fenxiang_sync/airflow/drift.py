@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 import typer
 
-from fenxiang_sync.airflow.terminal import Dags, Json, Name, cannot_tell, counted, declared, moment, opened_hub
+from fenxiang_sync.airflow.terminal import Dags, Json, Name, cannot_tell, counted, declared, moment, opened_hub, say
 
 if TYPE_CHECKING:
     from fenxiang_sync.drift import Change, Known
@@ -46,7 +46,7 @@ def drift(
         typer.echo(json.dumps(documents, ensure_ascii=False, indent=1))
     else:
         for each, known in found:
-            typer.echo("\n".join(_lines(each, known, last)))
+            say(_lines(each, known, last))
     raise typer.Exit(1 if any(known.open for _, known in found) else 0)
 
 

@@ -14,7 +14,7 @@ import typer
 
 from fenxiang_sync.airflow.resend import Moment, record
 from fenxiang_sync.airflow.resend import window_of as _window
-from fenxiang_sync.airflow.terminal import Dags, One, cannot_tell, counted, declared, opened_hub
+from fenxiang_sync.airflow.terminal import Dags, One, cannot_tell, counted, declared, opened_hub, say
 from fenxiang_sync.errors import FenxiangSyncError
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def backfill_field(
             made = _filled(found, fields, hub, window, again=again, dry_run=dry_run)
         except FenxiangSyncError as error:
             cannot_tell(f"{pipeline}: {error}")
-    typer.echo("\n".join(_lines(pipeline, fields, made, dry_run=dry_run)))
+    say(_lines(pipeline, fields, made, dry_run=dry_run))
     raise typer.Exit(1 if made.wanting else 0)
 
 

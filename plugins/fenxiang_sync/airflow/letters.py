@@ -16,7 +16,18 @@ from zoneinfo import ZoneInfo
 
 import typer
 
-from fenxiang_sync.airflow.terminal import Dags, Json, Name, One, cannot_tell, counted, declared, moment, opened_hub
+from fenxiang_sync.airflow.terminal import (
+    Dags,
+    Json,
+    Name,
+    One,
+    cannot_tell,
+    counted,
+    declared,
+    moment,
+    opened_hub,
+    say,
+)
 
 if TYPE_CHECKING:
     from fenxiang_sync.hub import Selection, StoredLetter
@@ -57,7 +68,7 @@ def letters(
         for each in () if as_json else meant:
             shown = list(islice(hub.letters.find(each.name, wanted), limit or _SHOWN))
             left = hub.letters.count(each.name, wanted) - len(shown)
-            typer.echo("\n".join(_lines(each, shown, found[each.name], left)))
+            say(_lines(each, shown, found[each.name], left))
     raise typer.Exit(1 if any(found.values()) else 0)
 
 
@@ -72,7 +83,7 @@ def letter(
     if as_json:
         typer.echo(json.dumps(_document(found, whole=True), ensure_ascii=False, indent=1))
     else:
-        typer.echo("\n".join(_whole(found)))
+        say(_whole(found))
 
 
 def replay(
@@ -99,7 +110,7 @@ def replay(
     if as_json:
         typer.echo(json.dumps({"pipeline": pipeline, "run": run_id, **numbers}, ensure_ascii=False, indent=1))
     else:
-        typer.echo("\n".join(_told(pipeline, run_id, numbers)))
+        say(_told(pipeline, run_id, numbers))
     raise typer.Exit(1 if any(numbers[each] for each in ("dead_letters", "unreadable", "in_doubt")) else 0)
 
 

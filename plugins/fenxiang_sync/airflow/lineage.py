@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fenxiang_sync.airflow.terminal import Dags, Json, Name, declared, table
+from fenxiang_sync.airflow.terminal import Dags, Json, Name, declared, say, table
 
 if TYPE_CHECKING:
     from fenxiang_sync.lineage import Lineage
@@ -35,8 +35,8 @@ def lineage(
     else:
         for each, document in zip(found, documents, strict=True):
             if document["columns"]:
-                typer.echo("\n".join(_heads(each)))
-                table(HEADS, [_row(column) for column in document["columns"]])
+                say(_heads(each))
+                table(HEADS, [_row(column) for column in document["columns"]], whole=["target"])
     if field is not None and not any(document["columns"] for document in documents):
         typer.echo(f"no column is made of {field!r}", err=True)
         raise typer.Exit(1)

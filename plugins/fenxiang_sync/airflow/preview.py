@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 
 import typer
 
-from fenxiang_sync.airflow.terminal import Dags, Json, cannot_tell, counted, declared, moment, opened_hub, table
+from fenxiang_sync.airflow.terminal import Dags, Json, cannot_tell, counted, declared, moment, opened_hub, say, table
 from fenxiang_sync.errors import FenxiangSyncError, ParamError
 
 if TYPE_CHECKING:
@@ -61,6 +61,8 @@ def preview(
 def _meant(said: str, dags: Path | None) -> Pipeline:
     """The pipeline of that name, or of that file."""
     if not Path(said).is_file():
+        if "/" in said or said.endswith(".py"):
+            cannot_tell(f"there is no file {said}")
         [one] = declared(dags, said)
         return one
     found = declared(Path(said), None)
@@ -113,17 +115,17 @@ def _tell(pipeline: Pipeline, found: Preview, quota: Quota | None, *, given: boo
     from fenxiang_sync.lineage import origins
 
     mapped = list(origins(pipeline.fields))
-    typer.echo("\n".join(_heads(pipeline, found)))
+    say(_heads(pipeline, found))
     for number, sample in enumerate(found.samples, start=1):
-        typer.echo(f"\n{number}  {sample.record['_id']}  {sample.outcome}")
+        say(["", f"{number}  {sample.record['_id']}  {sample.outcome}"])
         if sample.reject is not None:
-            typer.echo(f"   {sample.reject['reason']}")
+            say([f"   {sample.reject['reason']}"])
         heads, lines = _side_by_side(mapped, sample)
-        table(heads, lines, most=_WIDEST)
+        table(heads, lines, most=_WIDEST, whole=(heads[0], "target"))
         if len(sample.rows) > _ROWS_SHOWN:
             typer.echo(f"   … and {len(sample.rows) - _ROWS_SHOWN:,} more rows")
     typer.echo("")
-    typer.echo("\n".join(_totals(pipeline, found, quota, given=given)))
+    say(_totals(pipeline, found, quota, given=given))
 
 
 def _heads(pipeline: Pipeline, found: Preview) -> Iterator[str]:

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 import typer
 
-from fenxiang_sync.airflow.terminal import Dags, Json, Name, cannot_tell, declared, moment, opened_hub
+from fenxiang_sync.airflow.terminal import Dags, Json, Name, cannot_tell, declared, moment, opened_hub, say
 from fenxiang_sync.errors import FenxiangSyncError
 from fenxiang_sync.source.metering import NEARLY
 
@@ -39,7 +39,7 @@ def gaps(pipeline: Name = None, dags: Dags = None, as_json: Json = False) -> Non
         typer.echo(json.dumps([each.to_json() for each in found], ensure_ascii=False, indent=1))
     else:
         for each in found:
-            typer.echo("\n".join(_gaps_lines(each)))
+            say(_gaps_lines(each))
     raise typer.Exit(1 if any(each.gaps for each in found) else 0)
 
 
@@ -64,7 +64,7 @@ def late(
         typer.echo(json.dumps(documents, ensure_ascii=False, indent=1))
         return
     for each in meant:
-        typer.echo("\n".join(_late_lines(each, found[each.name])))
+        say(_late_lines(each, found[each.name]))
 
 
 def calls(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fenxiang_sync.airflow.terminal import Dags, Json, One, cannot_tell, declared, shown
+from fenxiang_sync.airflow.terminal import Dags, Json, One, cannot_tell, declared, say, shown
 from fenxiang_sync.errors import FenxiangSyncError, TransientError
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def retransform(
     if as_json:
         typer.echo(json.dumps(made.to_json(), ensure_ascii=False, indent=1, default=str))
     else:
-        typer.echo("\n".join(lines(meant, made)))
+        say(lines(meant, made))
     raise typer.Exit(1 if made.differs else 0)
 
 

@@ -6,8 +6,10 @@ Exit codes: 0 nothing to do, 1 there is, 2 it could not be told or done.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import sys
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -17,10 +19,13 @@ import typer
 from fenxiang_sync.errors import FenxiangSyncError
 
 if TYPE_CHECKING:
+    from airflow.dag_processing.dagbag import DagBag
+
     from fenxiang_sync.hub import Hub
     from fenxiang_sync.pipeline import Pipeline
 
 CANNOT_TELL = 2
+_NARROWEST = 6
 _WIDEST = 60
 
 Name = Annotated[str | None, typer.Argument(metavar="[PIPELINE]", help="One pipeline; by default all of them.")]
@@ -38,12 +43,11 @@ def declared(dags: Path | None, name: str | None, *, ways_back: bool = False) ->
     A name may be that of a way back (``account.write_back``); with `ways_back` they are among all of them, too.
     """
     from airflow import settings
-    from airflow.dag_processing.dagbag import DagBag
 
     from fenxiang_sync.airflow.operators import PipelineOperator
     from fenxiang_sync.steps.written import written, written_name
 
-    bag = DagBag(str(dags or settings.DAGS_FOLDER))
+    bag = parsed(str(dags or settings.DAGS_FOLDER))
     for file in sorted(map(str, bag.import_errors)):
         typer.echo(f"{file} cannot be read (fenxiang check says why); its pipelines are left out", err=True)
     tasks = [task for dag in bag.dags.values() for task in dag.tasks if isinstance(task, PipelineOperator)]
@@ -53,6 +57,14 @@ def declared(dags: Path | None, name: str | None, *, ways_back: bool = False) ->
     if name is not None and name not in found:
         cannot_tell(f"no DAG file declares a pipeline {name!r}; there are: {', '.join(sorted(found)) or 'none'}")
     return [found[each] for each in sorted(found) if name in (None, each)]
+
+
+def parsed(place: str) -> DagBag:
+    """The DAG files there. What they print goes beside what the command says, which programs may read."""
+    from airflow.dag_processing.dagbag import DagBag
+
+    with redirect_stdout(sys.stderr):
+        return DagBag(place)
 
 
 @contextmanager
@@ -68,23 +80,61 @@ def opened_hub() -> Iterator[Hub]:
         cannot_tell(f"hub: {error}")
 
 
-def table(heads: Sequence[str], rows: Sequence[Sequence[str]], *, most: int | None = None) -> None:
+def say(lines: Iterable[str]) -> None:
+    """Lines for people; what a terminal would obey instead of showing it is taken out."""
+    for each in lines:
+        typer.echo(printable(each))
+
+
+def printable(said: str) -> str:
+    """Text of several lines without what a terminal obeys: names and messages come from people and servers.
+
+    >>> printable("a\\x1b[2J\\u202eb\\u3000c\\nd")
+    'a�[2J�b\\u3000c\\nd'
+    """
+    if said.isprintable():
+        return said
+    return "".join("�" if unicodedata.category(each) in _OBEYED and each != "\n" else each for each in said)
+
+
+_OBEYED = frozenset(("Cc", "Cf", "Cs", "Zl", "Zp"))
+"""Unicode's categories of controls, of what turns the direction of text, of halves of letters and of line ends."""
+
+
+def table(
+    heads: Sequence[str], rows: Sequence[Sequence[str]], *, most: int | None = None, whole: Sequence[str] = ()
+) -> None:
     """In columns, with Chinese characters counted as wide as a terminal shows them; with `most`, one line a row, in
-    which what is wider than that is cut."""
+    which what is wider than that is cut. Where the terminal has no room, the columns that need not be `whole` share
+    what there is, the others stay in one line."""
+    from rich.cells import cell_len
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
+    console = Console(highlight=False, soft_wrap=False)
     made = Table(box=None, pad_edge=False, header_style="bold")
-    for head in heads:
-        made.add_column(head, overflow="ellipsis" if most else "fold", no_wrap=most is not None, max_width=most)
+    widths = [max(map(cell_len, column)) for column in zip(heads, *rows, strict=True)]
+    if most is not None:
+        widths = [min(each, most) for each in widths]
+        shared = [place for place, head in enumerate(heads) if head not in whole]
+        room = console.width - 2 * (len(heads) - 1) - sum(widths) + sum(widths[place] for place in shared)
+        for left, place in zip(range(len(shared), 0, -1), sorted(shared, key=widths.__getitem__), strict=True):
+            widths[place] = min(widths[place], max(_NARROWEST, room // left))
+            room -= widths[place]
+    for head, width in zip(heads, widths, strict=True):
+        cut, least = most is not None, width if head in whole else None
+        made.add_column(
+            head, overflow="ellipsis" if cut else "fold", no_wrap=cut or head in whole, max_width=width, min_width=least
+        )
     for row in rows:
-        made.add_row(*(each.replace("[", "\\[") for each in row))
-    Console(highlight=False, soft_wrap=False).print(made)
+        made.add_row(*(Text(printable(each)) for each in row))
+    console.print(made)
 
 
 def cannot_tell(why: str) -> NoReturn:
     """End with the reason."""
-    typer.echo(why, err=True)
+    typer.echo(printable(why), err=True)
     raise typer.Exit(CANNOT_TELL)
 
 

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 import typer
 
-from fenxiang_sync.airflow.terminal import Dags, Json, One, cannot_tell, declared, opened_hub, shown
+from fenxiang_sync.airflow.terminal import Dags, Json, One, cannot_tell, declared, opened_hub, say, shown
 from fenxiang_sync.errors import FenxiangSyncError
 from fenxiang_sync.window import from_ms
 
@@ -49,7 +49,7 @@ def trace(
     if as_json:
         typer.echo(json.dumps(found.to_json(), ensure_ascii=False, indent=1, default=str))
     else:
-        typer.echo("\n".join(_lines(meant, found)))
+        say(_lines(meant, found))
 
 
 def _meant(hub: Hub, pipeline: str, name: str) -> str:

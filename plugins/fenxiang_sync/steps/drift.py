@@ -17,6 +17,7 @@ from fenxiang_sync.pipeline import Pipeline
 from fenxiang_sync.schema import compared, findings
 from fenxiang_sync.source import Client, FenxiangClient
 from fenxiang_sync.source.description import ObjectDescription
+from fenxiang_sync.steps.fields import check_fields, described
 from fenxiang_sync.window import from_ms
 
 log = logging.getLogger(__name__)
@@ -25,9 +26,22 @@ RHYTHM = timedelta(days=1)
 """How often the object is described for this alone, where the fields are not checked before each run."""
 
 
-def look(
-    pipeline: Pipeline, described: ObjectDescription | None, *, client: Client, hub: Hub, scheduled: bool
-) -> Known:
+def examine(pipeline: Pipeline, *, client: Client, hub: Hub, scheduled: bool = False) -> Known:
+    """Hold the declaration against the description of its object, before anything is read; returns what is known of it.
+
+    Raises `DeclarationError` where a field that is read is not there, or has changed so that the declaration stops.
+    """
+    found = described(pipeline, client)
+    known = look(pipeline, found, client=client, hub=hub, scheduled=scheduled)
+    for each in known.untold(pipeline.name):
+        log.warning("The description of %s has changed: %s", pipeline.source.object, each)
+    if found is not None:
+        check_fields(pipeline, found, client)
+        stop(pipeline, found, known)
+    return known
+
+
+def look(pipeline: Pipeline, present: ObjectDescription | None, *, client: Client, hub: Hub, scheduled: bool) -> Known:
     """Compare the description with the known one and note what differs; returns what is known now.
 
     Without a description a scheduled run asks for one, once a day; where that is refused, the run goes on all the same.
@@ -35,8 +49,8 @@ def look(
     source = pipeline.source
     if source.drift is Drift.IGNORE:
         return Known()
-    if described is not None:
-        return note(pipeline, hub, lambda known, at_ms: known.looked(described, at_ms))
+    if present is not None:
+        return note(pipeline, hub, lambda known, at_ms: known.looked(present, at_ms))
     known = Known.read(hub.noted(note_name(source.connection, source.object)))
     if not scheduled or client.server_time() - from_ms(known.looked_ms) < RHYTHM:
         return known
@@ -72,11 +86,11 @@ def told(pipeline: Pipeline, hub: Hub, changes: Sequence[Change]) -> None:
         note(pipeline, hub, lambda known, _: known.telling(pipeline.name, upto_ms))
 
 
-def stop(pipeline: Pipeline, described: ObjectDescription | None, known: Known) -> None:
+def stop(pipeline: Pipeline, present: ObjectDescription, known: Known) -> None:
     """Raise `DeclarationError` where the declaration says so and a field that is read has changed so that it hurts."""
-    if pipeline.source.drift is not Drift.STOP or described is None:
+    if pipeline.source.drift is not Drift.STOP:
         return
-    if hurting := hurts(pipeline, described, known.open):
+    if hurting := hurts(pipeline, present, known.open):
         raise DeclarationError(
             f"pipeline {pipeline.name!r}: {pipeline.source.object} has changed in what the declaration reads: "
             f"{'; '.join(hurting)}. Nothing was read. Mend the declaration where it must be, then take the description "
@@ -84,19 +98,19 @@ def stop(pipeline: Pipeline, described: ObjectDescription | None, known: Known) 
         )
 
 
-def hurts(pipeline: Pipeline, described: ObjectDescription, changes: Sequence[Change]) -> list[str]:
+def hurts(pipeline: Pipeline, present: ObjectDescription, changes: Sequence[Change]) -> list[str]:
     """The changes that would empty a column, reject records or read the wrong ones, each as a sentence."""
     told = []
     mapped = list(origins(pipeline.fields))
     for change in changes:
-        why = _why(pipeline, described, change)
+        why = _why(pipeline, present, change)
         if why is not None:
             since = f"{change.seen:%Y-%m-%d %H:%M} UTC"
             told.append(f"{change} since {since}{into(columns(mapped, change.field))}{why and f': {why}'}")
     return told
 
 
-def _why(pipeline: Pipeline, described: ObjectDescription, change: Change) -> str | None:
+def _why(pipeline: Pipeline, present: ObjectDescription, change: Change) -> str | None:
     """Why a change hurts; "" where it does of itself, None where it does not."""
     values = [value for name, found in compared(pipeline) if name == change.field for value in found]
     if change.field not in pipeline.mapping.projection and all(change.field != name for name, _ in compared(pipeline)):
@@ -104,7 +118,7 @@ def _why(pipeline: Pipeline, described: ObjectDescription, change: Change) -> st
     if change.what in (What.REMOVED, What.OFF) or (change.what is What.RETYPED and _another_type(change)):
         return ""
     if change.what is What.RETYPED:
-        wrong = [each.said for each in findings(pipeline, described) if each.serious and each.field == change.field]
+        wrong = [each.said for each in findings(pipeline, present) if each.serious and each.field == change.field]
         return "; ".join(wrong) or None
     if change.what is What.OPTION_NEW and _is_rejected(pipeline, change):
         return "no converter has a value for it, so that such records are rejected"

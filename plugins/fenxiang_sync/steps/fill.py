@@ -25,6 +25,7 @@ from fenxiang_sync.pipeline import Pipeline
 from fenxiang_sync.rows import IdCheck, Outcome, Row
 from fenxiang_sync.source import Client, FenxiangClient
 from fenxiang_sync.source.reader import ID, STAMP
+from fenxiang_sync.steps import drift
 from fenxiang_sync.steps.courier import ROWS_A_CLAIM, Courier
 from fenxiang_sync.steps.finish import finish
 from fenxiang_sync.steps.getting import Getter, check_got
@@ -85,11 +86,13 @@ def fill(
     """Bring the fields of these target paths (or source fields) to the rows whose stamp is in the window (None: all).
 
     Rows that have the fields are left alone, so that what was cut off goes on where it was; `again` reads them too,
-    for a field whose converter has changed. Raises `QuestionError` where a full run is the way.
+    for a field whose converter has changed. Raises `QuestionError` where a full run is the way, `DeclarationError`
+    where the object does not have a field that is read.
     """
     filling = _Filling(run.pipeline, _fields(run.pipeline, names))
     made = Filled()
     before, tally = client.calls.total(), Tally(several=False)
+    examined = False
 
     with run.pipeline.target.open(run.reach(reach, KIND)) as sender:
         courier = Courier(
@@ -104,6 +107,9 @@ def fill(
             id_check=IdCheck.UPSERT_ON_CHANGE,
         )
         for held in groups(filling.wanted(hub, window, again=again, made=made), ROWS_A_CLAIM):
+            if not examined:
+                drift.examine(run.pipeline, client=client, hub=hub)
+                examined = True
             rows = list(filling.rows(client, hub, held, made))
             if dry_run:
                 _count(made, run.pipeline, hub, rows)

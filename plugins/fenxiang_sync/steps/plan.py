@@ -19,7 +19,6 @@ from fenxiang_sync.hub import Hub
 from fenxiang_sync.pipeline import Pipeline
 from fenxiang_sync.source import Checkable, Client, Piece, Slice, slices
 from fenxiang_sync.steps import drift
-from fenxiang_sync.steps.fields import check_fields, described
 from fenxiang_sync.steps.getting import cost_of_getting
 from fenxiang_sync.steps.run import Run
 from fenxiang_sync.window import Window, from_ms, gaps, merge, to_ms
@@ -189,15 +188,8 @@ def _checked(pipeline: Pipeline, asked: Asked, client: Client, hub: Hub) -> list
     origin = pipeline.source.opened(client)
     if isinstance(origin, Checkable):
         origin.check(pipeline.asked)
-    found = described(pipeline, client)
-    known = drift.look(pipeline, found, client=client, hub=hub, scheduled=asked.kind is Kind.SCHEDULED)
-    news = known.untold(pipeline.name)
-    for each in news:
-        log.warning("The description of %s has changed: %s", pipeline.source.object, each)
-    if found is not None:
-        check_fields(pipeline, found, client)
-        drift.stop(pipeline, found, known)
-    return news
+    known = drift.examine(pipeline, client=client, hub=hub, scheduled=asked.kind is Kind.SCHEDULED)
+    return known.untold(pipeline.name)
 
 
 def spans(

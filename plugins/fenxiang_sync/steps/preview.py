@@ -90,7 +90,7 @@ def preview(run: Run, asked: Asked, *, rows: int, client: Client, hub: Hub, slee
     if isinstance(origin, Checkable):
         origin.check(pipeline.asked)
     found = described(pipeline, client)
-    unfit = [] if found is None else [*findings(pipeline, found), *of_details(pipeline, client)]
+    unfit = [] if found is None else [*findings(pipeline, found), *of_details(pipeline, client, fitting=True)]
     made = spans(run, asked, client=client, certified=hub.certified(pipeline.name), sleep=sleep)
     records = list(islice(_records(run, made.reading, client, hub, rows), rows))
     mapping = knowing(pipeline, records, hub)

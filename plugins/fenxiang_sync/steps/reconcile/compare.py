@@ -17,6 +17,7 @@ from typing import Any
 from fenxiang_sync.errors import QuestionError
 from fenxiang_sync.hub import Entry, Hub, Listed, Presence
 from fenxiang_sync.source import Client, Sighting, Slice, census
+from fenxiang_sync.steps import drift
 from fenxiang_sync.steps.reconcile.survey import Form, Survey
 from fenxiang_sync.steps.run import Run
 from fenxiang_sync.window import Window, to_ms
@@ -52,6 +53,8 @@ def compare(run: Run, *, client: Client, hub: Hub, clock: Callable[[], datetime]
     slices = [Window.from_json(each) for each in folder.load("slices") or ()]
     numbers = Counter(done["numbers"])
     before = client.calls.total() - numbers["calls"]
+    if slices:
+        drift.examine(run.pipeline, client=client, hub=hub)
     comparison = _Comparison(run, surveyed, client, hub.listed(run.pipeline.name))
     if done["slices"] < len(slices):
         moved = comparison.learn_moved(clock())
