@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import create_engine
 
+from fenxiang_sync.convert import as_is
 from fenxiang_sync.errors import RecordError
 from fenxiang_sync.qeasy import mysql
 from fenxiang_sync.qeasy.expressions import parsed, value_map
@@ -29,13 +30,13 @@ def made(said: str, cast: str = "") -> Function:
 
 
 def value(said: str, cast: str = "", **record: Any) -> Any:
-    """What the function of an expression gives for the record."""
+    """What the function of an expression gives for the record, as a row has it."""
     found = made(said, cast)
     assert not found.outside, found.outside
-    names: dict[str, Any] = {"Any": Any, "mysql": mysql}
+    names: dict[str, Any] = {"Any": Any, "Decimal": Decimal, "mysql": mysql}
     exec("\n".join(found.lines), names)
     given = {**RECORD, **record}
-    return names[found.name](*(given.get(path) for path in found.reads))
+    return as_is(names[found.name](*(given.get(path) for path in found.reads)))
 
 
 EXPRESSIONS: list[tuple[str, Any]] = [
@@ -91,6 +92,35 @@ EXPRESSIONS: list[tuple[str, Any]] = [
     ("CONCAT('x', CASE WHEN {{quantity}} = 3 THEN IF({{kind}} = '2', 'two', 'other') ELSE 'n' END)", "xtwo"),
     ("CAST({{price}} AS CHAR)", "10.10"),
     ("CAST({{price}} AS DECIMAL(10, 1))", Decimal("10.1")),
+    ("{{price}} > 2.50", 1),
+    ("{{price}} > {{kind}}", 1),
+    ("{{price}} > '2.5'", 1),
+    ("'{{price}}' > '2.5'", 0),
+    ("IFNULL({{absent}}, {{price}}) < {{kind}}", 0),
+    ("{{price}} IN ('10.1', 'x')", 1),
+    ("{{price}} IN (10.1, '5')", 1),
+    ("{{price}} BETWEEN {{kind}} AND {{ms}}", 1),
+    ("NULLIF({{price}}, 10.1)", None),
+    ("NULLIF({{price}}, '')", "10.10"),
+    ("CASE {{price}} WHEN 10.1 THEN 'same' ELSE 'other' END", "same"),
+    ("CASE {{absent}} WHEN '' THEN 'none' ELSE 'null' END", "null"),
+    ("{{quantity}} / 7 * 7", Decimal("3.0000")),
+    ("1 / {{quantity}} * 1000", Decimal("333.3333")),
+    ("-(1 / {{quantity}}) * 1000", Decimal("-333.3333")),
+    ("ABS(1 / {{quantity}}) * 1000 - 0.1", Decimal("333.2333")),
+    ("1 / {{quantity}} / 1000", Decimal("0.00033333")),
+    ("MOD(10, 1 / {{quantity}} * 10)", Decimal("0.0000")),
+    ("ROUND({{price}} / 1.13 * 1000, 2)", Decimal("8938.05")),
+    ("CONCAT(2 / {{quantity}} * {{quantity}}, '')", "2.0000"),
+    ("CONCAT({{zero}} / 7 / 7, '')", "0.00000000"),
+    ("CONCAT(ROUND({{quantity}}, 2), '')", "3"),
+    ("CAST('{{kind}}.7' AS SIGNED)", Decimal(2)),
+    ("CAST({{kind}} + 0.7 AS SIGNED)", Decimal(3)),
+    ("CAST('{{name}}' AS CHAR(2))", "SO"),
+    ("DATE_FORMAT('{{absent}}', '%Y')", None),
+    ("UNIX_TIMESTAMP('{{absent}}')", None),
+    ("DATE_FORMAT(FROM_UNIXTIME({{ms}} / 1000), '%y%%')", "23%"),
+    ("CONCAT(UPPER('ß'), '{{kind}}')", "ß2"),
 ]  # fmt: skip
 
 
@@ -123,6 +153,15 @@ def test_a_database_gives_the_same() -> None:
             else:
                 assert (None if found is None else str(found)) == (None if expected is None else str(expected)), said
     engine.dispose()
+
+
+def test_a_number_in_quotes_is_divided_as_finely_as_the_database_divides_one() -> None:
+    assert value("'{{price}}' / 3") == pytest.approx(Decimal("3.3666666666666667"), abs=Decimal("1e-15"))
+    assert value("ROUND('{{price}}' + 0, 2) / 7") == pytest.approx(Decimal("1.4428571428571428"), abs=Decimal("1e-15"))
+
+
+def test_marks_of_comments_in_a_text_are_letters() -> None:
+    assert value("CONCAT('--', '{{kind}}', '#/*')") == "--2#/*"
 
 
 def test_only_the_branch_that_is_taken_is_worked_out() -> None:
@@ -163,12 +202,15 @@ def test_a_value_is_of_the_type_that_its_node_wants() -> None:
         ("NOT " * 900 + "{{name}}", "can be read|too deep"),
         ("'" + "x" * 5_000 + "'", "4,000 are read"),
         ("{{name}} + 1e9999999", "no plain number"),
+        ("{{quantity}}--{{price}}", "a comment"),
+        ("{{quantity}} # + {{price}}", "a comment"),
+        ("{{quantity}} /* + {{price}} */", "a comment"),
     ],
 )
 def test_what_is_not_taken_over_rejects_and_says_what_to_do(said: str, why: str) -> None:
     found = made(said)
     assert re.search(why, found.outside), found.outside
-    names: dict[str, Any] = {"Any": Any, "mysql": mysql}
+    names: dict[str, Any] = {"Any": Any, "Decimal": Decimal, "mysql": mysql}
     exec("\n".join(found.lines), names)
     with pytest.raises(ValueError, match=r"was not taken over .*; write this function"):
         names[found.name](None)
@@ -185,9 +227,9 @@ PIECES = [
 @given(said=st.text(max_size=40) | st.lists(st.sampled_from(PIECES), max_size=12).map(" ".join))
 def test_whatever_is_written_becomes_one_function_and_nothing_else(said: str) -> None:
     found = made(said)
-    names: dict[str, Any] = {"Any": Any, "mysql": mysql}
+    names: dict[str, Any] = {"Any": Any, "Decimal": Decimal, "mysql": mysql}
     exec("\n".join(found.lines), names)
-    assert set(names) - {"Any", "mysql", "__builtins__"} == {
+    assert set(names) - {"Any", "Decimal", "mysql", "__builtins__"} == {
         line.partition("(")[0].removeprefix("def ") for line in found.lines if line.startswith("def ")
     }
 

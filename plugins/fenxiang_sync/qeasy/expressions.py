@@ -22,6 +22,7 @@ _PREFIX = re.compile(r"\s*_function\s+", re.IGNORECASE)
 _LONGEST = 4_000
 _OPEN, _CLOSE, PERCENT = "\ue000", "\ue001", "\ue002"
 """Marks around a reference in a text, and a % in one: the parser would write the format of a time as Python's."""
+_COMMENTS = ("--", "#", "/*")
 MARK = re.compile(f"{_OPEN}(\\d+){_CLOSE}")
 
 
@@ -273,6 +274,8 @@ def _marked(said: str) -> tuple[str, list[Reference]]:
             quote = ""
         elif not quote and letter in "'\"":
             quote = letter
+        elif not quote and said.startswith(_COMMENTS, at):
+            raise OutsideError(f"has a comment in it ({said[at : at + 2].strip()})")
         made.append(PERCENT if quote and letter == "%" else letter)
         at += 1
     return "".join(made), references
@@ -325,7 +328,7 @@ def _isnumber_code(said: str) -> bool:
 
 
 def number_code(said: str) -> str:
-    """A number as Python text, exactly: what is not whole stays text, which `mysql` reads as a number."""
+    """A number as Python text, exactly."""
     if not _isnumber_code(said):
         raise OutsideError(f"{one_line(said)[:40]} is no plain number")
-    return str(int(said)) if "." not in said else quoted(said)
+    return str(int(said)) if "." not in said else f"Decimal({quoted(said)})"
