@@ -172,11 +172,11 @@ def test_only_the_branch_that_is_taken_is_worked_out() -> None:
 
 
 def test_a_value_is_of_the_type_that_its_node_wants() -> None:
-    assert value("{{price}} * 10", cast="whole") == 101
+    assert value("{{price}} * 10", cast="as_whole") == 101
     assert value("{{quantity}}", cast="text") == "3"
-    assert value("'{{price}}'", cast="number") == Decimal("10.10")
+    assert value("'{{price}}'", cast="as_number") == Decimal("10.10")
     with pytest.raises(ValueError, match="whole number"):
-        value("{{price}}", cast="whole")
+        value("{{price}}", cast="as_whole")
 
 
 @pytest.mark.parametrize(
@@ -240,6 +240,31 @@ def test_an_expression_that_maps_the_values_of_a_field_is_known_as_one() -> None
     assert (found.reference.name, found.becomes, found.otherwise) == ("kind", {"1": "是"}, "否")
     assert value_map(parsed("CASE WHEN '{{a}}' = '1' THEN 'x' WHEN '{{b}}' = '2' THEN 'y' END")) is None
     assert value_map(parsed("CASE '{{a}}' WHEN '1' THEN '{{b}}' END")) is None
+
+
+@pytest.mark.parametrize(
+    ("said", "values"),
+    [
+        ("CASE '{{kind}}' WHEN '' THEN 'none' WHEN '1' THEN 'one' END", {None: "none", "1": "one", "7": None}),
+        ("CASE '{{kind}}' WHEN '' THEN 'none' WHEN '1' THEN 'one' ELSE '?' END", {None: "none", "1": "one", "7": "?"}),
+        ("CASE {{kind}} WHEN '' THEN 'none' WHEN '1' THEN 'one' ELSE '?' END", {None: "?", "1": "one", "7": "?"}),
+        ("CASE WHEN {{kind}} = '' THEN 'none' WHEN {{kind}} = '1' THEN 'one' END", {None: None, "1": "one", "7": None}),
+    ],
+)
+def test_what_is_absent_and_what_is_in_no_case_are_told_apart(said: str, values: dict[Any, Any]) -> None:
+    pipeline = imported(scheme(node("_id"), node("out", f"_function {said}"))).declared()
+    for kind, expected in values.items():
+        (row,) = pipeline.rows({"_id": "1", "last_modified_time": 1_790_000_001_456, "kind": kind})
+        assert row.content["out"] == expected, kind
+
+
+@pytest.mark.parametrize("type", ["int", "number"])
+def test_an_empty_text_is_no_number_that_is_written(type: str) -> None:
+    said = "_function IF({{quantity}} > 0, {{quantity}}, '')"
+    pipeline = imported(scheme(node("_id"), node("out", said, type))).declared()
+    for quantity, expected in ((3, 3), (0, None), (-1, None)):
+        (row,) = pipeline.rows({"_id": "1", "last_modified_time": 1_790_000_001_456, "quantity": quantity})
+        assert row.content["out"] == expected, quantity
 
 
 def test_functions_and_templates_of_a_scheme_are_called_for_each_record() -> None:

@@ -20,7 +20,7 @@ from fenxiang_sync.qeasy.references import Reference, pieces
 from fenxiang_sync.qeasy.report import Report, shown
 from fenxiang_sync.qeasy.values import CONVERTERS, TYPES, as_type, constant, parser_of, through_parser
 
-_CASTS = {"string": ("text", "Kind.TEXT"), "int": ("whole", "Kind.INTEGER"), "number": ("number", "Kind.DECIMAL")}
+_CASTS = {"string": ("text", "Kind.TEXT"), "int": ("as_whole", "Kind.INTEGER"), "number": ("as_number", "Kind.DECIMAL")}
 _TAKES = {
     "$sum": "SUM", "$avg": "AVG", "$min": "MIN", "$max": "MAX", "$push": "PUSH", "$addToSet": "ADD_TO_SET",
     "$first": "FIRST", "$last": "LAST",
@@ -264,10 +264,16 @@ class Entries:
         try:
             becomes = {key: as_type(instead, wanted) for key, instead in found.becomes.items()}
             otherwise = as_type(found.otherwise, wanted)
-            of_null = through_parser(becomes.get("", otherwise), node)
+            of_empty = becomes.get("", otherwise) if found.in_quotes else otherwise
+            of_null = through_parser(of_empty, node)
         except ValueError:
             return None  # a function says so for the records that it is about
-        if steps or None in becomes.values() or not becomes.keys() - {""}:
+        if (
+            steps
+            or None in becomes.values()
+            or not becomes.keys() - {""}
+            or (otherwise is None and of_null is not None)
+        ):
             return None
         others: dict[str, Part] = (
             {"unmatched": "Unmatched.NULL"} if otherwise is None else {"default": value(otherwise)}

@@ -46,9 +46,11 @@ class Parsed:
 
 @dataclass(frozen=True, slots=True)
 class ValueMap:
-    """An expression that maps the values of one field: `becomes` by text, `otherwise` for the others."""
+    """An expression that maps the values of one field: `becomes` by text, `otherwise` for the others. `in_quotes` is
+    whether a field that is absent is the empty text."""
 
     reference: Reference
+    in_quotes: bool
     becomes: Mapping[str, str | int | Decimal | None]
     otherwise: str | int | Decimal | None
 
@@ -134,14 +136,14 @@ def value_map(whole: Parsed) -> ValueMap | None:
         found = _reference(subject, whole)
         if found is None or not _is_plain(key) or not key.is_string or not _is_plain(each.args["true"]):
             return None
-        pairs.append((found, _said(key), _constant(each.args["true"])))
+        pairs.append((found, isinstance(subject, exp.Literal), _said(key), _constant(each.args["true"])))
     otherwise = tree.args.get("default")
-    if (otherwise is not None and not _is_plain(otherwise)) or len({name for name, _, _ in pairs}) != 1:
+    if (otherwise is not None and not _is_plain(otherwise)) or len({pair[:2] for pair in pairs}) != 1:
         return None
     becomes: dict[str, Any] = {}
-    for _, key, instead in pairs:
+    for _, _, key, instead in pairs:
         becomes.setdefault(key, instead)
-    return ValueMap(pairs[0][0], becomes, None if otherwise is None else _constant(otherwise))
+    return ValueMap(*pairs[0][:2], becomes, None if otherwise is None else _constant(otherwise))
 
 
 def clock(whole: Parsed) -> tuple[Reference, str] | None:

@@ -33,7 +33,7 @@ from fenxiang_sync.qeasy.arithmetic import (
 )
 
 __all__ = [
-    "TOKENS", "absolute", "among", "among_bare", "at_most", "bare", "between", "both", "ceiling", "char_length",
+    "TOKENS", "absolute", "among", "among_bare", "as_number", "as_whole", "at_most", "bare", "between", "both", "ceiling", "char_length",
     "coalesce", "concat", "concat_ws", "date_format", "div", "divided", "either", "equal", "filled", "floor",
     "from_unixtime", "is_null", "left", "length", "less", "like", "locate", "lower", "lpad", "minus", "mod", "negative",
     "no", "nullif", "number", "plus", "replace", "right", "rounded", "rpad", "substring", "substring_index", "text",
@@ -83,6 +83,20 @@ def filled(value: Any) -> str:
     ('5', '')
     """
     return text(value) or ""
+
+
+def as_number(value: Any) -> Decimal | None:
+    """What a value of type number is: an empty text is none.
+
+    >>> as_number("2.50"), as_number(" ")
+    (Decimal('2.50'), None)
+    """
+    return None if isinstance(value, str) and not value.strip() else number(value)
+
+
+def as_whole(value: Any) -> int | None:
+    """What a value of type int is: an empty text is none; raises `ValueError` for a number that has decimals."""
+    return whole(as_number(value))
 
 
 def true(value: Any) -> bool:
