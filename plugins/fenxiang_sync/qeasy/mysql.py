@@ -33,11 +33,11 @@ from fenxiang_sync.qeasy.arithmetic import (
 )
 
 __all__ = [
-    "TOKENS", "absolute", "among", "among_bare", "as_number", "as_whole", "at_most", "bare", "between", "both", "ceiling", "char_length",
-    "coalesce", "concat", "concat_ws", "date_format", "div", "divided", "either", "equal", "filled", "floor",
-    "from_unixtime", "is_null", "left", "length", "less", "like", "locate", "lower", "lpad", "minus", "mod", "negative",
-    "no", "nullif", "number", "plus", "replace", "right", "rounded", "rpad", "substring", "substring_index", "text",
-    "times", "trim", "true", "truncated", "unequal", "unix_timestamp", "upper", "whole",
+    "TOKENS", "absolute", "among", "among_bare", "as_number", "as_whole", "at_most", "bare", "between", "both",
+    "ceiling", "char_length", "coalesce", "concat", "concat_ws", "date_format", "div", "divided", "either", "equal",
+    "filled", "floor", "from_unixtime", "is_null", "left", "length", "less", "like", "locate", "lower", "lpad", "minus",
+    "mod", "negative", "no", "nullif", "number", "plus", "replace", "right", "rounded", "rpad", "substring",
+    "substring_index", "text", "times", "trim", "true", "truncated", "unequal", "unix_timestamp", "upper", "whole",
 ]  # fmt: skip
 _NUMBER = re.compile(r"\s*(-?\d{1,60}(\.\d{1,40})?)?\s*", re.ASCII)
 _LONGEST = 100_000
