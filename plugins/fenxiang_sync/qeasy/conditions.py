@@ -15,6 +15,8 @@ from fenxiang_sync.qeasy.queries import references_in
 from fenxiang_sync.qeasy.reading import API_NAME, Kept, moment_code
 from fenxiang_sync.qeasy.report import Report, shown
 
+_OF_EMPTY = {Logic.EQ: Logic.ISNULL, Logic.NEQ: Logic.NOTNULL}
+"""What a comparison with the empty text asks: a field that is empty is null in a record."""
 _NUMBER = re.compile(r"-?\d{1,40}(\.\d{1,40})?", re.ASCII)
 
 
@@ -59,6 +61,8 @@ class Conditions:
             )
             return None
         logic = Logic(said)
+        if given.get("value") == "":
+            logic = _OF_EMPTY.get(logic, logic)
         try:
             wanted = self._wanted(logic, given.get("value"), name)
         except ValueError as error:
@@ -75,6 +79,8 @@ class Conditions:
             parts = given if isinstance(given, list) else [each.strip() for each in text_of(given).split(",")]
             if logic is Logic.BETWEEN and len(parts) != 2:
                 raise ValueError("takes two values")
+            if "" in parts:
+                raise ValueError("has an empty value, which is null in a record")
             return listed(_typed(each, numeric=numeric) for each in parts)
         return _typed(given, numeric=numeric)
 
@@ -84,7 +90,7 @@ def _typed(given: Any, *, numeric: bool) -> Part:
     if isinstance(given, bool | int | Decimal):
         return value(given)
     said = text_of(given)
-    if given is None or (not said and not isinstance(given, str)):
+    if not said:
         raise ValueError("has no value")
     if said.startswith("timestamp:"):
         seconds = said.removeprefix("timestamp:").strip()

@@ -62,6 +62,7 @@ class Entries:
     taken: set[str]
     functions: list[Function] = field(default_factory=list)
     lists: set[str] = field(default_factory=set)
+    merges: bool = field(default=False, init=False)
 
     @property
     def exploded(self) -> str:
@@ -70,13 +71,18 @@ class Entries:
 
     @property
     def _names(self) -> Names:
-        return Names(self.reading, self.exploded)
+        return Names(self.reading, self.exploded, self.reading.flattened if self.merge is not None else "")
 
     def of(self, nodes: Sequence[Node]) -> Iterator[Entry]:
         """The entries of the nodes of a request, those of objects under dotted paths."""
         paths: set[str] = set()
         for node in nodes:
             yield from self._claimed(node, "", None, paths)
+        if self.merge is not None and not self.merges:
+            self.report.none(
+                "target.groupCalculate",
+                f"no list of the request has the value {self.reading.flattened}: no lines are merged; write Lines(…)",
+            )
 
     def lines_of(self, nodes: Sequence[Node], line: Line) -> list[Entry]:
         """The entries of a line."""
@@ -91,6 +97,8 @@ class Entries:
             return
         path = f"{within}.{node.field}" if within else node.field
         if node.children and TYPES.get(node.type, "") != "array":
+            if node.type not in TYPES:
+                self.report.changed(node.place, f"type {shown(node.type)!r} is unknown; taken for an object")
             if node.value is not None:
                 self.report.none(node.place, "has a value and children; the children are taken")
             for child in node.children:
@@ -365,6 +373,7 @@ class Entries:
     def _merged(self, node: Node, entries: Sequence[Entry], merge: Merge) -> dict[str, Part]:
         assert self.merge is not None  # noqa: S101 - asked for where there is one
         words: dict[str, Part] = {}
+        self.merges = True
         by = [self._of_line(each) for each in merge.by]
         paths = [entry.path for entry in entries if entry.reads in by]
         if by and {entry.reads for entry in entries} >= set(by):
@@ -376,10 +385,19 @@ class Entries:
             }
             words["group"] = call("Group", by=listed(map(quoted, paths)), take=table(others))
             self.report.taken("target.groupCalculate.bodyGroup", f"lines with equal {', '.join(paths)} are one")
+            if takes:
+                self.report.taken(
+                    "target.groupCalculate.calculate",
+                    "fields that are neither grouped nor calculated are lost there; here they are not",
+                )
         elif by:
             self.report.changed(
                 "target.groupCalculate.bodyGroup",
                 f"{', '.join(map(shown, by))} is in no field of {node.field}: lines are not merged",
+            )
+        if merge.calculate and "group" not in words:
+            self.report.none(
+                "target.groupCalculate.calculate", "lines are not merged, so nothing is worked out of them"
             )
         if merge.most:
             words["most"] = str(merge.most)
