@@ -69,7 +69,7 @@ class Query:
         except (TypeError, ValueError, RecursionError):
             self._report.none(
                 node.place,
-                "is neither a tree nor JSON, so its filters are unknown: more is read than Qeasy reads; write filters=…",
+                "is neither a tree nor JSON, so its filters are not known: more is read than in Qeasy; write filters=…",
             )
             return ()
 
