@@ -17,6 +17,8 @@ from typing import Any
 
 WIDTH = 120
 
+_USED_LATER = ("dag", "sync_dag", "mysql")
+"""Names of a file that are used when its pipeline has one."""
 _PLAIN = {"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
@@ -164,9 +166,15 @@ def folded(said: str, *, room: int = WIDTH) -> Iterator[str]:
 
 
 def variable(name: str) -> str:
-    """The name of a pipeline as that of a variable."""
+    """The name of a pipeline as that of a variable.
+
+    >>> variable("sales-order"), variable("dag"), variable("1 x")
+    ('sales_order', 'dag_', '_1_x')
+    """
     plain = re.sub(r"\W", "_", name)
-    return f"{plain}_" if keyword.iskeyword(plain) or plain == "dag" or plain[:1].isdigit() else plain
+    if plain[:1].isdigit():
+        return f"_{plain}"
+    return f"{plain}_" if keyword.iskeyword(plain) or plain in _USED_LATER else plain
 
 
 def identifier(said: str, taken: Collection[str] = (), *, instead: str = "value") -> str:

@@ -105,8 +105,11 @@ def keep(text: str, name: str, folder: Path | None) -> Path:
     path = (folder or _dags_folder()) / f"{name}.py"
     if path.exists():
         cannot(f"{path} is there already, and is not written over; choose another --name, or take it away first")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        cannot(f"{path} cannot be written: {error.strerror}; choose another folder with --dags")
     return path
 
 
