@@ -41,7 +41,7 @@ def resend(
     """
     pipeline = run.pipeline
     numbers: Counter[str] = Counter()
-    tally = Tally(exploded=False)
+    tally = Tally(several=False)
 
     with pipeline.target.open(run.reach(reach, KIND)) as sender:
         courier = Courier(

@@ -23,18 +23,18 @@ _Reading = tuple[str, int, int]
 
 
 class Tally:
-    """Counts outcomes. Where each record gives one row, that is all; where it is exploded, what became of each record
-    is kept until the segment is done (about 300 bytes a record)."""
+    """Counts outcomes. Where each record gives one row, that is all; where it may give several, what became of each
+    record is kept until the segment is done (about 300 bytes a record)."""
 
-    def __init__(self, *, exploded: bool) -> None:
-        self._exploded = exploded
+    def __init__(self, *, several: bool) -> None:
+        self._several = several
         self._counted: Counter[Outcome] = Counter()
         self._ranks: dict[_Reading, int] = {}
         self._readings: Counter[_Reading] = Counter()
 
     def groups(self, rows: Iterator[Row], size: int) -> Iterator[list[Row]]:
         """The rows in groups of about `size`, noted as read; no record is in two groups."""
-        if not self._exploded:
+        if not self._several:
             yield from groups(rows, size)
             return
         group: list[Row] = []
@@ -63,16 +63,16 @@ class Tally:
 
     def add(self, row: Row, outcome: Outcome) -> None:
         """A row has its outcome."""
-        if not self._exploded:
+        if not self._several:
             self._counted[outcome] += 1
             return
         reading = _reading(row)
         self._ranks[reading] = min(_RANK[outcome], self._ranks.get(reading, len(PRECEDENCE)))
 
     def take_back(self, rows: int) -> None:
-        """So many rows that counted as delivered are sent again. Of an exploded record that changes nothing: it was
+        """So many rows that counted as delivered are sent again. Of a record of several rows that changes nothing: it was
         delivered, and stays so unless something worse comes."""
-        if not self._exploded:
+        if not self._several:
             self._counted[Outcome.DELIVERED] -= rows
 
     def records(self, outcome: Outcome, number: int) -> None:
