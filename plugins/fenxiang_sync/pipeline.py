@@ -326,7 +326,8 @@ class Pipeline:
             found.append(f"what is read is no record of Fenxiang but {self.source}; nothing can be written back there")
         if self.several:
             found.append(
-                f"{self.several} makes many rows of a record, which then has no answer of its own; leave one of them out"
+                f"{self.several} makes many rows of a record, which then has no answer of its own; leave one of "
+                "them out"
             )
         elif not found and self._is_mapped:
             filters = (each.field for each in self.source.filters)

@@ -70,8 +70,8 @@ class Tally:
         self._ranks[reading] = min(_RANK[outcome], self._ranks.get(reading, len(PRECEDENCE)))
 
     def take_back(self, rows: int) -> None:
-        """So many rows that counted as delivered are sent again. Of a record of several rows that changes nothing: it was
-        delivered, and stays so unless something worse comes."""
+        """So many rows that counted as delivered are sent again. Of a record of several rows that changes nothing: it
+        was delivered, and stays so unless something worse comes."""
         if not self._several:
             self._counted[Outcome.DELIVERED] -= rows
 
