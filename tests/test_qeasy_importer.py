@@ -411,6 +411,8 @@ def test_parsers_formats_and_constants_become_converters() -> None:
             "odd": "C1",
         }
     ]
+    (empty,) = contents(made.declared(), {"tags": " "})
+    assert (empty["list"], empty["joined"], empty["stock"]) == ([], None, None), "StringToArray of nothing is no null"
     assert "unknown" in made.told("target.request.odd.parser")[0][1]
     assert "dateDescription" in made.told("source.formatResponse[1]")[0][1]
 

@@ -179,6 +179,8 @@ class Entries:
             words["default"] = default
         elif node.required:
             words["required"] = "True"
+        elif node.parser == "StringToArray":
+            words["default"] = "[]"
         target = [] if source == path else [quoted(path)]
         return Entry(path, call("Field", quoted(source), *target, **words), node.label, source)
 
