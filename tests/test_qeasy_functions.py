@@ -164,6 +164,26 @@ def test_marks_of_comments_in_a_text_are_letters() -> None:
     assert value("CONCAT('--', '{{kind}}', '#/*')") == "--2#/*"
 
 
+@settings(max_examples=200, deadline=None)
+@given(text=st.text("ab%_\n", max_size=8), pattern=st.text("ab%_\\\n", max_size=6))
+def test_a_pattern_means_what_it_says_letter_by_letter(text: str, pattern: str) -> None:
+    def holds(said: str, wanted: str) -> bool:
+        if not wanted:
+            return not said
+        if wanted[0] == "%":
+            return holds(said, wanted[1:]) or (bool(said) and holds(said[1:], wanted))
+        if wanted[0] == "\\" and len(wanted) > 1:
+            return said[:1] == wanted[1] and holds(said[1:], wanted[2:])
+        return bool(said) and wanted[0] in ("_", said[0]) and holds(said[1:], wanted[1:])
+
+    assert mysql.like(text, pattern) == holds(text, pattern)
+
+
+def test_a_pattern_of_many_parts_ends_on_a_long_text() -> None:
+    assert mysql.like("a" * 5_000, "%a" * 50 + "%b") == 0
+    assert mysql.like("a" * 5_000, "%a" * 50 + "%") == 1
+
+
 def test_only_the_branch_that_is_taken_is_worked_out() -> None:
     said = "CONCAT('n', CASE WHEN '{{kind}}' = '2' THEN '-' ELSE {{name}} * 2 END)"
     assert value(said) == "n-"

@@ -352,10 +352,17 @@ def like(value: Any, pattern: Any) -> int | None:
     said, wanted = text(value), text(pattern)
     if said is None or wanted is None:
         return None
-    letters = re.findall(r"\\.|.", wanted, re.DOTALL)
-    means = {"%": ".*", "_": "."}
-    expression = "".join(means.get(each) or re.escape(each[-1]) for each in letters)
-    return int(re.fullmatch(re.sub(r"(\.\*)+", ".*", expression), said, re.DOTALL) is not None)
+    parts = [""]
+    for each in re.findall(r"\\.|.", wanted, re.DOTALL):
+        if each == "%":
+            parts.append("")
+        else:
+            parts[-1] += "." if each == "_" else re.escape(each[-1])
+    first, *others = parts
+    # Where a part is found first is as good as any later place: nothing is tried twice, however many parts there are.
+    between = "".join(f"(?>.*?{part})" for part in others[:-1] if part)
+    expression = f"{first}{between}.*{others[-1]}" if others else first
+    return int(re.fullmatch(expression, said, re.DOTALL) is not None)
 
 
 def is_null(value: Any) -> int:
