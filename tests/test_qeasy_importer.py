@@ -282,15 +282,16 @@ def test_conditions_are_typed_as_they_compare() -> None:
             {"field": "kind", "logic": "in", "value": "a, b"},
             {"field": "flag", "logic": "eq", "value": True},
         ],
-        [{"field": "size", "logic": "eq", "value": "7"}],
+        [{"field": "size", "logic": "eq", "value": "7"}, {"field": "vip", "logic": "neq", "value": "1"}],
     ]
-    response = [{"field": "size", "type": "int"}]
+    response = [{"field": "size", "type": "int"}, {"field": "vip", "type": "bool"}]
     made = imported(scheme(node("_id"), condition=condition, response=response)).declared()
     (first, second) = made.conditions
     assert [each.value for each in first][:2] == [Decimal("1000.50"), [1, 5]]
     assert first[2].value.isoformat() == "2024-01-01T00:00:00+00:00"
     assert [each.value for each in first][3:] == [["a", "b"], True]
     assert (second[0].logic, second[0].value) == (Logic.EQ, 7)
+    assert (second[1].logic, second[1].value) == (Logic.NEQ, True)
 
 
 def test_flattened_lines_are_rows_with_the_names_of_their_header() -> None:
@@ -330,6 +331,15 @@ def test_a_text_before_a_field_and_a_part_of_a_composite_value_are_formats() -> 
     ]
     with pytest.raises(RecordError, match="no object with 'type'"):
         contents(pipeline, {"scope": "ALL"})
+
+
+@pytest.mark.parametrize("said", ["IF('{{vip}}' = '1', 'y', 'n')", "CONCAT('v', '{{name}}', {{vip}})"])
+def test_true_and_false_in_a_text_are_told_since_nobody_knows_how_qeasy_writes_them(said: str) -> None:
+    types = [{"field": "vip", "type": "bool"}, {"field": "name", "type": "string"}]
+    made = imported(scheme(node("_id"), node("out", f"_function {said}"), response=types))
+    told = [said for fate, said in made.told("target.request.out") if fate is Fate.CHANGED]
+    assert [each for each in told if each.startswith("vip is true or false")]
+    assert not [each for each in told if each.startswith("name is")]
 
 
 def test_a_value_of_all_lines_together_is_told_and_not_read_as_a_field_of_the_record() -> None:

@@ -73,6 +73,10 @@ class Conditions:
     def _wanted(self, logic: Logic, given: Any, name: str) -> Part | None:
         if logic in (Logic.NOTNULL, Logic.ISNULL):
             return None
+        if logic in (Logic.EQ, Logic.NEQ) and self._types.get(name) in ("bool", "boolean"):
+            said = is_true(given)
+            if said is not None:
+                return str(said)
         ordered = logic in (Logic.GT, Logic.EGT, Logic.LT, Logic.ELT, Logic.BETWEEN)
         numeric = ordered or self._types.get(name) in ("int", "integer", "number", "float", "double", "decimal")
         if logic in (Logic.IN, Logic.BETWEEN):

@@ -245,8 +245,18 @@ class Entries:
         )
         return self._written(node, path, source, [*steps, convert], "", line)
 
+    def _tell_of_booleans(self, node: Node, reads: Sequence[str]) -> None:
+        for each in reads:
+            if TYPES.get(self.reading.types.get(each, "")) == "bool":
+                self.report.changed(
+                    node.place,
+                    f"{each} is true or false: in a text that is 'true' or 'false' here, and how Qeasy writes it is "
+                    "not documented; check what it is compared with",
+                )
+
     def _computed(self, node: Node, path: str, function: Function, kind: str) -> Entry:
         self.functions.append(function)
+        self._tell_of_booleans(node, function.reads)
         if function.outside:
             self.report.none(
                 node.place, f"{function.outside}; write the function {function.name} in the file: until then it rejects"
@@ -295,6 +305,7 @@ class Entries:
             given["default"] = value(of_null)
         elif node.required:
             given["required"] = "True"
+        self._tell_of_booleans(node, [source])
         self.report.changed(node.place, f"a value map of {source}; letters count as they are, while MySQL ignores case")
         return Entry(
             path,
