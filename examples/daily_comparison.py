@@ -1,7 +1,8 @@
 """Contacts (联系人) → a table that is compared with the CRM every night (差异比对), by ``_id``, deletions included.
 
 A deleted record leaves no trace in any query: only the comparison finds it. Voided (作废) and deleted contacts are
-flagged with the time in ``fx_removed_at``. Where more than one in fifty is gone at once, the comparison stops and asks.
+flagged with the time in ``fx_removed_at``. Where more than one in fifty is gone at once, and more than five are, the
+comparison stops and asks.
 """
 
 from __future__ import annotations

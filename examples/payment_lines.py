@@ -1,7 +1,8 @@
 """Payments whose lines pay several orders, several lines an order (回款 ↔ 订单) → receipts (收款单, AR_RECEIVEBILL).
 
 Lines of one order are merged (合并, groupCalculate) and their amounts added; fifty orders at most go into one receipt.
-A payment whose lines do not add up to its total is a dead letter with both sums.
+A payment whose lines do not add up to its total is a dead letter with both sums. That total goes into a field of one's
+own: a payment of more than fifty orders becomes several receipts, and what each of them receives, Kingdee adds up.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ payment_lines = Pipeline(
         Field("payment_time", "FDATE", convert=day(), required=True),
         Computed(
             checked_total,
-            "FRECEIVEAMOUNTFOR",
+            "F_PAYMENT_TOTAL",
             reads=["payment_amount", "OrderPaymentObj"],
             kind=Kind.DECIMAL,
             required=True,

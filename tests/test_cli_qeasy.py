@@ -9,7 +9,7 @@ import pytest
 
 from tests.cli_fixtures import fenxiang as command
 from tests.cli_fixtures import quiet_settings  # noqa: F401 - a fixture
-from tests.qeasy_fixtures import CUSTOMERS, FOLDER, PRODUCTS, fixture, materials, node, record, scheme
+from tests.qeasy_fixtures import CUSTOMERS, FOLDER, PRODUCTS, declaration, fixture, materials, node, record, scheme
 
 pytestmark = pytest.mark.usefixtures("quiet_settings", "airflow_home")
 
@@ -128,6 +128,27 @@ def test_what_is_no_metadata_is_told_with_its_file(tmp_path: Path, content: str,
     assert says in made.stderr
     assert str(wrong) in made.stderr
     assert list(tmp_path.glob("*.py")) == []
+
+
+def test_a_name_that_begins_with_a_digit_and_a_folder_that_cannot_be_made_are_sentences(tmp_path: Path) -> None:
+    made = command("import-qeasy", FOLDER / "customers.json", "--dags", tmp_path / "dags", "--name", "1 x")
+    assert (made.exit_code, "name='1 x'" in made.stderr) == (1, True)
+    (tmp_path / "file").write_text("")
+    made = command("import-qeasy", FOLDER / "customers.json", "--dags", tmp_path / "file" / "dags")
+    assert made.exit_code == 1
+    assert f"{tmp_path / 'file' / 'dags' / 'account.py'} cannot be written" in made.stderr
+
+
+@pytest.mark.parametrize("name", ["mysql", "sync_dag"])
+def test_a_pipeline_may_have_the_name_of_what_its_file_imports(tmp_path: Path, name: str) -> None:
+    metadata = tmp_path / "account.json"
+    document = scheme(node("_id"), node("total", "_function {{price}} * {{quantity}}", "number"))
+    metadata.write_text(json.dumps(document), encoding="utf-8")
+    made = command("import-qeasy", metadata, "--dags", tmp_path, "--name", name)
+    assert made.exit_code == 0, made.stderr
+    pipeline = declaration((tmp_path / f"{name}.py").read_text(encoding="utf-8"))
+    (row,) = pipeline.rows({"_id": "1", "last_modified_time": 1_790_000_001_456, "price": "1.50", "quantity": 2})
+    assert (pipeline.name, row.content["total"]) == (name, 3)
 
 
 def test_a_name_that_cannot_be_a_dag_and_a_scheme_without_a_pipeline_are_refused(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import create_engine
 
+from fenxiang_sync.convert import as_is
 from fenxiang_sync.errors import RecordError
 from fenxiang_sync.qeasy import mysql
 from fenxiang_sync.qeasy.expressions import parsed, value_map
@@ -29,13 +30,13 @@ def made(said: str, cast: str = "") -> Function:
 
 
 def value(said: str, cast: str = "", **record: Any) -> Any:
-    """What the function of an expression gives for the record."""
+    """What the function of an expression gives for the record, as a row has it."""
     found = made(said, cast)
     assert not found.outside, found.outside
-    names: dict[str, Any] = {"Any": Any, "mysql": mysql}
+    names: dict[str, Any] = {"Any": Any, "Decimal": Decimal, "mysql": mysql}
     exec("\n".join(found.lines), names)
     given = {**RECORD, **record}
-    return names[found.name](*(given.get(path) for path in found.reads))
+    return as_is(names[found.name](*(given.get(path) for path in found.reads)))
 
 
 EXPRESSIONS: list[tuple[str, Any]] = [
@@ -91,6 +92,35 @@ EXPRESSIONS: list[tuple[str, Any]] = [
     ("CONCAT('x', CASE WHEN {{quantity}} = 3 THEN IF({{kind}} = '2', 'two', 'other') ELSE 'n' END)", "xtwo"),
     ("CAST({{price}} AS CHAR)", "10.10"),
     ("CAST({{price}} AS DECIMAL(10, 1))", Decimal("10.1")),
+    ("{{price}} > 2.50", 1),
+    ("{{price}} > {{kind}}", 1),
+    ("{{price}} > '2.5'", 1),
+    ("'{{price}}' > '2.5'", 0),
+    ("IFNULL({{absent}}, {{price}}) < {{kind}}", 0),
+    ("{{price}} IN ('10.1', 'x')", 1),
+    ("{{price}} IN (10.1, '5')", 1),
+    ("{{price}} BETWEEN {{kind}} AND {{ms}}", 1),
+    ("NULLIF({{price}}, 10.1)", None),
+    ("NULLIF({{price}}, '')", "10.10"),
+    ("CASE {{price}} WHEN 10.1 THEN 'same' ELSE 'other' END", "same"),
+    ("CASE {{absent}} WHEN '' THEN 'none' ELSE 'null' END", "null"),
+    ("{{quantity}} / 7 * 7", Decimal("3.0000")),
+    ("1 / {{quantity}} * 1000", Decimal("333.3333")),
+    ("-(1 / {{quantity}}) * 1000", Decimal("-333.3333")),
+    ("ABS(1 / {{quantity}}) * 1000 - 0.1", Decimal("333.2333")),
+    ("1 / {{quantity}} / 1000", Decimal("0.00033333")),
+    ("MOD(10, 1 / {{quantity}} * 10)", Decimal("0.0000")),
+    ("ROUND({{price}} / 1.13 * 1000, 2)", Decimal("8938.05")),
+    ("CONCAT(2 / {{quantity}} * {{quantity}}, '')", "2.0000"),
+    ("CONCAT({{zero}} / 7 / 7, '')", "0.00000000"),
+    ("CONCAT(ROUND({{quantity}}, 2), '')", "3"),
+    ("CAST('{{kind}}.7' AS SIGNED)", Decimal(2)),
+    ("CAST({{kind}} + 0.7 AS SIGNED)", Decimal(3)),
+    ("CAST('{{name}}' AS CHAR(2))", "SO"),
+    ("DATE_FORMAT('{{absent}}', '%Y')", None),
+    ("UNIX_TIMESTAMP('{{absent}}')", None),
+    ("DATE_FORMAT(FROM_UNIXTIME({{ms}} / 1000), '%y%%')", "23%"),
+    ("CONCAT(UPPER('ß'), '{{kind}}')", "ß2"),
 ]  # fmt: skip
 
 
@@ -125,6 +155,35 @@ def test_a_database_gives_the_same() -> None:
     engine.dispose()
 
 
+def test_a_number_in_quotes_is_divided_as_finely_as_the_database_divides_one() -> None:
+    assert value("'{{price}}' / 3") == pytest.approx(Decimal("3.3666666666666667"), abs=Decimal("1e-15"))
+    assert value("ROUND('{{price}}' + 0, 2) / 7") == pytest.approx(Decimal("1.4428571428571428"), abs=Decimal("1e-15"))
+
+
+def test_marks_of_comments_in_a_text_are_letters() -> None:
+    assert value("CONCAT('--', '{{kind}}', '#/*')") == "--2#/*"
+
+
+@settings(max_examples=200, deadline=None)
+@given(text=st.text("ab%_\n", max_size=8), pattern=st.text("ab%_\\\n", max_size=6))
+def test_a_pattern_means_what_it_says_letter_by_letter(text: str, pattern: str) -> None:
+    def holds(said: str, wanted: str) -> bool:
+        if not wanted:
+            return not said
+        if wanted[0] == "%":
+            return holds(said, wanted[1:]) or (bool(said) and holds(said[1:], wanted))
+        if wanted[0] == "\\" and len(wanted) > 1:
+            return said[:1] == wanted[1] and holds(said[1:], wanted[2:])
+        return bool(said) and wanted[0] in ("_", said[0]) and holds(said[1:], wanted[1:])
+
+    assert mysql.like(text, pattern) == holds(text, pattern)
+
+
+def test_a_pattern_of_many_parts_ends_on_a_long_text() -> None:
+    assert mysql.like("a" * 5_000, "%a" * 50 + "%b") == 0
+    assert mysql.like("a" * 5_000, "%a" * 50 + "%") == 1
+
+
 def test_only_the_branch_that_is_taken_is_worked_out() -> None:
     said = "CONCAT('n', CASE WHEN '{{kind}}' = '2' THEN '-' ELSE {{name}} * 2 END)"
     assert value(said) == "n-"
@@ -133,11 +192,11 @@ def test_only_the_branch_that_is_taken_is_worked_out() -> None:
 
 
 def test_a_value_is_of_the_type_that_its_node_wants() -> None:
-    assert value("{{price}} * 10", cast="whole") == 101
+    assert value("{{price}} * 10", cast="as_whole") == 101
     assert value("{{quantity}}", cast="text") == "3"
-    assert value("'{{price}}'", cast="number") == Decimal("10.10")
+    assert value("'{{price}}'", cast="as_number") == Decimal("10.10")
     with pytest.raises(ValueError, match="whole number"):
-        value("{{price}}", cast="whole")
+        value("{{price}}", cast="as_whole")
 
 
 @pytest.mark.parametrize(
@@ -163,12 +222,15 @@ def test_a_value_is_of_the_type_that_its_node_wants() -> None:
         ("NOT " * 900 + "{{name}}", "can be read|too deep"),
         ("'" + "x" * 5_000 + "'", "4,000 are read"),
         ("{{name}} + 1e9999999", "no plain number"),
+        ("{{quantity}}--{{price}}", "a comment"),
+        ("{{quantity}} # + {{price}}", "a comment"),
+        ("{{quantity}} /* + {{price}} */", "a comment"),
     ],
 )
 def test_what_is_not_taken_over_rejects_and_says_what_to_do(said: str, why: str) -> None:
     found = made(said)
     assert re.search(why, found.outside), found.outside
-    names: dict[str, Any] = {"Any": Any, "mysql": mysql}
+    names: dict[str, Any] = {"Any": Any, "Decimal": Decimal, "mysql": mysql}
     exec("\n".join(found.lines), names)
     with pytest.raises(ValueError, match=r"was not taken over .*; write this function"):
         names[found.name](None)
@@ -185,9 +247,9 @@ PIECES = [
 @given(said=st.text(max_size=40) | st.lists(st.sampled_from(PIECES), max_size=12).map(" ".join))
 def test_whatever_is_written_becomes_one_function_and_nothing_else(said: str) -> None:
     found = made(said)
-    names: dict[str, Any] = {"Any": Any, "mysql": mysql}
+    names: dict[str, Any] = {"Any": Any, "Decimal": Decimal, "mysql": mysql}
     exec("\n".join(found.lines), names)
-    assert set(names) - {"Any", "mysql", "__builtins__"} == {
+    assert set(names) - {"Any", "Decimal", "mysql", "__builtins__"} == {
         line.partition("(")[0].removeprefix("def ") for line in found.lines if line.startswith("def ")
     }
 
@@ -198,6 +260,31 @@ def test_an_expression_that_maps_the_values_of_a_field_is_known_as_one() -> None
     assert (found.reference.name, found.becomes, found.otherwise) == ("kind", {"1": "是"}, "否")
     assert value_map(parsed("CASE WHEN '{{a}}' = '1' THEN 'x' WHEN '{{b}}' = '2' THEN 'y' END")) is None
     assert value_map(parsed("CASE '{{a}}' WHEN '1' THEN '{{b}}' END")) is None
+
+
+@pytest.mark.parametrize(
+    ("said", "values"),
+    [
+        ("CASE '{{kind}}' WHEN '' THEN 'none' WHEN '1' THEN 'one' END", {None: "none", "1": "one", "7": None}),
+        ("CASE '{{kind}}' WHEN '' THEN 'none' WHEN '1' THEN 'one' ELSE '?' END", {None: "none", "1": "one", "7": "?"}),
+        ("CASE {{kind}} WHEN '' THEN 'none' WHEN '1' THEN 'one' ELSE '?' END", {None: "?", "1": "one", "7": "?"}),
+        ("CASE WHEN {{kind}} = '' THEN 'none' WHEN {{kind}} = '1' THEN 'one' END", {None: None, "1": "one", "7": None}),
+    ],
+)
+def test_what_is_absent_and_what_is_in_no_case_are_told_apart(said: str, values: dict[Any, Any]) -> None:
+    pipeline = imported(scheme(node("_id"), node("out", f"_function {said}"))).declared()
+    for kind, expected in values.items():
+        (row,) = pipeline.rows({"_id": "1", "last_modified_time": 1_790_000_001_456, "kind": kind})
+        assert row.content["out"] == expected, kind
+
+
+@pytest.mark.parametrize("type", ["int", "number"])
+def test_an_empty_text_is_no_number_that_is_written(type: str) -> None:
+    said = "_function IF({{quantity}} > 0, {{quantity}}, '')"
+    pipeline = imported(scheme(node("_id"), node("out", said, type))).declared()
+    for quantity, expected in ((3, 3), (0, None), (-1, None)):
+        (row,) = pipeline.rows({"_id": "1", "last_modified_time": 1_790_000_001_456, "quantity": quantity})
+        assert row.content["out"] == expected, quantity
 
 
 def test_functions_and_templates_of_a_scheme_are_called_for_each_record() -> None:

@@ -221,6 +221,58 @@ def test_other_filters_stay_filters_and_one_that_moves_is_told() -> None:
     assert all("more is read than Qeasy reads" in said for said in told)
 
 
+@pytest.mark.parametrize(
+    "written",
+    [
+        '{"limit": 20, "filters": [{"field_name": "last_modified_time", "field_values": [{{LAST_SYNC_TIME}}000], '
+        '"operator": "GTE"}, {"field_name": "life_status", "field_values": ["normal"], "operator": "EQ"}]}',
+        {"filters": [{"field_name": "life_status", "field_values": ["normal"], "operator": "EQ", "connector": "AND"}]},
+    ],
+)
+def test_a_query_that_is_written_as_json_keeps_its_filters(written: Any) -> None:
+    document = scheme(node("_id"))
+    document["source"]["request"].append(node("search_query_info", written))
+    (kept,) = imported(document).declared().source.filters
+    assert (kept.field, kept.operator, kept.values) == ("life_status", Operator.EQ, ("normal",))
+
+
+@pytest.mark.parametrize("written", ["limit 20", "[1]", "{{query}}", "[" * 2_000 + "]" * 2_000, True])
+def test_a_query_that_cannot_be_read_is_told(written: Any) -> None:
+    document = scheme(node("_id"))
+    document["source"]["request"].append(node("search_query_info", written))
+    ((fate, said),) = imported(document).told("source.request.search_query_info")
+    assert fate is Fate.NONE
+    assert "more is read than in Qeasy" in said
+
+
+def test_filters_that_are_joined_by_or_do_not_all_have_to_hold() -> None:
+    filters = [filtered("life_status", "normal", "EQ"), filtered("vip__c", "true", "EQ")]
+    filters[1]["children"].append(node("connector", "OR"))
+    made = imported(scheme(node("_id"), filters=filters))
+    assert made.declared().source.filters == ()
+    told = made.told("source.request.search_query_info.filters.条件")
+    assert [fate for fate, _ in told] == [Fate.NONE, Fate.NONE]
+    assert all("joined by OR" in said for _, said in told)
+
+
+def test_a_filter_by_the_name_of_what_a_field_refers_to_is_told() -> None:
+    filters = [filtered("account_id", "上海", "EQ")]
+    filters[0]["children"].append(node("isObjectReference", True))
+    made = imported(scheme(node("_id"), filters=filters))
+    assert made.declared().source.filters == ()
+    assert "isObjectReference" in made.told("source.request.search_query_info.filters.条件")[0][1]
+
+
+def test_a_comparison_with_the_empty_text_is_one_with_null() -> None:
+    condition = [[{"field": "a", "logic": "eq", "value": ""}, {"field": "b", "logic": "neq", "value": ""}]]
+    pipeline = imported(scheme(node("_id"), condition=condition)).declared()
+    assert len(contents(pipeline, {"b": "x"}, {"a": "", "b": "x"}, {"a": "y", "b": "x"}, {"b": ""}, {})) == 2
+    for logic in ("in", "like"):
+        made = imported(scheme(node("_id"), condition=[[{"field": "a", "logic": logic, "value": ""}]]))
+        assert made.declared().conditions == ()
+        assert "so it drops nothing" in made.told("source.condition[0][0]")[0][1]
+
+
 def test_conditions_are_typed_as_they_compare() -> None:
     condition = [
         [
@@ -230,15 +282,16 @@ def test_conditions_are_typed_as_they_compare() -> None:
             {"field": "kind", "logic": "in", "value": "a, b"},
             {"field": "flag", "logic": "eq", "value": True},
         ],
-        [{"field": "size", "logic": "eq", "value": "7"}],
+        [{"field": "size", "logic": "eq", "value": "7"}, {"field": "vip", "logic": "neq", "value": "1"}],
     ]
-    response = [{"field": "size", "type": "int"}]
+    response = [{"field": "size", "type": "int"}, {"field": "vip", "type": "bool"}]
     made = imported(scheme(node("_id"), condition=condition, response=response)).declared()
     (first, second) = made.conditions
     assert [each.value for each in first][:2] == [Decimal("1000.50"), [1, 5]]
     assert first[2].value.isoformat() == "2024-01-01T00:00:00+00:00"
     assert [each.value for each in first][3:] == [["a", "b"], True]
     assert (second[0].logic, second[0].value) == (Logic.EQ, 7)
+    assert (second[1].logic, second[1].value) == (Logic.NEQ, True)
 
 
 def test_conditions_that_cannot_hold_as_written_are_told_and_empty_text_is_null() -> None:
@@ -304,6 +357,48 @@ def test_a_text_before_a_field_and_a_part_of_a_composite_value_are_formats() -> 
         contents(pipeline, {"scope": "ALL"})
 
 
+@pytest.mark.parametrize("said", ["IF('{{vip}}' = '1', 'y', 'n')", "CONCAT('v', '{{name}}', {{vip}})"])
+def test_true_and_false_in_a_text_are_told_since_nobody_knows_how_qeasy_writes_them(said: str) -> None:
+    types = [{"field": "vip", "type": "bool"}, {"field": "name", "type": "string"}]
+    made = imported(scheme(node("_id"), node("out", f"_function {said}"), response=types))
+    told = [said for fate, said in made.told("target.request.out") if fate is Fate.CHANGED]
+    assert [each for each in told if each.startswith("vip is true or false")]
+    assert not [each for each in told if each.startswith("name is")]
+
+
+def test_a_value_of_all_lines_together_is_told_and_not_read_as_a_field_of_the_record() -> None:
+    merge = {"groupCalculate": {"headerGroup": ["_id"], "calculate": {"details_num": "$sum"}}}
+    made = imported(scheme(node("_id"), node("total", "{{details_num}}", "number"), target=merge, beatFlat=["details"]))
+    assert [column.path for column in made.declared().mapping.columns] == ["_id"]
+    assert made.told("target.request.total") == [
+        (Fate.NONE, "details_num is of all lines of details together; write a Computed that reads details")
+    ]
+    assert made.told("target.groupCalculate")[0][0] is Fate.NONE
+
+
+def test_documents_of_several_records_are_told_where_no_list_is_flattened() -> None:
+    merge = {"headerGroup": ["_id"], "bodyGroup": ["sku"], "bodyName": "lines", "bodyMaxLine": 50}
+    made = imported(scheme(node("_id"), target={"groupCalculate": merge}))
+    assert "no list is flattened" in made.told("target.groupCalculate")[0][1]
+    assert not [each for each in made.report.of(Fate.TAKEN) if "groupCalculate" in each.key]
+
+
+def test_what_has_another_shape_or_no_part_at_a_target_is_told() -> None:
+    target = {"number": "no", "autoCheck": True, "operation": {"method": "batchArraySave"}}
+    target |= {"api": "/cgi/crm/v2/data/delete"}
+    strategy = {"preconditions": "0d3a", "source": {"platform": "纷享销客"}}
+    document = scheme(node("_id"), target=target, strategy=strategy, operation="splitArray", response=[node("x")])
+    merge = {"headerGroup": ["_id"], "bodyMaxLine": "many"}
+    lines = node("lines", "details", "array", children=[node("n")])
+    others = imported(scheme(lines, target={"groupCalculate": merge}, beatFlat=["details"]))
+    assert others.told("target.groupCalculate.bodyMaxLine")[0][0] is Fate.NONE
+    for key in (
+        "target.number", "target.autoCheck", "target.operation", "strategy.preconditions", "strategy.source.platform",
+        "source.operation", "source.response",
+    ):  # fmt: skip
+        assert imported(document).told(key), key
+
+
 def test_parsers_formats_and_constants_become_converters() -> None:
     formats = [
         {"old": "amount", "new": "amount_text", "format": "amount"},
@@ -350,6 +445,8 @@ def test_parsers_formats_and_constants_become_converters() -> None:
             "odd": "C1",
         }
     ]
+    (empty,) = contents(made.declared(), {"tags": " "})
+    assert (empty["list"], empty["joined"], empty["stock"]) == ([], None, None), "StringToArray of nothing is no null"
     assert "unknown" in made.told("target.request.odd.parser")[0][1]
     assert "dateDescription" in made.told("source.formatResponse[1]")[0][1]
 

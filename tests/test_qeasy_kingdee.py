@@ -227,6 +227,14 @@ def test_what_kingdee_gives_in_another_way_is_told() -> None:
     assert "canary" not in made.text + "\n".join(made.report.lines())
 
 
+def test_a_number_that_no_form_has_and_unknown_words_about_pages_are_told() -> None:
+    pages = {"pageSize": 500, "cursorField": "FID"}
+    made = imported(materials(node("number", "{{FNumber}}"), number="name", pagination=pages))
+    assert made.declared().number is None
+    assert made.told("source.number")[0][0] is Fate.NONE
+    assert made.told("source.pagination.cursorField")[0][0] is Fate.UNKNOWN
+
+
 def test_names_of_the_response_are_taken_for_keys_where_there_are_no_others() -> None:
     document = materials(response=[{"field": "FNumber", "type": "string"}])
     document["source"]["request"] = []

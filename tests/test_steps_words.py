@@ -120,6 +120,33 @@ def test_a_trace_tells_of_a_record_that_waits_for_what_it_looks_up(crm: Bench) -
     assert [each.to for each in found.values if "has no row for it yet" in each.wrong] == ["customer"]
 
 
+def split_orders() -> Pipeline:
+    """Orders with one line in a row, the other lines in further rows."""
+    fields = [Field("_id"), Lines(LINES, "lines", fields=[Field("_id", "id")], most=1)]
+    return Pipeline(name="order", source=orders().source, fields=fields, target=HubTarget())
+
+
+def test_a_record_whose_lines_are_split_counts_once_and_a_part_that_is_gone_is_removed(crm: Bench) -> None:
+    lines = crm.simulator.tenant.records(LINES)
+    orders_there = crm.simulator.tenant.records("SalesOrderObj")
+    by_order = {order: [each for each in lines if lines[each]["order_id"] == order] for order in orders_there}
+    full = manual(full=True)
+    told = crm.sync(split_orders(), full)
+    assert (told.read, told.delivered, len(told.certified)) == (6, 6, 1)
+    parts = sum(max(1, len(each)) for each in by_order.values())
+    assert len(crm.held(split_orders())) == parts > 6
+    assert crm.sync(split_orders(), full).unchanged == 6
+    gone = next(each for each in by_order.values() if len(each) > 1)[-1]
+    crm.simulator.tenant.invalid(LINES, gone)
+    assert crm.sync(split_orders(), full).removed == 1
+    assert sum(len(sample.rows) for sample in previewed(crm, split_orders()).samples) == parts - 1
+
+
+def test_a_field_of_a_record_whose_lines_are_split_is_not_filled_alone(crm: Bench) -> None:
+    with pytest.raises(QuestionError, match="makes several rows of a record"):
+        fill(crm.run(split_orders()), ["lines"], client=crm.client(), hub=crm.hub, reach=crm.reach(), clock=crm.now)
+
+
 def test_a_field_of_a_line_is_not_filled_alone(crm: Bench) -> None:
     fields = [*orders().fields, Field(f"{LINES}.0.quantity", "first")]
     declared = Pipeline(name="order", source=orders().source, fields=fields, target=HubTarget())

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from fenxiang_simulator.targets import Fault
-from fenxiang_sync import Field, Pipeline
+from fenxiang_sync import Condition, Field, Logic, Pipeline
 from fenxiang_sync.errors import DeclarationError, RefusedError, SetupError, ThrottledError, TokenError, TransientError
 from fenxiang_sync.rows import DeletePolicy, Row
 from fenxiang_sync.targets.kingdee import KingdeeBatchSave, Operation
@@ -197,6 +197,51 @@ def test_deleted_and_forbidden_documents_and_those_that_are_gone_already(simulat
     assert numbers(simulated) == ["C002"]
     assert deliveries(remove(simulated, target, customers(2), DeletePolicy.DELETE)) == [Delivery.DELIVERED] * 2
     assert simulated.targets.kingdee.requests["Delete"] == 1
+
+
+def enabled_customers() -> Pipeline:
+    return Pipeline(
+        name="customer", source=quick("WarehouseObj"), key="FNumber",
+        fields=[Field("number", "FNumber"), Field("name", "FName")],
+        conditions=[[Condition("is_enable", Logic.EQ, "1")]],
+        target=KingdeeBatchSave(form=FORM, forbids=True, upserts=True),
+    )  # fmt: skip
+
+
+def test_a_document_is_allowed_again_when_its_record_comes_back_and_what_people_forbade_stays(tmp_path: Path) -> None:
+    with bench(tmp_path, WarehouseObj=3) as crm:
+        kingdee, tenant = crm.simulator.targets.kingdee, crm.simulator.tenant
+        ids = sorted(tenant.records("WarehouseObj"))
+        numbers_of = [tenant.records("WarehouseObj")[each]["number"] for each in ids[:2]]
+
+        def save(**words: str) -> None:
+            for record_id in ids[:2]:
+                tenant.update("WarehouseObj", record_id, words)
+            crm.simulator.clock.advance(60)
+            crm.sync(enabled_customers())
+
+        save(is_enable="1")
+        tenant.update("WarehouseObj", ids[0], {"is_enable": "2"})
+        crm.simulator.clock.advance(60)
+        assert crm.sync(enabled_customers()).removed == 1
+        bills = [next(bill for bill in kingdee.bills(FORM) if bill.number == f"{number}") for number in numbers_of]
+        bills[1].forbidden = True
+        assert [bill.forbidden for bill in bills] == [True, True]
+        save(is_enable="1", name="改名")
+        assert [bill.forbidden for bill in bills] == [False, True]
+        assert [bill.content["FName"] for bill in bills] == ["改名", "改名"]
+
+
+def test_a_document_that_kingdee_will_not_allow_again_says_why(simulated: Stand) -> None:
+    target = KingdeeBatchSave(form=FORM, forbids=True)
+    simulated.send(target, customers(2))
+    remove(simulated, target, customers(2), DeletePolicy.FLAG)
+    simulated.targets.knobs.kingdee_enables = False
+    back = [replace(each, returns=True) for each in later(customers(1), FName="改名")]
+    (answer,) = simulated.send(target, back)
+    assert (answer.delivery, answer.reason) == (
+        Delivery.REFUSED, "Kingdee has the document, and refused Enable: 没有反禁用权限",
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("policy", [DeletePolicy.FLAG, DeletePolicy.DELETE])

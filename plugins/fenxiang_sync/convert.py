@@ -358,7 +358,7 @@ def _exact(value: Any) -> Decimal:
     if isinstance(value, str) and _NUMBER.fullmatch(value):
         return Decimal(value)
     if isinstance(value, Decimal):
-        return value
+        return value if type(value) is Decimal else Decimal(value)
     if isinstance(value, float):
         return Decimal(repr(value))
     if isinstance(value, int) and not isinstance(value, bool):

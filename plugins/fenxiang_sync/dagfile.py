@@ -17,7 +17,8 @@ from typing import Any
 
 WIDTH = 120
 
-_USED = ("dag", "sync_dag")
+_USED_LATER = ("dag", "sync_dag", "mysql")
+"""Names of a file that are used when its pipeline has one."""
 _PLAIN = {"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
@@ -173,7 +174,7 @@ def variable(name: str) -> str:
     plain = re.sub(r"\W", "_", name, flags=re.ASCII)
     if plain[:1].isdigit():
         return f"_{plain}"
-    return f"{plain}_" if keyword.iskeyword(plain) or plain in _USED else plain
+    return f"{plain}_" if keyword.iskeyword(plain) or plain in _USED_LATER else plain
 
 
 def identifier(said: str, taken: Collection[str] = (), *, instead: str = "value") -> str:

@@ -107,8 +107,6 @@ class Mapping:
         self._is_of_line = [_is_of_line(entry, explode) for entry in entries]
         self._id_of_line = _is_of_line(self._key_entry, explode)
         self._split = next((at for at, e in enumerate(entries) if isinstance(e, Lines) and e.most), None)
-        self.several = explode is not None or self._split is not None
-        """Whether a record may give several rows."""
         self.lookups = tuple(self._lookups())
         """What is looked up in other pipelines, each with what of a record it reads: all of it, or its lines."""
         self._compile(None)

@@ -165,6 +165,14 @@ class Pipeline:
         return mapping.rows(record, self.keeps_lines(record, self.explode.lines(record)))
 
     @functools.cached_property
+    def several(self) -> str:
+        """The word that makes several rows of a record, "" where each gives one."""
+        if self.explode is not None:
+            return "explode"
+        entries = self.fields if isinstance(self.fields, tuple) else ()
+        return "Lines(most=…)" if any(isinstance(each, Lines) and each.most is not None for each in entries) else ""
+
+    @functools.cached_property
     def removes(self) -> DeletePolicy:
         """What is done to rows whose record is voided or gone; asked for each record."""
         if self.delete_policy is not None:
@@ -316,11 +324,10 @@ class Pipeline:
         found = list(back.problems())
         if isinstance(self.source, KingdeeSource):
             found.append(f"what is read is no record of Fenxiang but {self.source}; nothing can be written back there")
-        entries = self.fields if isinstance(self.fields, tuple) else ()
-        if self.explode is not None or any(isinstance(each, Lines) and each.most is not None for each in entries):
-            word = "Lines(most=…)" if self.explode is None else "explode"
+        if self.several:
             found.append(
-                f"{word} makes many rows of a record, which then has no answer of its own; leave one of them out"
+                f"{self.several} makes many rows of a record, which then has no answer of its own; leave one of "
+                "them out"
             )
         elif not found and self._is_mapped:
             filters = (each.field for each in self.source.filters)

@@ -56,8 +56,9 @@ class Row:
     `id` is the row's key at the target, `source_id` the Fenxiang ``_id`` it came from. Rows of one id are
     ordered by (`modified_ms`, `version`): Fenxiang's ``last_modified_time`` in epoch milliseconds and its
     ``version``. `hash` is of `content` alone. `voided`: the record is in the recycle bin. `flagged`: the row is
-    marked as removed at the target, and stays so; `held`: the ledger has the row at the target (told only to the
-    target, with what is sent; the latter to one that looks records up).
+    marked as removed at the target, and stays so; `returns`: it is marked, and its record gives it again; `held`: the
+    ledger has the row at the target (told only to the target, with what is sent; `returns` to one that brings rows
+    back, `held` to one that looks records up).
     """
 
     id: str
@@ -69,4 +70,5 @@ class Row:
     hash: str
     voided: bool = False
     flagged: bool = False
+    returns: bool = False
     held: bool = False

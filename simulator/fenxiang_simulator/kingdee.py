@@ -214,15 +214,18 @@ class Kingdee:
         return self._each(body, lambda bill: self._move(bill, "B", "C", "只有已提交的单据可以审核"))
 
     def _operate(self, body: dict[str, Any]) -> dict[str, Any]:
-        if body.get("opNumber") != "Forbid":
-            return _refused(f"操作{body.get('opNumber')}不存在")
+        operation = body.get("opNumber")
+        if operation not in ("Forbid", "Enable"):
+            return _refused(f"操作{operation}不存在")
 
-        def forbid(bill: Bill) -> str:
-            bill.forbidden = True
+        def operate(bill: Bill) -> str:
+            if operation == "Enable" and not (self._knobs.kingdee_enables and bill.forbidden):
+                return "没有反禁用权限" if bill.forbidden else "只有已禁用的数据可以反禁用"
+            bill.forbidden = operation == "Forbid"
             self._stamp(bill)
             return ""
 
-        return self._each(body, forbid)
+        return self._each(body, operate)
 
     def _delete(self, body: dict[str, Any]) -> dict[str, Any]:
         bills = self._forms.get(str(body.get("formid")), [])

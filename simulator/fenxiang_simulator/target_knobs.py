@@ -85,6 +85,8 @@ class TargetKnobs:
     kingdee_required: dict[str, list[str]] = field(default_factory=dict)
     """Form id -> fields (dotted) that a document must have, neither null nor empty."""
     kingdee_unique: bool = True
+    kingdee_enables: bool = True
+    """Whether forbidden documents may be allowed again (反禁用)."""
     """Whether a second document of a number is refused."""
     kingdee_session_seconds: int = 1200
     kingdee_max_rows: int = 0

@@ -160,7 +160,7 @@ def _totals(pipeline: Pipeline, found: Preview, quota: Quota | None, *, given: b
         yield f"no record has changed there{older}"
     else:
         rows = numbers.pop("rows")
-        each = f", {rows / records:.1f} a record" if pipeline.mapping.several else ""
+        each = f", {rows / records:.1f} a record" if pipeline.several else ""
         told = ", ".join(f"{number:,} {word.replace('_', ' ')}" for word, number in numbers.items() if number)
         yield f"{counted(records, 'record')}, {counted(rows, 'row')}{each}: {told}. Nothing was sent or written."
     cost = found.cost

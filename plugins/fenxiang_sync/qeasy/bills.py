@@ -95,7 +95,7 @@ class Bills:
     def _identity(self) -> None:
         report, made, form = self._report, self._made, self._form
         number = self._named("number")
-        made.number = number if is_own_key(number) else None
+        made.number = number if is_own_key(number) and number != "name" else None
         if made.number:
             report.taken("source.number", f"{made.number}, which people search by")
         else:
@@ -144,6 +144,9 @@ class Bills:
         """The rows of a page: a constant Limit, or the page size that its variable stands for."""
         limit, pages = _parameter(self._side, "Limit"), self._side.keys.get("pagination")
         size, place = text_of(pages.get("pageSize")) if isinstance(pages, dict) else "", "source.pagination"
+        for key in pages if isinstance(pages, dict) else ():
+            if key != "pageSize":
+                self._report.unknown(f"{place}.{shown(key)}")
         if limit is not None and limit.value is not None and (not size or not references_in(text_of(limit.value))):
             size, place = text_of(limit.value), limit.place
         if not size:

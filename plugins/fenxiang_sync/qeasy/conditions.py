@@ -15,6 +15,8 @@ from fenxiang_sync.qeasy.queries import references_in
 from fenxiang_sync.qeasy.reading import API_NAME, Kept, moment_code
 from fenxiang_sync.qeasy.report import Report, shown
 
+_OF_EMPTY = {Logic.EQ: Logic.ISNULL, Logic.NEQ: Logic.NOTNULL}
+"""What a comparison with the empty text asks: a field that is empty is null in a record."""
 _NUMBER = re.compile(r"-?\d{1,40}(\.\d{1,40})?", re.ASCII)
 
 
@@ -59,8 +61,8 @@ class Conditions:
             )
             return None
         logic = Logic(said)
-        if given.get("value") == "" and logic in _EMPTY:
-            return Kept(name, _EMPTY[logic], None, is_true(given.get("strictMode")) is True)
+        if given.get("value") == "":
+            logic = _OF_EMPTY.get(logic, logic)
         try:
             wanted = self._wanted(logic, given.get("value"), name)
         except ValueError as error:
@@ -71,6 +73,10 @@ class Conditions:
     def _wanted(self, logic: Logic, given: Any, name: str) -> Part | None:
         if logic in (Logic.NOTNULL, Logic.ISNULL):
             return None
+        if logic in (Logic.EQ, Logic.NEQ) and self._types.get(name) in ("bool", "boolean"):
+            said = is_true(given)
+            if said is not None:
+                return str(said)
         ordered = logic in (Logic.GT, Logic.EGT, Logic.LT, Logic.ELT, Logic.BETWEEN)
         if logic in (Logic.LIKE, Logic.NOTLIKE):
             return quoted(_said(given))
@@ -78,20 +84,24 @@ class Conditions:
             raise ValueError("true and false have no order")
         numeric = ordered or self._types.get(name) in ("int", "integer", "number", "float", "double", "decimal")
         if logic in (Logic.IN, Logic.BETWEEN):
-            parts = given if isinstance(given, list) else [each.strip() for each in text_of(given).split(",")]
-            if logic is Logic.BETWEEN and len(parts) != 2:
-                raise ValueError("takes two values")
-            typed = [_typed(each, numeric=numeric) for each in parts]
-            if len({_kind(flat(each)) for each in typed}) > 1:
-                raise ValueError("compares with values of several kinds")
-            if logic is Logic.BETWEEN and _amount(parts[0]) > _amount(parts[1]):
-                raise ValueError("has nothing between its values")
-            return listed(typed)
+            return listed(_several(given, numeric=numeric, pair=logic is Logic.BETWEEN))
         return _typed(given, numeric=numeric)
 
 
-_EMPTY = {Logic.EQ: Logic.ISNULL, Logic.NEQ: Logic.NOTNULL}
-"""What is meant by a comparison with empty text, which is null."""
+def _several(given: Any, *, numeric: bool, pair: bool) -> list[Part]:
+    """The values of a list, or of a text that lists them, as Python texts; raises `ValueError` for what could hold for
+    nothing."""
+    parts = given if isinstance(given, list) else [each.strip() for each in text_of(given).split(",")]
+    if pair and len(parts) != 2:
+        raise ValueError("takes two values")
+    if "" in parts:
+        raise ValueError("has an empty value, which is null in a record")
+    typed = [_typed(each, numeric=numeric) for each in parts]
+    if len({_kind(flat(each)) for each in typed}) > 1:
+        raise ValueError("compares with values of several kinds")
+    if pair and _amount(parts[0]) > _amount(parts[1]):
+        raise ValueError("has nothing between its values")
+    return typed
 
 
 def _said(given: Any) -> str:

@@ -20,7 +20,7 @@ from fenxiang_sync.qeasy.references import Reference, pieces
 from fenxiang_sync.qeasy.report import Report, shown
 from fenxiang_sync.qeasy.values import CONVERTERS, TYPES, as_type, constant, parser_of, through_parser
 
-_CASTS = {"string": ("text", "Kind.TEXT"), "int": ("whole", "Kind.INTEGER"), "number": ("number", "Kind.DECIMAL")}
+_CASTS = {"string": ("text", "Kind.TEXT"), "int": ("as_whole", "Kind.INTEGER"), "number": ("as_number", "Kind.DECIMAL")}
 _TAKES = {
     "$sum": "SUM", "$avg": "AVG", "$min": "MIN", "$max": "MAX", "$push": "PUSH", "$addToSet": "ADD_TO_SET",
     "$first": "FIRST", "$last": "LAST",
@@ -62,6 +62,7 @@ class Entries:
     taken: set[str]
     functions: list[Function] = field(default_factory=list)
     lists: set[str] = field(default_factory=set)
+    merges: bool = field(default=False, init=False)
 
     @property
     def exploded(self) -> str:
@@ -70,13 +71,18 @@ class Entries:
 
     @property
     def _names(self) -> Names:
-        return Names(self.reading, self.exploded)
+        return Names(self.reading, self.exploded, self.reading.flattened if self.merge is not None else "")
 
     def of(self, nodes: Sequence[Node]) -> Iterator[Entry]:
         """The entries of the nodes of a request, those of objects under dotted paths."""
         paths: set[str] = set()
         for node in nodes:
             yield from self._claimed(node, "", None, paths)
+        if self.merge is not None and not self.merges:
+            self.report.none(
+                "target.groupCalculate",
+                f"no list of the request has the value {self.reading.flattened}: no lines are merged; write Lines(…)",
+            )
 
     def lines_of(self, nodes: Sequence[Node], line: Line) -> list[Entry]:
         """The entries of a line."""
@@ -91,6 +97,8 @@ class Entries:
             return
         path = f"{within}.{node.field}" if within else node.field
         if node.children and TYPES.get(node.type, "") != "array":
+            if node.type not in TYPES:
+                self.report.changed(node.place, f"type {shown(node.type)!r} is unknown; taken for an object")
             if node.value is not None:
                 self.report.none(node.place, "has a value and children; the children are taken")
             for child in node.children:
@@ -171,6 +179,8 @@ class Entries:
             words["default"] = default
         elif node.required:
             words["required"] = "True"
+        elif node.parser == "StringToArray":
+            words["default"] = "[]"
         target = [] if source == path else [quoted(path)]
         return Entry(path, call("Field", quoted(source), *target, **words), node.label, source)
 
@@ -235,8 +245,18 @@ class Entries:
         )
         return self._written(node, path, source, [*steps, convert], "", line)
 
+    def _tell_of_booleans(self, node: Node, reads: Sequence[str]) -> None:
+        for each in reads:
+            if TYPES.get(self.reading.types.get(each, "")) == "bool":
+                self.report.changed(
+                    node.place,
+                    f"{each} is true or false: in a text that is 'true' or 'false' here, and how Qeasy writes it is "
+                    "not documented; check what it is compared with",
+                )
+
     def _computed(self, node: Node, path: str, function: Function, kind: str) -> Entry:
         self.functions.append(function)
+        self._tell_of_booleans(node, function.reads)
         if function.outside:
             self.report.none(
                 node.place, f"{function.outside}; write the function {function.name} in the file: until then it rejects"
@@ -264,10 +284,16 @@ class Entries:
         try:
             becomes = {key: as_type(instead, wanted) for key, instead in found.becomes.items()}
             otherwise = as_type(found.otherwise, wanted)
-            of_null = through_parser(becomes.get("", otherwise), node)
+            of_empty = becomes.get("", otherwise) if found.in_quotes else otherwise
+            of_null = through_parser(of_empty, node)
         except ValueError:
             return None  # a function says so for the records that it is about
-        if steps or None in becomes.values() or not becomes.keys() - {""}:
+        if (
+            steps
+            or None in becomes.values()
+            or not becomes.keys() - {""}
+            or (otherwise is None and of_null is not None)
+        ):
             return None
         others: dict[str, Part] = (
             {"unmatched": "Unmatched.NULL"} if otherwise is None else {"default": value(otherwise)}
@@ -279,6 +305,7 @@ class Entries:
             given["default"] = value(of_null)
         elif node.required:
             given["required"] = "True"
+        self._tell_of_booleans(node, [source])
         self.report.changed(node.place, f"a value map of {source}; letters count as they are, while MySQL ignores case")
         return Entry(
             path,
@@ -359,6 +386,7 @@ class Entries:
     def _merged(self, node: Node, entries: Sequence[Entry], merge: Merge) -> dict[str, Part]:
         assert self.merge is not None  # noqa: S101 - asked for where there is one
         words: dict[str, Part] = {}
+        self.merges = True
         by = [self._of_line(each) for each in merge.by]
         paths = [entry.path for entry in entries if entry.reads in by]
         if by and {entry.reads for entry in entries} >= set(by):
@@ -370,10 +398,19 @@ class Entries:
             }
             words["group"] = call("Group", by=listed(map(quoted, paths)), take=table(others))
             self.report.taken("target.groupCalculate.bodyGroup", f"lines with equal {', '.join(paths)} are one")
+            if takes:
+                self.report.taken(
+                    "target.groupCalculate.calculate",
+                    "fields that are neither grouped nor calculated are lost there; here they are not",
+                )
         elif by:
             self.report.changed(
                 "target.groupCalculate.bodyGroup",
                 f"{', '.join(map(shown, by))} is in no field of {node.field}: lines are not merged",
+            )
+        if merge.calculate and "group" not in words:
+            self.report.none(
+                "target.groupCalculate.calculate", "lines are not merged, so nothing is worked out of them"
             )
         if merge.most:
             words["most"] = str(merge.most)

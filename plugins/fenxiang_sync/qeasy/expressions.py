@@ -22,6 +22,7 @@ _PREFIX = re.compile(r"\s*_function\s+", re.IGNORECASE)
 _LONGEST = 4_000
 _OPEN, _CLOSE, PERCENT = "\ue000", "\ue001", "\ue002"
 """Marks around a reference in a text, and a % in one: the parser would write the format of a time as Python's."""
+_COMMENTS = ("--", "#", "/*")
 MARK = re.compile(f"{_OPEN}(\\d+){_CLOSE}")
 
 
@@ -45,9 +46,11 @@ class Parsed:
 
 @dataclass(frozen=True, slots=True)
 class ValueMap:
-    """An expression that maps the values of one field: `becomes` by text, `otherwise` for the others."""
+    """An expression that maps the values of one field: `becomes` by text, `otherwise` for the others. `in_quotes` is
+    whether a field that is absent is the empty text."""
 
     reference: Reference
+    in_quotes: bool
     becomes: Mapping[str, str | int | Decimal | None]
     otherwise: str | int | Decimal | None
 
@@ -133,14 +136,14 @@ def value_map(whole: Parsed) -> ValueMap | None:
         found = _reference(subject, whole)
         if found is None or not _is_plain(key) or not key.is_string or not _is_plain(each.args["true"]):
             return None
-        pairs.append((found, _said(key), _constant(each.args["true"])))
+        pairs.append((found, isinstance(subject, exp.Literal), _said(key), _constant(each.args["true"])))
     otherwise = tree.args.get("default")
-    if (otherwise is not None and not _is_plain(otherwise)) or len({name for name, _, _ in pairs}) != 1:
+    if (otherwise is not None and not _is_plain(otherwise)) or len({pair[:2] for pair in pairs}) != 1:
         return None
     becomes: dict[str, Any] = {}
-    for _, key, instead in pairs:
+    for _, _, key, instead in pairs:
         becomes.setdefault(key, instead)
-    return ValueMap(pairs[0][0], becomes, None if otherwise is None else _constant(otherwise))
+    return ValueMap(*pairs[0][:2], becomes, None if otherwise is None else _constant(otherwise))
 
 
 def clock(whole: Parsed) -> tuple[Reference, str] | None:
@@ -273,6 +276,8 @@ def _marked(said: str) -> tuple[str, list[Reference]]:
             quote = ""
         elif not quote and letter in "'\"":
             quote = letter
+        elif not quote and said.startswith(_COMMENTS, at):
+            raise OutsideError(f"has a comment in it ({said[at : at + 2].strip()})")
         made.append(PERCENT if quote and letter == "%" else letter)
         at += 1
     return "".join(made), references
@@ -325,7 +330,7 @@ def _isnumber_code(said: str) -> bool:
 
 
 def number_code(said: str) -> str:
-    """A number as Python text, exactly: what is not whole stays text, which `mysql` reads as a number."""
+    """A number as Python text, exactly."""
     if not _isnumber_code(said):
         raise OutsideError(f"{one_line(said)[:40]} is no plain number")
-    return str(int(said)) if "." not in said else quoted(said)
+    return str(int(said)) if "." not in said else f"Decimal({quoted(said)})"

@@ -14,9 +14,13 @@ from typing import Any
 from fenxiang_sync.dagfile import Code, Part, call, folded, identifier, laid, names_in, one_line, quoted
 from fenxiang_sync.qeasy import mysql
 from fenxiang_sync.qeasy.expressions import MARK, PERCENT, OutsideError, Parsed, flags, number_code, parsed, parser
+from fenxiang_sync.qeasy.kinds import Kinds
 from fenxiang_sync.qeasy.references import Reference
 
 _MOST_BRANCHES = 200
+_SIDES = 2
+_DECIMALS = "15"
+"""How many more a division has where MySQL works with floating-point numbers."""
 
 
 @dataclass(slots=True)
@@ -113,6 +117,8 @@ class _Writer:
             self._arguments.of(reference)
         self._inner: list[str] = []
         self._writes = _writes()
+        self._compares = _compares()
+        self._kinds = Kinds()
 
     def function(self, cast: str) -> Function:
         try:
@@ -145,7 +151,7 @@ class _Writer:
         return branches, self._or_none(node.args.get("default"))
 
     def _when(self, subject: Any, key: Any) -> Part:
-        return self._condition(key) if subject is None else call("mysql.equal", self.part(subject), self.part(key))
+        return self._condition(key) if subject is None else self._compared("equal", subject, key)
 
     def _condition(self, node: Any) -> Part:
         """What an `if` may ask: null does not hold, and a text counts as a number."""
@@ -174,19 +180,33 @@ class _Writer:
             return self._case(node)
         if type(node) in self._writes:
             name, keys = self._writes[type(node)]
-            return call(f"mysql.{name}", *self._given(node, keys))
+            return call(f"mysql.{name}", *map(self.part, self._given(node, keys)))
+        if type(node) in self._compares:
+            name, keys = self._compares[type(node)]
+            return self._compared(name, *self._given(node, keys))
         return self._special(node)
 
-    def _given(self, node: Any, keys: str) -> list[Part]:
+    def _compared(self, name: str, *nodes: Any) -> Code:
+        """A comparison. A field without quotes is a number in it where it can be one, as in MySQL's statement."""
+        parts = [self.part(each) for each in nodes]
+        texts = [each for each in nodes if not self._kinds.is_number(each)]
+        if len(texts) < _SIDES or not any(map(self._kinds.is_bare, nodes)):
+            return call(f"mysql.{name}", *parts)
+        if name == "among":
+            return call("mysql.among_bare", *parts)
+        numbers = ("*", call("mysql.bare", *parts))
+        return Code(f"mysql.{name}(", (("", parts[0]), numbers) if name == "nullif" else (numbers,), ")")
+
+    def _given(self, node: Any, keys: str) -> list[Any]:
         """The arguments of a node by their keys: ``*`` is before one that is a list, ``?`` before one that may lack."""
-        made: list[Part] = []
+        made: list[Any] = []
         used = [key.lstrip("*?") for key in keys.split()]
         for key, plain in zip(keys.split(), used, strict=True):
             found = node.args.get(plain)
             if key.startswith("*"):
-                made += [self.part(each) for each in found or ()]
+                made += found or ()
             elif found is not None:
-                made.append(self.part(found))
+                made.append(found)
             elif not key.startswith("?"):
                 raise OutsideError(f"{node.key.upper()} has an argument too few")
         if flags(node, *used, "safe", "typed", "coalesce"):
@@ -197,9 +217,9 @@ class _Writer:
         exp = self._exp
         if isinstance(node, exp.Is) and isinstance(node.expression, exp.Null):
             return call("mysql.is_null", self.part(node.this))
-        if isinstance(node, exp.GT | exp.GTE):
-            name = "mysql.less" if isinstance(node, exp.GT) else "mysql.at_most"
-            return call(name, self.part(node.expression), self.part(node.this))
+        if isinstance(node, exp.Div):
+            parts = map(self.part, self._given(node, "this expression"))
+            return call("mysql.divided", *parts, *([_DECIMALS] if self._kinds.is_float(node) else []))
         if isinstance(node, exp.Like):
             found = call("mysql.like", self.part(node.this), self.part(node.expression))
             return call("mysql.no", found) if node.args.get("negate") else found
@@ -231,7 +251,7 @@ class _Writer:
         if node is None:
             return []
         unknown = (
-            [each for each in re.findall(f"{PERCENT}(.)", node.this) if each not in mysql.TOKENS]
+            [each for each in re.findall(f"{PERCENT}(.)", node.this) if each not in {*mysql.TOKENS, PERCENT}]
             if node.is_string
             else []
         )
@@ -250,8 +270,11 @@ class _Writer:
     def _cast(self, node: Any) -> Part:
         kind = node.to.this.value
         if kind in ("CHAR", "VARCHAR", "TEXT"):
-            return call("mysql.text", self.part(node.this))
+            size = [number_code(each.name) for each in node.to.expressions]
+            return call("mysql.left" if size else "mysql.text", self.part(node.this), *size)
         if kind in ("BIGINT", "UBIGINT", "INT"):
+            if self._kinds.is_text(node.this):
+                return call("mysql.truncated", self.part(node.this), "0")
             return call("mysql.rounded", self.part(node.this))
         if kind == "DECIMAL":
             scale = node.to.expressions[1].name if len(node.to.expressions) > 1 else "0"
@@ -291,7 +314,8 @@ class _Writer:
 _BY_NAME = {"MID": "substring", "UNIX_TIMESTAMP": "unix_timestamp"}
 _TELLS = tuple(
     f"mysql.{name}(" for name in (
-        "equal", "unequal", "less", "at_most", "between", "among", "like", "is_null", "both", "either", "no",
+        "equal", "unequal", "less", "at_most", "between", "among", "among_bare", "like", "is_null", "both",
+        "either", "no",
     )
 )  # fmt: skip
 
@@ -303,7 +327,6 @@ def _writes() -> dict[Any, tuple[str, str]]:
         exp.Add: ("plus", "this expression"),
         exp.Sub: ("minus", "this expression"),
         exp.Mul: ("times", "this expression"),
-        exp.Div: ("divided", "this expression"),
         exp.IntDiv: ("div", "this expression"),
         exp.Mod: ("mod", "this expression"),
         exp.Neg: ("negative", "this"),
@@ -323,14 +346,23 @@ def _writes() -> dict[Any, tuple[str, str]]:
         exp.Upper: ("upper", "this"),
         exp.Lower: ("lower", "this"),
         exp.Coalesce: ("coalesce", "this *expressions"),
+        exp.And: ("both", "this expression"),
+        exp.Or: ("either", "this expression"),
+        exp.Not: ("no", "this"),
+    }
+
+
+def _compares() -> dict[Any, tuple[str, str]]:
+    """By the parser's class of a comparison: the function of `mysql`, and which arguments it is given."""
+    exp = parser().exp
+    return {
         exp.Nullif: ("nullif", "this expression"),
         exp.EQ: ("equal", "this expression"),
         exp.NEQ: ("unequal", "this expression"),
         exp.LT: ("less", "this expression"),
         exp.LTE: ("at_most", "this expression"),
+        exp.GT: ("less", "expression this"),
+        exp.GTE: ("at_most", "expression this"),
         exp.Between: ("between", "this low high"),
         exp.In: ("among", "this *expressions"),
-        exp.And: ("both", "this expression"),
-        exp.Or: ("either", "this expression"),
-        exp.Not: ("no", "this"),
     }

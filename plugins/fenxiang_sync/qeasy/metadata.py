@@ -81,6 +81,7 @@ class Scheme:
     retries: int = 0
     source_cron: str = ""
     target_cron: str = ""
+    source_platform: str = ""
     target_platform: str = ""
     preconditions: tuple[str, ...] = ()
     source: Side
@@ -246,7 +247,8 @@ def _scheme(strategy: Object, source: Side, target: Side | None, report: Report)
     if retries and not (retries.isascii() and retries.isdecimal()):
         report.unknown("strategy.retry_times", f"{shown(retries)!r} is no number of retries")
         retries = ""
-    conditions = strategy.get("preconditions")
+    conditions = strategy.get("preconditions") or ()
+    conditions = conditions if isinstance(conditions, list | tuple) else [conditions]
     return Scheme(
         id=text_of(strategy.get("strategy_id")) or text_of(strategy.get("id")),
         name=text_of(strategy.get("name")),
@@ -254,8 +256,9 @@ def _scheme(strategy: Object, source: Side, target: Side | None, report: Report)
         retries=int(retries[:3] or 0),
         source_cron=text_of(of_source.get("crontab")),
         target_cron=text_of(of_target.get("crontab")),
+        source_platform=text_of(of_source.get("platform")),
         target_platform=text_of(of_target.get("platform")),
-        preconditions=tuple(map(text_of, conditions)) if isinstance(conditions, list) else (),
+        preconditions=tuple(map(text_of, conditions)),
         source=source,
         target=target,
     )

@@ -1,8 +1,9 @@
 """MySQL's functions, as ``_function`` (自定义函数) uses them, for the functions in an imported DAG file.
 
 As MySQL has it, null in is null out, and division keeps four decimals more. Other than there: numbers are exact, texts
-are compared letter by letter (MySQL ignores case), a text that is no number raises `ValueError` and is not taken for 0,
-and so does a list or an object. Times are in Asia/Shanghai.
+are compared letter by letter (MySQL ignores case and blanks at the end), a text that is no number raises `ValueError`
+and is not taken for 0, and so does a list or an object. Times are in Asia/Shanghai. Numbers are worked
+with in `arithmetic`.
 """
 
 from __future__ import annotations
@@ -10,13 +11,35 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from decimal import ROUND_CEILING, ROUND_DOWN, ROUND_FLOOR, ROUND_HALF_UP, Context, Decimal
+from decimal import Decimal
 from typing import Any
 
 from fenxiang_sync import convert
+from fenxiang_sync.qeasy.arithmetic import (
+    absolute,
+    ceiling,
+    div,
+    divided,
+    floor,
+    minus,
+    mod,
+    negative,
+    number,
+    plus,
+    rounded,
+    times,
+    truncated,
+    whole,
+)
 
-_EXACT = Context(prec=400)
-_MORE_DECIMALS = 4
+__all__ = [
+    "TOKENS", "absolute", "among", "among_bare", "as_number", "as_whole", "at_most", "bare", "between", "both",
+    "ceiling", "char_length", "coalesce", "concat", "concat_ws", "date_format", "div", "divided", "either", "equal",
+    "filled", "floor", "from_unixtime", "is_null", "left", "length", "less", "like", "locate", "lower", "lpad", "minus",
+    "mod", "negative", "no", "nullif", "number", "plus", "replace", "right", "rounded", "rpad", "substring",
+    "substring_index", "text", "times", "trim", "true", "truncated", "unequal", "unix_timestamp", "upper", "whole",
+]  # fmt: skip
+_NUMBER = re.compile(r"\s*(-?\d{1,60}(\.\d{1,40})?)?\s*", re.ASCII)
 _LONGEST = 100_000
 _ZONE = convert.time_zone(convert.SHANGHAI)
 _EPOCH = datetime(1970, 1, 1, tzinfo=convert.time_zone("UTC"))
@@ -44,25 +67,13 @@ TOKENS = frozenset(_TOKENS)
 # Values
 
 
-def number(value: Any) -> Decimal | None:
-    """A number of what may be one; "" is 0.
-
-    >>> number("2.50"), number(""), number(None)
-    (Decimal('2.50'), Decimal('0'), None)
-    """
-    if value is None:
-        return None
-    if isinstance(value, bool):
-        return Decimal(value)
-    if isinstance(value, str):
-        value = value.strip() or "0"
-    found: Decimal = convert.decimal()(value)
-    return found
-
-
 def text(value: Any) -> str | None:
-    """Text of a value."""
-    return None if value is None else convert.text(value)
+    """Text of a value.
+
+    >>> text(divided(0, 3)), text(divided(divided(0, 3), 3))
+    ('0.0000', '0.00000000')
+    """
+    return None if value is None else f"{value:f}" if isinstance(value, Decimal) else convert.text(value)
 
 
 def filled(value: Any) -> str:
@@ -71,12 +82,21 @@ def filled(value: Any) -> str:
     >>> filled(5), filled(None)
     ('5', '')
     """
-    return "" if value is None else convert.text(value)
+    return text(value) or ""
 
 
-def whole(value: Any) -> int | None:
-    """A whole number; raises `ValueError` for one that has decimals."""
-    return None if value is None else convert.integer(number(value))
+def as_number(value: Any) -> Decimal | None:
+    """What a value of type number is: an empty text is none.
+
+    >>> as_number("2.50"), as_number(" ")
+    (Decimal('2.50'), None)
+    """
+    return None if isinstance(value, str) and not value.strip() else number(value)
+
+
+def as_whole(value: Any) -> int | None:
+    """What a value of type int is: an empty text is none; raises `ValueError` for a number that has decimals."""
+    return whole(as_number(value))
 
 
 def true(value: Any) -> bool:
@@ -89,91 +109,9 @@ def coalesce(*values: Any) -> Any:
     return next((value for value in values if value is not None), None)
 
 
-def nullif(value: Any, other: Any) -> Any:
-    """NULLIF: null where both are equal."""
-    return None if equal(value, other) else value
-
-
-# Numbers
-
-
-def plus(left: Any, right: Any) -> Decimal | None:
-    """``+``"""
-    return _of_two(_EXACT.add, left, right)
-
-
-def minus(left: Any, right: Any) -> Decimal | None:
-    """``-``"""
-    return _of_two(_EXACT.subtract, left, right)
-
-
-def times(left: Any, right: Any) -> Decimal | None:
-    """``*``
-
-    >>> times("0.1", 3)
-    Decimal('0.3')
-    """
-    return _of_two(_EXACT.multiply, left, right)
-
-
-def divided(left: Any, right: Any) -> Decimal | None:
-    """``/``: with four decimals more than the first number has; null where the second is 0.
-
-    >>> divided(1, 3), divided("1.5", 0)
-    (Decimal('0.3333'), None)
-    """
-    first, second = number(left), number(right)
-    if first is None or not second:
-        return None
-    return _step(_EXACT.divide(first, second), _decimals(first) + _MORE_DECIMALS, ROUND_HALF_UP)
-
-
-def div(left: Any, right: Any) -> int | None:
-    """DIV: the whole part of a division."""
-    first, second = number(left), number(right)
-    return None if first is None or not second else int(_EXACT.divide_int(first, second))
-
-
-def mod(left: Any, right: Any) -> Decimal | None:
-    """``%``, MOD: what is left of a division, with the sign of the first number."""
-    first, second = number(left), number(right)
-    return None if first is None or not second else _EXACT.remainder(first, second)
-
-
-def negative(value: Any) -> Decimal | None:
-    """``-`` before a value."""
-    found = number(value)
-    return None if found is None else _EXACT.minus(found)
-
-
-def absolute(value: Any) -> Decimal | None:
-    """ABS"""
-    found = number(value)
-    return None if found is None else _EXACT.abs(found)
-
-
-def rounded(value: Any, decimals: Any = 0) -> Decimal | None:
-    """ROUND: half up.
-
-    >>> rounded("2.345", 2), rounded("2.5")
-    (Decimal('2.35'), Decimal('3'))
-    """
-    return _cut(value, decimals, ROUND_HALF_UP)
-
-
-def truncated(value: Any, decimals: Any) -> Decimal | None:
-    """TRUNCATE: without what is behind so many decimals."""
-    return _cut(value, decimals, ROUND_DOWN)
-
-
-def floor(value: Any) -> Decimal | None:
-    """FLOOR"""
-    return _cut(value, 0, ROUND_FLOOR)
-
-
-def ceiling(value: Any) -> Decimal | None:
-    """CEIL, CEILING"""
-    return _cut(value, 0, ROUND_CEILING)
+def nullif(value: Any, *compared: Any) -> Any:
+    """NULLIF: null where the value equals another one, or where the two that are compared are equal."""
+    return None if equal(*(compared if len(compared) > 1 else (value, *compared))) else value
 
 
 # Texts
@@ -185,13 +123,13 @@ def concat(*parts: Any) -> str | None:
     >>> concat("A", 1), concat("A", None)
     ('A1', None)
     """
-    return None if any(part is None for part in parts) else "".join(convert.text(part) for part in parts)
+    return None if any(part is None for part in parts) else "".join(map(filled, parts))
 
 
 def concat_ws(separator: Any, *parts: Any) -> str | None:
     """CONCAT_WS: joined by the separator, nulls left out."""
     between = text(separator)
-    return None if between is None else between.join(convert.text(part) for part in parts if part is not None)
+    return None if between is None else between.join(filled(part) for part in parts if part is not None)
 
 
 def left(value: Any, length: Any) -> str | None:
@@ -271,15 +209,19 @@ def trim(value: Any, letters: Any = " ", side: str = "BOTH") -> str | None:
 
 
 def upper(value: Any) -> str | None:
-    """UPPER"""
+    """UPPER: letter by letter.
+
+    >>> upper("straße")
+    'STRAßE'
+    """
     said = text(value)
-    return None if said is None else said.upper()
+    return None if said is None else "".join(map(_letter, said, map(str.upper, said)))
 
 
 def lower(value: Any) -> str | None:
-    """LOWER"""
+    """LOWER: letter by letter."""
     said = text(value)
-    return None if said is None else said.lower()
+    return None if said is None else "".join(map(_letter, said, map(str.lower, said)))
 
 
 def length(value: Any) -> int | None:
@@ -327,23 +269,23 @@ def from_unixtime(seconds: Any, format: Any = "%Y-%m-%d %H:%i:%s") -> str | None
 
 
 def date_format(value: Any, format: Any) -> str | None:
-    """DATE_FORMAT: a day or a time, as text, in another form.
+    """DATE_FORMAT: a day or a time, as text, in another form; null where it is empty.
 
     >>> date_format("2023-10-01 20:00:00", "%Y%m")
     '202310'
     """
     said, wanted = text(value), text(format)
-    return None if said is None or wanted is None else _formatted(_time(said), wanted)
+    return None if not said or wanted is None else _formatted(_time(said), wanted)
 
 
 def unix_timestamp(value: Any) -> int | None:
-    """UNIX_TIMESTAMP: the seconds since 1970 of a day or a time that is text.
+    """UNIX_TIMESTAMP: the seconds since 1970 of a day or a time that is text; null where it is empty.
 
     >>> unix_timestamp("2023-10-01 20:00:00")
     1696161600
     """
     said = text(value)
-    return None if said is None else int(_time(said).timestamp())
+    return None if not said else int(_time(said).timestamp())
 
 
 # Conditions: 1, 0 or null
@@ -383,6 +325,24 @@ def among(value: Any, *options: Any) -> int | None:
     return either(*(equal(value, option) for option in options))
 
 
+def among_bare(value: Any, *options: Any) -> int | None:
+    """IN, where one of them stands without quotes."""
+    return either(*(equal(*bare(value, option)) for option in options))
+
+
+def bare(*values: Any) -> tuple[Any, ...]:
+    """Values that are compared, of which one is a field without quotes: in MySQL's statement its text is a number, if
+    it can be one, so that all are numbers here if all can be.
+
+    >>> bare("10.10", "2"), bare("A1", "2"), bare("0.00", ""), bare("", "")
+    ((Decimal('10.10'), Decimal('2')), ('A1', '2'), (Decimal('0.00'), Decimal('0')), ('', ''))
+    """
+    texts = [value for value in values if isinstance(value, str)]
+    if not all(_NUMBER.fullmatch(each) for each in texts) or not any(each.strip() for each in texts):
+        return values
+    return tuple(number(value) if isinstance(value, str) else value for value in values)
+
+
 def like(value: Any, pattern: Any) -> int | None:
     """LIKE: % is any text, _ any letter.
 
@@ -392,10 +352,17 @@ def like(value: Any, pattern: Any) -> int | None:
     said, wanted = text(value), text(pattern)
     if said is None or wanted is None:
         return None
-    letters = re.findall(r"\\.|.", wanted, re.DOTALL)
-    means = {"%": ".*", "_": "."}
-    expression = "".join(means.get(each) or re.escape(each[-1]) for each in letters)
-    return int(re.fullmatch(re.sub(r"(\.\*)+", ".*", expression), said, re.DOTALL) is not None)
+    parts = [""]
+    for each in re.findall(r"\\.|.", wanted, re.DOTALL):
+        if each == "%":
+            parts.append("")
+        else:
+            parts[-1] += "." if each == "_" else re.escape(each[-1])
+    first, *others = parts
+    # Where a part is found first is as good as any later place: nothing is tried twice, however many parts there are.
+    between = "".join(f"(?>.*?{part})" for part in others[:-1] if part)
+    expression = f"{first}{between}.*{others[-1]}" if others else first
+    return int(re.fullmatch(expression, said, re.DOTALL) is not None)
 
 
 def is_null(value: Any) -> int:
@@ -425,25 +392,8 @@ def no(condition: Any) -> int | None:
     return None if found is None else int(not found)
 
 
-def _of_two(operation: Callable[[Decimal, Decimal], Decimal], left: Any, right: Any) -> Decimal | None:
-    first, second = number(left), number(right)
-    return None if first is None or second is None else operation(first, second)
-
-
-def _decimals(value: Decimal) -> int:
-    return max(0, -int(value.as_tuple().exponent))
-
-
-def _step(value: Decimal, decimals: int, rounding: str) -> Decimal:
-    return value.quantize(Decimal(1).scaleb(-decimals), rounding=rounding, context=_EXACT)
-
-
-def _cut(value: Any, decimals: Any, rounding: str) -> Decimal | None:
-    found, places = number(value), whole(decimals)
-    if found is None or places is None:
-        return None
-    cut = _step(found, max(-30, min(places, 30)), rounding)
-    return cut if places > 0 else Decimal(int(cut))
+def _letter(before: str, after: str) -> str:
+    return after if len(after) == 1 else before
 
 
 def _short(said: str) -> str:

@@ -25,10 +25,12 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """`exploded` is the list whose lines are rows of their own, "" for none."""
+    """`exploded` is the list whose lines are rows of their own, `merged` the one whose lines are a list of their record
+    again, "" for none."""
 
     reading: Reading
     exploded: str
+    merged: str = ""
 
     def resolver(self, line: Line | None) -> Callable[[Reference], str]:
         def resolve(reference: Reference) -> str:
@@ -54,6 +56,10 @@ class Names:
             name = made.old
             steps, kind = [*([made.convert] if made.convert else []), *steps], kind or made.kind
         name = self.reading.aliases.get(name, name)
+        if line is None and self.merged and name.startswith(f"{self.merged}_"):
+            raise OutsideError(
+                f"{shown(name)} is of all lines of {self.merged} together; write a Computed that reads {self.merged}"
+            )
         flattened = self.exploded
         if line is None and flattened and name.startswith(f"{flattened}_"):
             name = f"{flattened}.{name.removeprefix(f'{flattened}_')}"

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
 
 from fenxiang_sync.dagfile import call, quoted, value
 from fenxiang_sync.errors import DeclarationError
 from fenxiang_sync.qeasy.bounds import Bounds
-from fenxiang_sync.qeasy.metadata import Node, text_of
+from fenxiang_sync.qeasy.metadata import Node, is_true, text_of
 from fenxiang_sync.qeasy.reading import API_NAME, Reading
 from fenxiang_sync.qeasy.references import Reference, pieces
 from fenxiang_sync.qeasy.report import Report, shown
@@ -15,6 +19,8 @@ from fenxiang_sync.qeasy.variables import moment
 from fenxiang_sync.source import Filter, Operator
 
 _STAMP = "last_modified_time"
+_BARE = re.compile(r'(?<!["\w]){{[\w.|]+}}\d*(?!["\w])')
+"""A reference that stands in JSON without quotes."""
 
 
 class Query:
@@ -25,10 +31,12 @@ class Query:
         self._report = report
 
     def read(self, query: Node) -> None:
-        for node in query.children:
+        for node in self._inner(query):
             if node.field == "filters":
-                for each in self._flat_filters(node):
-                    self._filter(each)
+                found = list(self._flat_filters(node))
+                either = any(_joined_by_or(each) for each in found)
+                for each in found:
+                    self._filter(each, either=either)
             elif node.field in ("offset", "limit"):
                 self._report.changed(
                     node.place, "pages are read by _id at offset 0, 100 records each, so that none is lost between them"
@@ -43,12 +51,29 @@ class Query:
         if filters.child("field_name"):
             yield filters
             return
-        for each in filters.children:
+        inner = self._inner(filters)
+        for each in inner:
             yield from self._flat_filters(each)
-        if not filters.children:
+        if not inner and filters.field != "filters":
             self._report.unknown(filters.place, "is no filter: it has no field_name")
 
-    def _filter(self, node: Node) -> None:
+    def _inner(self, node: Node) -> Sequence[Node]:
+        """The children of a node; those of its value where that is JSON, as it stands or as text."""
+        given = node.value
+        if node.children and given is not None:
+            self._report.none(node.place, "has a value and children; the children are taken")
+        if node.children or given is None:
+            return node.children
+        try:
+            return _tree(node, json.loads(_BARE.sub(r'"\g<0>"', given)) if isinstance(given, str) else given)
+        except (TypeError, ValueError, RecursionError):
+            self._report.none(
+                node.place,
+                "is neither a tree nor JSON, so its filters are not known: more is read than in Qeasy; write filters=…",
+            )
+            return ()
+
+    def _filter(self, node: Node, *, either: bool) -> None:
         report = self._report
         parts = {each.field: each for each in node.children}
         for name in parts.keys() - {"field_name", "operator", "field_values", "connector", "isObjectReference"}:
@@ -57,6 +82,18 @@ class Query:
         values = parts.get("field_values")
         if name == _STAMP:
             self._bound(node, operator, values)
+        elif either:
+            report.none(
+                node.place,
+                f"the filter on {shown(name)} is one of several joined by OR, and filters must all hold here: more is "
+                "read than Qeasy reads; write conditions=[[…], […]]",
+            )
+        elif "isObjectReference" in parts and is_true(parts["isObjectReference"].value):
+            report.none(
+                node.place,
+                f"isObjectReference: {shown(name)} is compared by the name of what it refers to: more is read than "
+                "Qeasy reads; write a Filter on its id",
+            )
         elif name == "_id" or not API_NAME.fullmatch(name):
             report.none(
                 node.place, f"a filter on {shown(name) or 'nothing'!r}: more is read than Qeasy reads; use conditions=…"
@@ -69,7 +106,6 @@ class Query:
             self._plain_filter(node, name, Operator[operator], values)
 
     def _plain_filter(self, node: Node, name: str, operator: Operator, values: Node | None) -> None:
-
         given = _values(values)
         if given is None:
             self._report.none(
@@ -102,6 +138,27 @@ class Query:
             made.upper(node.place, bounds[0], "the CRM's")
         else:
             made.unread(node.place)
+
+
+def _joined_by_or(node: Node) -> bool:
+    connector = node.child("connector")
+    return connector is not None and connector.text.upper() not in ("", "AND")
+
+
+def _tree(above: Node, given: Any) -> tuple[Node, ...]:
+    """The nodes of JSON; raises `TypeError` for what is no object or list of objects."""
+    if isinstance(given, list):
+        given = {f"条件{number}": each for number, each in enumerate(given, 1)}
+        if not all(isinstance(each, dict) for each in given.values()):
+            raise TypeError("a list of something else than objects")
+    if not isinstance(given, dict):
+        raise TypeError("a plain value")
+    made = []
+    for name, found in given.items():
+        node = Node(place=f"{above.place}.{shown(name)}", field=name)
+        inner = isinstance(found, dict) or (isinstance(found, list) and any(isinstance(each, dict) for each in found))
+        made.append(replace(node, children=_tree(node, found)) if inner else replace(node, value=found))
+    return tuple(made)
 
 
 def references_in(said: str) -> list[Reference]:

@@ -164,6 +164,12 @@ class _Reader:
             report.none(
                 "strategy.mode", f"{shown(scheme.mode)}: runs are scheduled, or triggered by hand or by an asset"
             )
+        if scheme.source_platform:
+            report.changed(
+                "strategy.source.platform", "what is read follows from the interface; the connection is the CRM's"
+            )
+        if scheme.target_platform:
+            report.changed("strategy.target.platform", "the target follows from the interface")
         if scheme.preconditions:
             report.none(
                 "strategy.preconditions",
@@ -178,6 +184,11 @@ class _Reader:
     # response
 
     def _types(self) -> None:
+        if self._side.trees.get("response"):
+            self._report.changed(
+                "source.response",
+                "fields that a row reads are in its mapping, others are not read; their types are used for conditions",
+            )
         for node in self._side.trees.get("response", ()):
             self._made.types[node.field] = node.type
             for child in node.children:
@@ -207,6 +218,8 @@ class _Reader:
         given = keys.get("beatFlat") or (inner.value if inner else None)
         names = [text_of(each) for each in (given if isinstance(given, list) else [given] if given else [])]
         operation = keys.get("operation")
+        if operation and not isinstance(operation, dict):
+            report.unknown("source.operation", "is no object of method and arrayKey")
         if isinstance(operation, dict):
             method = text_of(operation.get("method"))
             if method == "splitArray":

@@ -26,6 +26,7 @@ WRITTEN = frozenset((
 ))  # fmt: skip
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
 _MOST_ROWS = 10_000
+_MOST_LINES = r"[1-9]\d{0,5}"
 _STEPS = {"submit": "SUBMIT", "audit": "AUDIT"}
 
 
@@ -87,10 +88,22 @@ class _Writer:
             report.changed(
                 node.place, "what an answer means is the target's to know: see verdict= and results= of REST targets"
             )
-        if "name" in side.keys:
-            report.changed("target.name", "a name to show has no part here; people search by the number")
+        self._plain()
         told(side, WRITTEN, report)
         return made
+
+    def _plain(self) -> None:
+        """Keys that mean the same, or nothing, at any target."""
+        keys, report = self._side.keys, self._report
+        if "name" in keys:
+            report.changed("target.name", "a name to show has no part here; people search by the number")
+        if "number" in keys:
+            report.changed("target.number", "people search by the number of the source, number=…, at any target")
+        told = {each.key for each in report.findings}
+        if "autoCheck" in keys and "target.autoCheck" not in told:
+            report.none("target.autoCheck", "documents of Kingdee are audited; this target has no such step")
+        if "operation" in keys and not any(each.startswith("target.operation") for each in told):
+            report.none("target.operation", "how rows are written is the target's to know, and none is made here")
 
     def _hub(self, made: Writing) -> None:
         self._report.taken("target.api", "写入空操作: rows stay in the hub, where they can be queried and looked up")
@@ -322,6 +335,17 @@ class _Writer:
             report.taken("target.operation", "rows are written in batches")
         return int(rows) if re.fullmatch(r"[1-9]\d{0,4}", rows, re.ASCII) and int(rows) <= _MOST_ROWS else 0
 
+    def _no_lines(self) -> str:
+        """Why there are no lines that become a list of their record again, "" where there are."""
+        if self._made.form is not None:
+            return "documents of several entries (分录): here each is a record; group them where the hub is read"
+        if not self._made.flattened:
+            return (
+                "no list is flattened (beatFlat), so these are documents of several records: here each record is one; "
+                "group them where the hub is read"
+            )
+        return ""
+
     def _merge(self) -> Merge | None:
         given, report, place = self._side.keys.get("groupCalculate"), self._report, "target.groupCalculate"
         if not given:
@@ -338,10 +362,8 @@ class _Writer:
             "calculate",
         }:
             report.unknown(f"{place}.{shown(key)}")
-        if self._made.form is not None:
-            report.none(
-                place, "documents of several entries (分录): here each is a record; group them where the hub is read"
-            )
+        if missing := self._no_lines():
+            report.none(place, missing)
             return None
         header, by = _texts(given.get("headerGroup")), _texts(given.get("bodyGroup"))
         if not {"_id", self._made.number} & set(header):
@@ -362,18 +384,16 @@ class _Writer:
                     f"{place}.calculate.{shown(name)}",
                     f"{shown(take)} of a field of the record over its lines; take it from the lines",
                 )
-        if calculate:
-            report.taken(
-                f"{place}.calculate", "fields that are neither grouped nor calculated are lost there; here they are not"
-            )
         if text_of(given.get("targetBodyName")):
             report.taken(f"{place}.targetBodyName", "the list that is split where it has too many lines")
         most = text_of(given.get("bodyMaxLine"))
+        if most and not re.fullmatch(_MOST_LINES, most, re.ASCII):
+            report.none(f"{place}.bodyMaxLine", f"{shown(most)!r} is no number of lines; say most=…")
         return Merge(
             body=text_of(given.get("bodyName")),
             by=by,
             calculate=calculate,
-            most=int(most) if re.fullmatch(r"[1-9]\d{0,5}", most, re.ASCII) else None,
+            most=int(most) if re.fullmatch(_MOST_LINES, most, re.ASCII) else None,
         )
 
 

@@ -16,7 +16,7 @@ from fenxiang_sync.steps.inquiry import inquire
 from fenxiang_sync.steps.run import Run
 from fenxiang_sync.steps.turns import LEASE_S, groups, wait_for
 from fenxiang_sync.targets.crm import IntoCrm
-from fenxiang_sync.targets.protocol import Answer, Delivery, Reach, Sender
+from fenxiang_sync.targets.protocol import Answer, BringingBack, Delivery, Reach, Sender
 
 log = logging.getLogger(__name__)
 
@@ -147,10 +147,17 @@ class Courier:
         return replace(row, held=True) if held else row
 
     def _as_flagged(self, batch: list[Row]) -> list[Row]:
-        """The batch, with a mark on rows of voided records that are flagged at the target and stay so."""
-        voided = [row.id for row in batch if row.voided]
-        flagged = self._hub.removals.done(self._name, voided) if voided else set()
-        return [replace(row, flagged=row.voided and row.id in flagged) for row in batch] if flagged else batch
+        """The batch, with a mark on rows that are flagged at the target: those of voided records, which stay so, and
+        for a target that has to know them, those that return."""
+        back = isinstance(self._target, BringingBack) and self._target.brings_back
+        asked = [row.id for row in batch if row.voided or back]
+        flagged = self._hub.removals.done(self._name, asked) if asked else set()
+        if not flagged:
+            return batch
+        return [
+            replace(row, flagged=row.voided, returns=back and not row.voided) if row.id in flagged else row
+            for row in batch
+        ]
 
     def _not_taken(self, told: Sequence[tuple[Row, str, int | str | None]]) -> None:
         """The target took nothing of these, each with its reason and code: they are not on their way."""

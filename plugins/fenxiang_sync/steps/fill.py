@@ -213,7 +213,7 @@ _OWN_KEY = "fenxiang_sync_id"
 def _fields(pipeline: Pipeline, names: Sequence[str]) -> list[Field]:
     """The declared fields that are meant; raises `QuestionError` for what a full run is the way for."""
     full = f"read everything again: airflow dags trigger {pipeline.name} --conf '{{\"full\": true}}'"
-    if pipeline.mapping.several:
+    if pipeline.several:
         raise QuestionError(f"pipeline {pipeline.name!r} makes several rows of a record; {full}")
     if pipeline.id_check is IdCheck.SKIP_EXISTING:
         raise QuestionError(

@@ -89,7 +89,7 @@ def _checked(counted: Counter[Outcome], transformed: dict[str, int], folder: Fol
 
 def _preview(run: Run, folder: Folder, hub: Hub, id_check: IdCheck) -> Counter[Outcome]:
     pipeline = run.pipeline
-    tally = Tally(several=pipeline.mapping.several)
+    tally = Tally(several=bool(pipeline.several))
     for group in tally.groups(rows(folder), ROWS_A_CLAIM):
         decisions = hub.preview(pipeline.name, group, id_check=id_check, upserts=pipeline.target.upserts)
         for row, decision in zip(group, decisions, strict=True):
@@ -113,7 +113,7 @@ class _Delivery:
         *,
         id_check: IdCheck,
     ) -> None:
-        self.tally = Tally(several=run.pipeline.mapping.several)
+        self.tally = Tally(several=bool(run.pipeline.several))
         self._run = run
         self._name = run.pipeline.name
         self._target = run.pipeline.target

@@ -98,7 +98,8 @@ class KingdeeBatchSave(RestTarget):
     Kingdee in which the version of the row is kept. `sample` asks by it.
 
     `operation` says how far a document is taken; Kingdee itself refuses a change to one that is submitted or audited.
-    `settings` are further members of ``data``. A row can be deleted, and with `forbids` (base data) be flagged (禁用).
+    `settings` are further members of ``data``. A row can be deleted, and with `forbids` (base data) be flagged (禁用);
+    when its record comes back, the document is allowed again (反禁用). What people forbade at Kingdee stays so.
 
     >>> KingdeeBatchSave(form="BD_Customer", id_field="FCUSTID").describe()
     'Kingdee batchSave, form BD_Customer, Save (connection kingdee)'
@@ -137,6 +138,10 @@ class KingdeeBatchSave(RestTarget):
     @property
     def removals(self) -> AbstractSet[DeletePolicy]:
         return {DeletePolicy.DELETE, DeletePolicy.FLAG} if self.forbids else {DeletePolicy.DELETE}
+
+    @property
+    def brings_back(self) -> bool:
+        return self.forbids and self.look_up
 
     def describe(self) -> str:
         return f"Kingdee batchSave, form {self.form}, {self.operation} (connection {self.connection})"

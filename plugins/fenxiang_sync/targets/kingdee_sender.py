@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -21,6 +21,7 @@ from fenxiang_sync.targets.wire import Call, Reply, Wire, decode, encode
 if TYPE_CHECKING:
     from fenxiang_sync.targets.kingdee import KingdeeBatchSave
 
+_ENABLE = {"ExcuteOperation": "Enable"}
 FORM_SERVICE = "/Kingdee.BOS.WebApi.ServicesStub.DynamicFormService.{}.common.kdsvc"
 
 
@@ -29,6 +30,7 @@ class Document(NamedTuple):
 
     id: Any
     status: str
+    forbidden: bool
     stamp: str
 
 
@@ -84,12 +86,17 @@ class KingdeeSender(RestSender):
         return [answer or DELIVERED for answer in answers]
 
     def _deliver(self, call: list[Parcel]) -> list[Answer] | Bad:
+        back = [self._number(one.row.content) for one in call if one.row.returns]
+        stay = self._take(_ENABLE, back, lambda document: document.forbidden)
         answers = super()._deliver(call)
         if isinstance(answers, Bad):
             return answers
+        for at, one in enumerate(call):
+            if is_delivered(answers[at]):
+                answers[at] = stay.get(self._number(one.row.content), answers[at])
         for verb, waiting in self._target.operation.steps.items():
             saved = {self._number(one.row.content): at for at, one in enumerate(call) if is_delivered(answers[at])}
-            for number, refusal in self._take({verb: ""}, list(saved), waiting).items():
+            for number, refusal in self._take({verb: ""}, list(saved), _in_status(waiting)).items():
                 answers[saved[number]] = refusal
         return self._telling(call, answers)
 
@@ -103,17 +110,17 @@ class KingdeeSender(RestSender):
                     answers[at] = replace(answers[at], told=said)
         return answers
 
-    def _take(self, verb: Mapping[str, str], numbers: list[str], waiting: str = "") -> dict[str, Answer]:
-        """Do something to the documents of `numbers` that are there (in a status of `waiting`): the refusals.
+    def _take(
+        self, verb: Mapping[str, str], numbers: list[str], waits: Callable[[Document], bool] = lambda _: True
+    ) -> dict[str, Answer]:
+        """Do something to the documents of `numbers` that are there and wait for it: the refusals.
 
         Where an answer is lost, they are looked up again: what is done is not done twice.
         """
         ((service, operation),) = verb.items()
         for attempt in range(1, self._target.tries + 1):
             there = self._documents(numbers)
-            todo = [
-                number for number in numbers if number in there and (there[number].status in waiting or not waiting)
-            ]
+            todo = [number for number in numbers if number in there and waits(there[number])]
             if not todo:
                 break
             body = {"formid": self._target.form, "data": {"Numbers": todo}}
@@ -159,7 +166,9 @@ class KingdeeSender(RestSender):
         target = self._target
         named = ",".join("'" + number.replace("'", "''") + "'" for number in numbers)
         wanted = f"{target.number_field} in ({named})" + (f" and ({target.where})" if target.where else "")
-        keys = [target.number_field, target.id_field, "FDocumentStatus", *filter(None, [target.stamp_field])]
+        keys = [target.number_field, target.id_field, "FDocumentStatus"]
+        keys += ["FForbidStatus"] if target.forbids else []
+        keys += [target.stamp_field] if target.stamp_field else []
         query = {"FormId": target.form, "FieldKeys": ",".join(keys), "FilterString": wanted, "Limit": 2 * len(numbers)}
         reply = self.repeat(Call(path=FORM_SERVICE.format("ExecuteBillQuery"), body=encode({"data": query})))
         rows = None if isinstance(reply, Bad) else rows_of(reply.payload)
@@ -167,18 +176,24 @@ class KingdeeSender(RestSender):
             said = reply.reason if isinstance(reply, Bad) else "its answer has no rows"
             raise RefusedError(f"connection {target.connection!r}, form {target.form}: ExecuteBillQuery: {said}")
         found: dict[str, Document] = {}
-        for number, document_id, status, *stamp in rows:
+        for number, document_id, status, *rest in rows:
             if str(number) in found:
                 raise RefusedError(
                     f"form {target.form}: Kingdee has {target.number_field} {number!r} more than once; say with where= "
                     "which of them is meant, for example where=\"FCreateOrgId.FNumber='100'\""
                 )
-            found[str(number)] = Document(document_id, str(status), str(stamp[0]) if stamp else "")
+            forbidden = target.forbids and rest[0] == "B"
+            stamp = str(rest[-1]) if target.stamp_field else ""
+            found[str(number)] = Document(document_id, str(status), forbidden, stamp)
         return found
 
     def _number(self, content: Mapping[str, Any]) -> str:
         number = content.get(self._target.number_field)
         return "" if number is None else str(number)
+
+
+def _in_status(statuses: str) -> Callable[[Document], bool]:
+    return lambda document: document.status in statuses
 
 
 def stamp_of(row: Row) -> str:

@@ -209,6 +209,16 @@ def removals_of(target: object) -> AbstractSet[DeletePolicy]:
 
 
 @runtime_checkable
+class BringingBack(Protocol):
+    """A target whose rows keep their mark when they are written, so that it has to be taken away."""
+
+    @property
+    def brings_back(self) -> bool:
+        """Whether it takes the mark away where a row `returns`."""
+        ...
+
+
+@runtime_checkable
 class Holder(Protocol):
     """A sender whose target is asked, when a segment is delivered, whether it has what it said it took."""
 
