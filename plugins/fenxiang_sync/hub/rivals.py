@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 
-from sqlalchemy import Connection, delete, select, tuple_
+from sqlalchemy import Connection, select
 
-from fenxiang_sync.hub.bulk import LookUp, Upsert, batches
+from fenxiang_sync.hub.bulk import Delete, LookUp, Upsert
 from fenxiang_sync.hub.connect import Database
 from fenxiang_sync.hub.sources import unlist
 from fenxiang_sync.hub.tables import record
@@ -19,6 +19,7 @@ from fenxiang_sync.hub.tables import rival as table
 
 _COLUMNS = ("pipeline", "id", "source_id")
 _NOTE = Upsert(table, key=_COLUMNS, columns=_COLUMNS, update=("source_id",))
+_FORGET = Delete(table, _COLUMNS)
 _READ = LookUp(table, ("id", "source_id"), by="id")
 
 Pair = tuple[str, str]
@@ -55,10 +56,8 @@ class Rivals:
         with self._database.reading() as connection:
             pairs = [(each.id, each.source_id) for each in connection.execute(gone)]
         found = unlist(self._database, pipeline, {source_id for _, source_id in pairs}, run, now)
-        for batch in batches(pairs):
-            known = (table.c.pipeline == pipeline, tuple_(table.c.id, table.c.source_id).in_(list(batch)))
-            with self._database.writing(f"records of {pipeline}") as connection:
-                connection.execute(delete(table).where(*known))
+        with self._database.writing(f"records of {pipeline}") as connection:
+            _FORGET.run(connection, [(pipeline, *pair) for pair in pairs])
         return found
 
 
