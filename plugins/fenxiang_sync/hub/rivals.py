@@ -55,6 +55,8 @@ class Rivals:
         )
         with self._database.reading() as connection:
             pairs = [(each.id, each.source_id) for each in connection.execute(gone)]
+        if not pairs:
+            return 0
         found = unlist(self._database, pipeline, {source_id for _, source_id in pairs}, run, now)
         with self._database.writing(f"records of {pipeline}") as connection:
             _FORGET.run(connection, [(pipeline, *pair) for pair in pairs])
