@@ -49,10 +49,12 @@ class LocalAirflow:
         env: Mapping[str, str] | None = None,
         port: int | None = None,
         schedules: bool = True,
+        database: str | None = None,
     ) -> None:
         """`env` is added to what is set here; without `port` a free one is taken.
 
-        With `schedules=False` only what is triggered runs.
+        With `schedules=False` only what is triggered runs. `database` is the URL of the metadata database, by default
+        an SQLite file in the home.
         """
         self.home = home.resolve()
         self.processes = Processes(self.home)
@@ -63,6 +65,10 @@ class LocalAirflow:
         self._port = port or free_port()
         self._schedules = schedules
         self._lock: IO[str] | None = None
+        # SQLite has one writer at a time and by itself waits 5 s for it: on a busy machine components would end.
+        # Longer is no better: a request that waits for it keeps the API server from ending the one that holds it.
+        self._database_url = database or f"sqlite:///{self._database}?timeout=20"
+        self._has_own = database is None
 
     @property
     def url(self) -> str:
@@ -110,9 +116,7 @@ class LocalAirflow:
             "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "60",
             "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "5",
             "AIRFLOW__DATABASE__LOAD_DEFAULT_CONNECTIONS": "False",
-            # SQLite has one writer at a time and by itself waits 5 s for it: on a busy machine components would end.
-            # Longer is no better: a request that waits for it keeps the API server from ending the one that holds it.
-            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self._database}?timeout=20",
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": self._database_url,
             "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
             # After a kill -9 the tasks that ran are started again within half a minute, not after five.
             "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "10",
@@ -215,6 +219,9 @@ class LocalAirflow:
     def _migrate(self) -> None:
         """Bring the metadata database to the version of Airflow that is installed, once for each."""
         this, made_for = version("apache-airflow-core"), self.home / "airflow.db.version"
+        if not self._has_own:
+            self.run("db", "migrate", timeout=START_SECONDS)
+            return
         if not self._database.exists():
             self._make_database()
         elif not made_for.exists() or made_for.read_text() != this:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import version
@@ -15,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import make_url
 
 from demo.crm import POOLS, connections_to
 from demo.local import LocalAirflow
@@ -25,6 +28,7 @@ from fenxiang_simulator.crm import QueryCall
 from fenxiang_sync.airflow.pools import pool_name
 from fenxiang_sync.hub import Hub
 from fenxiang_sync.window import Window, to_ms
+from tests.hub_fixtures import POSTGRES, run_in_postgres
 from tests.sharing import ONE_AIRFLOW
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -40,6 +44,8 @@ class Server:
     simulator: Simulator
     home: Path
     dags: Path
+    environment: Mapping[str, str]
+    """That of its processes."""
 
     def add_dag(self, name: str, declaration: str) -> None:
         """Declare a pipeline in a DAG file of its own, unpaused; `declaration` is the arguments of `Pipeline`."""
@@ -209,12 +215,32 @@ def server(tmp_path_factory: pytest.TempPathFactory, airflow_database: Path) -> 
     dags = tmp_path_factory.mktemp("dags")
     shutil.copytree(ROOT / "dags", dags, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
     home = home_with(airflow_database, tmp_path_factory)
-    with Simulator(seed=7) as simulator:
-        port = int(simulator.url.rsplit(":", 1)[1])
-        airflow = LocalAirflow(home, dags=dags, connections=connections_to(port), pools=POOLS, env=QUICK)
+    with Simulator(seed=7) as simulator, metadata_database() as database:
+        connections = connections_to(int(simulator.url.rsplit(":", 1)[1]))
+        airflow = LocalAirflow(home, dags=dags, connections=connections, pools=POOLS, env=QUICK, database=database)
         with airflow:
             _running.append(airflow)
-            yield Server(airflow.rest, simulator, home, dags)
+            yield Server(airflow.rest, simulator, home, dags, airflow.environment)
+
+
+@contextlib.contextmanager
+def metadata_database() -> Iterator[str | None]:
+    """The URL of an empty PostgreSQL database, as Airflow is run with; None, for SQLite, where there is no server.
+
+    SQLite has one writer. A backfill that Airflow 3.3.2 cannot write on a busy machine it takes back, with the runs
+    that the scheduler has taken up meanwhile, and that ends the scheduler.
+    """
+    name = f"airflow_{uuid.uuid4().hex[:12]}"
+    try:
+        run_in_postgres(f"CREATE DATABASE {name}")
+    except pytest.skip.Exception:
+        yield None
+        return
+    try:
+        url = make_url(POSTGRES).set(drivername="postgresql+psycopg2", database=name)
+        yield url.render_as_string(hide_password=False)
+    finally:
+        run_in_postgres(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 def home_with(database: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from demo.local import LocalAirflow
 from fenxiang_sync.window import Window
 from tests.server_fixtures import Crm
 
@@ -23,9 +22,8 @@ HOUR = timedelta(hours=1)
 
 def command(crm: Crm, *words: str) -> tuple[int, str]:
     """A command as people type it on a machine of this Airflow: its exit code, and what it printed."""
-    place = LocalAirflow(crm.server.home, dags=crm.server.dags)
     program = Path(sys.executable).with_name(words[0])
-    done = subprocess.run([program, *words[1:]], env=place.environment, capture_output=True, text=True)
+    done = subprocess.run([program, *words[1:]], env=crm.server.environment, capture_output=True, text=True)
     return done.returncode, done.stdout
 
 
