@@ -3,7 +3,8 @@
 Approved orders only. The query gives headers, so the lines are fetched by reference. Customer and materials are looked
 up where `customer_to_kingdee` and `product_to_material` have put them, the customer by the number that Kingdee told: an
 order that comes before its customer waits. Where it stands is written back (回写); the cycle ends by itself, since an
-order that was written back is read again and gives the same row.
+order that was written back is read again and gives the same row. An order that is voided (作废) later stays at Kingdee:
+say ``delete_policy=DeletePolicy.DELETE`` where it is to be deleted there, which Kingdee refuses once it is audited.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 Whom a price or a range is for is a composite value: ``{"type":"ALL",…}`` for everybody, ``{"type":"FIXED",…}`` for
 those that are listed. It becomes plain; a FIXED range that lists nobody is a dead letter: it would sell to nobody.
+The shop has no call that takes a range back, so one that is switched off or voided (作废) goes as well, not ``active``.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from fenxiang_sync import (
     Details,
     Explode,
     Field,
+    Kind,
     Logic,
     Numeric,
     Pipeline,
@@ -33,27 +35,33 @@ from fenxiang_sync.airflow import sync_dag
 
 RANGES = ["ALL", "FIXED"]
 applies_to = chain(unwrapped("type"), choice(RANGES))
+STATUS = ["active_status", "life_status"]
 ACTIVE = [[Condition("active_status", Logic.EQ, "1"), Condition("life_status", Logic.EQ, "normal")]]
 
 
-def listed(applies: Any, lines: Any, field: str) -> list[str]:
+def active(status: Any, life: Any) -> bool:
+    """Whether a range holds."""
+    return bool(status == "1" and life == "normal")
+
+
+def listed(applies: Any, lines: Any, field: str, *, holds: bool) -> list[str]:
     """The ids that a range lists; none for everybody."""
     if applies_to(applies) == "ALL":
         return []
     found = sorted({line[field] for line in lines or [] if line.get(field)})
-    if not found:
+    if holds and not found:
         raise ValueError("it is for those that are listed, and nobody is")
     return found
 
 
-def customers(applies: Any, lines: Any) -> list[str]:
+def customers(applies: Any, lines: Any, status: Any, life: Any) -> list[str]:
     """The customers of a range."""
-    return listed(applies, lines, "account_id")
+    return listed(applies, lines, "account_id", holds=active(status, life))
 
 
-def products(applies: Any, lines: Any) -> list[str]:
+def products(applies: Any, lines: Any, status: Any, life: Any) -> list[str]:
     """The products of a range."""
-    return listed(applies, lines, "product_id")
+    return listed(applies, lines, "product_id", holds=active(status, life))
 
 
 price_list = Pipeline(
@@ -91,14 +99,14 @@ available_range = Pipeline(
             Details("AvailableProductObj", by="available_range_id", fields=["product_id"]),
         ],
     ),
-    conditions=ACTIVE,
     fields=[
         Field("_id", "id", convert=text),
         Field("name", convert=text, required=True),
+        Computed(active, "active", reads=STATUS, kind=Kind.BOOLEAN),
         Field("account_range", "customers.for", convert=applies_to, required=True),
-        Computed(customers, "customers.ids", reads=["account_range", "AvailableAccountObj"]),
+        Computed(customers, "customers.ids", reads=["account_range", "AvailableAccountObj", *STATUS]),
         Field("product_range", "products.for", convert=applies_to, required=True),
-        Computed(products, "products.ids", reads=["product_range", "AvailableProductObj"]),
+        Computed(products, "products.ids", reads=["product_range", "AvailableProductObj", *STATUS]),
     ],
     target=WriteApi(connection="write_api"),
     schedule="20 * * * *",

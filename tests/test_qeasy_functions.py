@@ -160,6 +160,10 @@ def test_a_number_in_quotes_is_divided_as_finely_as_the_database_divides_one() -
     assert value("ROUND('{{price}}' + 0, 2) / 7") == pytest.approx(Decimal("1.4428571428571428"), abs=Decimal("1e-15"))
 
 
+def test_a_sum_of_many_fields_is_worked_out() -> None:
+    assert value(" + ".join(["{{quantity}}"] * 60)) == 180
+
+
 def test_marks_of_comments_in_a_text_are_letters() -> None:
     assert value("CONCAT('--', '{{kind}}', '#/*')") == "--2#/*"
 
@@ -220,6 +224,8 @@ def test_a_value_is_of_the_type_that_its_node_wants() -> None:
         ("CONCAT(_findCollection find a from b where c={{d}} _endFind, 'x')", "look-up"),
         ("(" * 600 + "{{name}}" + ")" * 600, "can be read"),
         ("NOT " * 900 + "{{name}}", "can be read|too deep"),
+        (" + ".join(["{{price}}"] * 200), "too deep"),
+        ("ABS(" * 90 + "{{price}}" + ")" * 90, "can be read|too deep"),
         ("'" + "x" * 5_000 + "'", "4,000 are read"),
         ("{{name}} + 1e9999999", "no plain number"),
         ("{{quantity}}--{{price}}", "a comment"),

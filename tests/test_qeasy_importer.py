@@ -318,6 +318,23 @@ def test_conditions_that_cannot_hold_as_written_are_told_and_empty_text_is_null(
         assert (fate, "write a Condition" in said) == (Fate.NONE, True)
 
 
+def test_a_condition_may_name_what_flattening_or_a_format_makes_of_a_field() -> None:
+    condition = [
+        [{"field": "details_num", "logic": "gt", "value": "1"}, {"field": "paid", "logic": "gt", "value": "0"}]
+    ]
+    formats = [{"old": "amount", "new": "paid", "format": "round(2)"}]
+    nodes = [node("no", "{{name}}"), node("num", "{{details_num}}", "int")]
+    made = imported(
+        scheme(*nodes, condition=condition, beatFlat=["details"], formatResponse=formats, target={"id": "no"})
+    )
+    lines = [{"_id": "a", "num": 1}, {"_id": "b", "num": 2}]
+    found = contents(made.declared(), {"name": "X", "amount": "5", "details": lines}, {"name": "Y", "details": lines})
+    assert found == [{"no": "X-b", "num": 2}]
+    assert {said.partition(":")[0] for fate, said in made.told("source.condition") if fate is Fate.CHANGED} == {
+        "details_num", "paid",
+    }  # fmt: skip
+
+
 def test_flattened_lines_are_rows_with_the_names_of_their_header() -> None:
     condition = [[{"field": "details.num", "logic": "gt", "value": "0", "strictMode": True}]]
     nodes = [node("no", "{{name}}"), node("goods", "{{details_goods}}"), node("num", "{{details_num}}", "int")]

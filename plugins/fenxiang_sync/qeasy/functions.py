@@ -18,6 +18,7 @@ from fenxiang_sync.qeasy.kinds import Kinds
 from fenxiang_sync.qeasy.references import Reference
 
 _MOST_BRANCHES = 200
+_DEEPEST = 80
 _SIDES = 2
 _DECIMALS = "15"
 """How many more a division has where MySQL works with floating-point numbers."""
@@ -116,6 +117,7 @@ class _Writer:
         for reference in whole.references:
             self._arguments.of(reference)
         self._inner: list[str] = []
+        self._depth = 0
         self._writes = _writes()
         self._compares = _compares()
         self._kinds = Kinds()
@@ -163,6 +165,14 @@ class _Writer:
 
     def part(self, node: Any) -> Part:
         """Python text of a node."""
+        if self._depth >= _DEEPEST:
+            raise OutsideError(f"nests too deep: more than {_DEEPEST} operations within each other")
+        self._depth += 1
+        made = self._part(node)
+        self._depth -= 1
+        return made
+
+    def _part(self, node: Any) -> Part:
         exp = self._exp
         if node is None:
             raise OutsideError("has an argument too few")

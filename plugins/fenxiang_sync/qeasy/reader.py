@@ -13,7 +13,7 @@ from fenxiang_sync.qeasy.bills import Bills, form_of, is_bill_query
 from fenxiang_sync.qeasy.conditions import Conditions
 from fenxiang_sync.qeasy.metadata import Node, Scheme, Side, nodes, text_of
 from fenxiang_sync.qeasy.queries import Query, all_texts, references_in
-from fenxiang_sync.qeasy.reading import API_NAME, ID_KEYS, Form, Format, Reading, clock_code, span, told
+from fenxiang_sync.qeasy.reading import API_NAME, ID_KEYS, Form, Format, Kept, Reading, clock_code, span, told
 from fenxiang_sync.qeasy.report import Report, shown
 from fenxiang_sync.qeasy.variables import Anchor, moment
 from fenxiang_sync.source import is_custom
@@ -251,7 +251,20 @@ class _Reader:
     def _conditions(self) -> None:
         inner = self._side.find("otherRequest", "condition")
         given = self._side.keys.get("condition") or (inner.value if inner else None)
-        self._made.conditions = Conditions(self._made.types, self._report).read(given)
+        groups = Conditions(self._made.types, self._report).read(given)
+        self._made.conditions = [[self._of_record(each) for each in group] for group in groups]
+
+    def _of_record(self, kept: Kept) -> Kept:
+        """A condition on a name that flattening or a format makes, on the field itself."""
+        made, name = self._made, kept.field
+        field = made.formats[name].old if name in made.formats else name
+        prefix = f"{made.flattened}_"
+        if made.flattened and field.startswith(prefix):
+            field = f"{made.flattened}.{field.removeprefix(prefix)}"
+        if field in ("", name):
+            return kept
+        self._report.changed("source.condition", f"{shown(name)}: a condition on {shown(field)}, of which it is made")
+        return kept._replace(field=field)
 
     # omissionRemedy
 
