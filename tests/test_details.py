@@ -232,6 +232,12 @@ class TestARun:
             extract(run, made.segments[0], client=crm.client())
         assert not run.segment(1).names("records-")
 
+    def test_an_unknown_field_of_a_filter_of_the_details_stops_the_run(self, crm: Bench) -> None:
+        crm.simulator.knobs.set({"unknown_filter_field": "ignore"})
+        few = orders(Details(LINES, by="order_id", filters=[Filter("quantitty", Operator.GT, 100)]))
+        with pytest.raises(DeclarationError, match="'quantitty' is none of the fields of SalesOrderProductObj"):
+            crm.plan(crm.run(few), Asked(kind=Kind.MANUAL))
+
     def test_an_unknown_field_of_the_details_stops_the_run(self, crm: Bench) -> None:
         fields = [Field("_id"), Lines(LINES, fields=[Field("quantitty", "n")])]
         with pytest.raises(

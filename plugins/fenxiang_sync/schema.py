@@ -16,6 +16,7 @@ from typing import Any
 from fenxiang_sync.columns import Kind
 from fenxiang_sync.condition import Condition, Logic
 from fenxiang_sync.convert import converter, given_by, text, written
+from fenxiang_sync.details import Details
 from fenxiang_sync.field import Field
 from fenxiang_sync.lookup import NUMBER, RECORD_ID, ROW_ID, TOLD
 from fenxiang_sync.mapping import Entry
@@ -138,6 +139,12 @@ def unknown(pipeline: Pipeline, described: ObjectDescription) -> Iterator[Findin
     yield from unknown_names(
         [*pipeline.asked, *pipeline.got, *(each.field for each in pipeline.source.filters)], described
     )
+
+
+def unknown_of_details(pipeline: Pipeline, details: Details, described: ObjectDescription) -> Iterator[Finding]:
+    """The fields of a detail object that are read, or filtered by, and that it does not have."""
+    names = (*pipeline.asked_of(details), *(each.field for each in details.filters))
+    yield from unknown_names(names, described, of=details.object)
 
 
 def unknown_names(names: Iterable[str], described: ObjectDescription, *, of: str = "") -> Iterator[Finding]:
