@@ -30,7 +30,7 @@ from fenxiang_sync.source.details import fetch
 from fenxiang_sync.steps import Asked, Kind, extract
 from fenxiang_sync.steps.mend import Wanted, mend
 from tests.source_fixtures import client_of, simulator
-from tests.steps_fixtures import Bench, bench, quick
+from tests.steps_fixtures import Bench, bench, manual, quick
 
 LINES = "SalesOrderProductObj"
 OF_ORDER = Details(LINES, by="order_id")
@@ -181,6 +181,23 @@ class TestARun:
             tenant.update("SalesOrderObj", new if edited == "new" else former, {"remark": "x"})
         crm.later()
         assert crm.sync(orders()).delivered == 2
+        assert held(crm) == expected(crm)
+
+    def test_what_an_earlier_declaration_kept_under_the_name_of_the_list_is_not_in_the_way(self, crm: Bench) -> None:
+        plain = orders(source=quick("SalesOrderObj"), fields=[Field("_id"), Field("owner")])
+        crm.sync(plain)
+        listed = Details(LINES, by="order_id", into="owner")
+        fields = [
+            *FIELDS[:2],
+            Lines("owner", "lines", fields=[Field("_id", "id"), Field("quantity", "n", convert=decimal())]),
+        ]
+        line, _, new = self._of_two(crm)
+        crm.later(3600)
+        crm.simulator.tenant.update(LINES, line, {"order_id": new})
+        crm.later()
+        declared = orders(listed, fields=fields)
+        crm.sync(declared)
+        crm.sync(declared, manual(full=True))
         assert held(crm) == expected(crm)
 
     @pytest.mark.parametrize("older", [True, False], ids=["to an older header", "to a newer header"])

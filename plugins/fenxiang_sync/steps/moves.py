@@ -85,7 +85,10 @@ def _lines_of(pipeline: Pipeline, ids: Sequence[str], hub: Hub) -> dict[str, set
 
 
 def _lines(record: Mapping[str, Any], names: Sequence[str]) -> Iterator[str]:
-    return (line["_id"] for name in names for line in record.get(name) or ())
+    """The ids of a record's details; an earlier declaration may have had something else under those names."""
+    lists = (record.get(name) for name in names)
+    lines = (line for each in lists if isinstance(each, list) for line in each if isinstance(line, dict))
+    return (line["_id"] for line in lines if isinstance(line.get("_id"), str))
 
 
 def _watched(pipeline: Pipeline) -> list[str]:
