@@ -83,6 +83,12 @@ def findings(pipeline: Pipeline, described: ObjectDescription) -> Iterator[Findi
 def parents(pipeline: Pipeline, known: Mapping[str, Pipeline]) -> Iterator[Finding]:
     """What is looked up in pipelines that are not known, or at paths that their rows do not have."""
     for lookup, _ in pipeline.mapping.lookups:
+        if lookup.pipeline == pipeline.name and not lookup.required:
+            said = (
+                "is looked up among the rows of this very pipeline, where records that are read together do not find "
+                "one another, and null stays; map the id, and join at the target"
+            )
+            yield Finding(field=lookup.to, said=said, serious=False)
         there = known.get(lookup.pipeline)
         if there is None:
             near = difflib.get_close_matches(lookup.pipeline, sorted(known), n=1)
