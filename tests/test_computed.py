@@ -68,6 +68,20 @@ class TestValues:
 
         assert "cannot read half \\ud83d" in str(why(Computed(halved, "a", reads=["name"]), name="x"))
 
+    def test_a_function_that_takes_its_values_apart_takes_them_from_nobody_else(self) -> None:
+        def last(values: Any) -> Any:
+            return values.pop()["goods"].pop("no")
+
+        record = {**ENGINE, "lines": [{"goods": {"no": "G1"}}, {"goods": {"no": "G2"}}]}
+        twice = [
+            Computed(last, "a", reads=["lines"]),
+            Field("lines", "b", convert=last),
+            Field("lines.1.goods.no", "c"),
+        ]
+        content = Mapping([Field("_id"), *twice, Field("lines", "d")]).content(record)
+        assert (content["a"], content["b"], content["c"]) == ("G2", "G2", "G2")
+        assert content["d"] == record["lines"] == [{"goods": {"no": "G1"}}, {"goods": {"no": "G2"}}]
+
     def test_its_fields_are_asked_for_once_and_top_level(self) -> None:
         mapping = Mapping([Field("_id"), Field("price"), TOTAL, Computed(line_total, "x", reads=["a.b", "c.0.d"])])
         assert mapping.projection.count("price") == 1

@@ -31,7 +31,7 @@ from fenxiang_sync.source.details import fetch
 from fenxiang_sync.steps import Asked, Kind, extract
 from fenxiang_sync.steps.mend import Wanted, mend
 from tests.source_fixtures import client_of, simulator
-from tests.steps_fixtures import Bench, bench, quick
+from tests.steps_fixtures import Bench, bench, manual, quick
 
 LINES = "SalesOrderProductObj"
 OF_ORDER = Details(LINES, by="order_id")
@@ -209,6 +209,23 @@ class TestARun:
         assert crm.sync(made).delivered == 2
         assert held(crm) == expected(crm)
 
+    def test_what_an_earlier_declaration_kept_under_the_name_of_the_list_is_not_in_the_way(self, crm: Bench) -> None:
+        plain = orders(source=quick("SalesOrderObj"), fields=[Field("_id"), Field("owner")])
+        crm.sync(plain)
+        listed = Details(LINES, by="order_id", into="owner")
+        fields = [
+            *FIELDS[:2],
+            Lines("owner", "lines", fields=[Field("_id", "id"), Field("quantity", "n", convert=decimal())]),
+        ]
+        line, _, new = self._of_two(crm)
+        crm.later(3600)
+        crm.simulator.tenant.update(LINES, line, {"order_id": new})
+        crm.later()
+        declared = orders(listed, fields=fields)
+        crm.sync(declared)
+        crm.sync(declared, manual(full=True))
+        assert held(crm) == expected(crm)
+
     @pytest.mark.parametrize("older", [True, False], ids=["to an older header", "to a newer header"])
     def test_a_row_that_is_told_by_the_line_alone_goes_with_it(self, crm: Bench, older: bool) -> None:
         fields = [Field("name", "no"), Field(f"{LINES}._id", "line")]
@@ -257,6 +274,12 @@ class TestARun:
         with pytest.raises(IncompleteError, match="nothing is left out"):
             extract(run, made.segments[0], client=crm.client())
         assert not run.segment(1).names("records-")
+
+    def test_an_unknown_field_of_a_filter_of_the_details_stops_the_run(self, crm: Bench) -> None:
+        crm.simulator.knobs.set({"unknown_filter_field": "ignore"})
+        few = orders(Details(LINES, by="order_id", filters=[Filter("quantitty", Operator.GT, 100)]))
+        with pytest.raises(DeclarationError, match="'quantitty' is none of the fields of SalesOrderProductObj"):
+            crm.plan(crm.run(few), Asked(kind=Kind.MANUAL))
 
     def test_an_unknown_field_of_the_details_stops_the_run(self, crm: Bench) -> None:
         fields = [Field("_id"), Lines(LINES, fields=[Field("quantitty", "n")])]

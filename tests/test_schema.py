@@ -291,6 +291,8 @@ def test_a_field_that_was_switched_off_is_told() -> None:
         ({"where": {"address": "account_id"}}, "'address' is no path of the rows", True),
         ({"pipeline": "custommer"}, "of which there is no DAG file here; did you mean 'customer'?", True),
         ({"pipeline": "erp"}, "of which there is no DAG file here", False),
+        ({"pipeline": "contact", "find": "_id"}, "records that are read together do not find one another", False),
+        ({"pipeline": "contact", "find": "_id", "required": True}, "", False),
     ],
 )
 def test_what_is_looked_up_is_held_against_the_rows_of_the_pipeline_it_names(

@@ -15,7 +15,7 @@ import requests
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fenxiang_sync import Condition, Constant, DeletePolicy, Explode, Field, IdCheck, Logic, Pipeline, decimal
+from fenxiang_sync import Condition, Constant, DeletePolicy, Explode, Field, IdCheck, Logic, Lookup, Pipeline, decimal
 from fenxiang_sync.errors import ParamError, TransientError, UnverifiedError
 from fenxiang_sync.hub import Hub, Presence
 from fenxiang_sync.stage import Stage
@@ -165,6 +165,15 @@ def test_what_the_conditions_leave_out_or_does_not_fit_now_is_told_and_its_rows_
     assert (letter.record_id, letter.stage) == ("r1", "transform")
     assert (made.tally.counts["removed"], set(past.held())) == (2, {"r2"})
     assert [each.what for each in past.hub.trace("account", "r1").events[-2:]] == ["rejected", "removed"]  # type: ignore[union-attr]
+
+
+def test_rows_of_a_record_that_waits_now_stay_as_they_are(local: Past) -> None:
+    local.read(local.declared(), record(1))
+    waits = Lookup("parent", pipeline="nobody", find="name", where={"_id": "tel"}, required=True)
+    account = local.declared([*FIELDS, waits])
+    assert counts(local.differs(account)) == {"read": 1, "rejected": 1}
+    assert counts(local.apply(account)) == {"read": 1, "rejected": 1}
+    assert set(local.held()) == {"r1"}
 
 
 def test_rows_that_are_given_no_more_stay_where_the_policy_is_to_ignore_them(local: Past) -> None:

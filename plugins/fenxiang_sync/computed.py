@@ -18,7 +18,7 @@ from decimal import Decimal
 from typing import Any
 
 from fenxiang_sync.columns import Column, Kind
-from fenxiang_sync.convert import as_is, is_null
+from fenxiang_sync.convert import as_is, is_null, own
 from fenxiang_sync.entry import UnfitError
 from fenxiang_sync.paths import Read, finder, found, path_problems, shown, source_problems, top
 
@@ -116,7 +116,7 @@ class Computed:
         def read(record: Record[str, Any]) -> Any:
             given = {path: _null(each(record)) for path, each in find}
             try:
-                value = as_is(function(*(given[path] for path, _ in find)))
+                value = as_is(function(*(own(given[path]) for path, _ in find)))
             except ValueError as error:
                 raise UnfitError(f"{name}: {error}", given) from None
             except Exception as error:  # noqa: BLE001  it may raise anything

@@ -242,7 +242,7 @@ def _moment(found: Any) -> Any:
     try:
         return Decimal(epoch_ms(found))
     except ValueError:
-        raise ValueError("is no moment") from None
+        raise ValueError("is no moment (epoch milliseconds, or ISO 8601 with its offset)") from None
 
 
 def _truth(found: Any) -> bool:

@@ -15,6 +15,7 @@ import difflib
 import re
 import zoneinfo
 from collections.abc import Callable, Iterable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from decimal import Context, Decimal
@@ -303,7 +304,12 @@ def converter(given: Any) -> Callable[[Any], Any]:
     name = getattr(given, "__name__", type(given).__name__)
     if name == "<lambda>":
         raise DeclarationError("convert=lambda has no name to show on the DAG page and in a dead letter; use def")
-    return Converter(name, lambda value: as_is(given(value)))
+    return Converter(name, lambda value: as_is(given(own(value))))
+
+
+def own(value: Any) -> Any:
+    """The value for a function of the declaration, which may change a list or an object that it is given."""
+    return deepcopy(value) if isinstance(value, list | dict) else value
 
 
 WORDS = ("text", "integer", "decimal", "boolean", "instant", "day", "choice", "first", "label", "as_is")

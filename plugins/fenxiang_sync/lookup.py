@@ -148,8 +148,10 @@ class Lookup:
                 if is_null(value):
                     return None
                 if type(value) is not str and type(value) is not int:
+                    way_out = f"; name the place: {source}.0 is the first" if isinstance(value, list) else ""
                     raise UnfitError(
-                        f"{source}: {type(value).__name__} is nothing to look up; only text and numbers are", value
+                        f"{source}: {type(value).__name__} is nothing to look up; only text and numbers are{way_out}",
+                        value,
                     )
                 if "\0" in str(value):
                     raise UnfitError(f"{source}: text with a NUL is in no row", value)

@@ -106,6 +106,12 @@ def of_lines(pipeline: Pipeline, details: Details, described: ObjectDescription)
 def parents(pipeline: Pipeline, known: Mapping[str, Pipeline]) -> Iterator[Finding]:
     """What is looked up in pipelines that are not known, or at paths that their rows do not have."""
     for lookup, _ in pipeline.mapping.lookups:
+        if lookup.pipeline == pipeline.name and not lookup.required:
+            said = (
+                "is looked up among the rows of this very pipeline, where records that are read together do not find "
+                "one another, and null stays; map the id, and join at the target"
+            )
+            yield Finding(field=lookup.to, said=said, serious=False)
         there = known.get(lookup.pipeline)
         if there is None:
             near = difflib.get_close_matches(lookup.pipeline, sorted(known), n=1)
@@ -162,6 +168,12 @@ def unknown(pipeline: Pipeline, described: ObjectDescription) -> Iterator[Findin
     yield from unknown_names(
         [*pipeline.asked, *pipeline.got, *(each.field for each in pipeline.source.filters)], described
     )
+
+
+def unknown_of_details(pipeline: Pipeline, details: Details, described: ObjectDescription) -> Iterator[Finding]:
+    """The fields of a detail object that are read, or filtered by, and that it does not have."""
+    names = (*pipeline.asked_of(details), *(each.field for each in details.filters))
+    yield from unknown_names(names, described, of=details.object)
 
 
 def unknown_names(names: Iterable[str], described: ObjectDescription, *, of: str = "") -> Iterator[Finding]:

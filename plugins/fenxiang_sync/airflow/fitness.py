@@ -65,14 +65,14 @@ class Fitness:
 
     def hold(self, pipeline: Pipeline) -> None:
         """Hold a declaration against the description of its object, where there is one."""
-        from fenxiang_sync.schema import Finding, findings, of_lines, unknown_names
+        from fenxiang_sync.schema import Finding, findings, of_lines, unknown_of_details
 
         found: list[Finding] = []
         if described := self._description(pipeline, pipeline.source.object):
             found += findings(pipeline, described)
         for details in pipeline.source.details:
             if described := self._description(pipeline, details.object):
-                found += unknown_names(pipeline.asked_of(details), described, of=details.object)
+                found += unknown_of_details(pipeline, details, described)
                 found += of_lines(pipeline, details, described)
         for each in found:
             (self.problems if each.serious else self.notes).append(f"pipeline {pipeline.name}: {each}")

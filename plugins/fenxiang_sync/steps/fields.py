@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from fenxiang_sync.errors import DeclarationError, QuotaError, RefusedError
 from fenxiang_sync.pipeline import Pipeline
-from fenxiang_sync.schema import Finding, of_lines, unknown, unknown_names
+from fenxiang_sync.schema import Finding, of_lines, unknown, unknown_of_details
 from fenxiang_sync.source import Client, FenxiangClient
 from fenxiang_sync.source.auth import CREDENTIAL_CODES
 from fenxiang_sync.source.description import ObjectDescription
@@ -23,11 +23,11 @@ def described(pipeline: Pipeline, client: Client) -> ObjectDescription | None:
 
 
 def of_details(pipeline: Pipeline, client: Client, *, fitting: bool = False) -> Iterator[Finding]:
-    """The fields of details that are read and not there, with one call for each detail object; with `fitting` what else
-    does not fit as well."""
+    """The fields of details that are read, or filtered by, and not there, with one call for each detail object; with
+    `fitting` what else does not fit as well."""
     for details in pipeline.source.details:
         found = _described(pipeline, details.object, client)
-        yield from unknown_names(pipeline.asked_of(details), found, of=details.object)
+        yield from unknown_of_details(pipeline, details, found)
         if fitting:
             yield from of_lines(pipeline, details, found)
 

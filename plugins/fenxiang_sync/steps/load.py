@@ -62,7 +62,7 @@ def load(
             delivery.ask()
             # Before anything is removed: records are kept longer than rows, and without rows they would give none.
             numbers = _checked(delivery.tally.counted(), transformed, folder)
-            orphans.note_and_remove(
+            freed = orphans.note_and_remove(
                 run,
                 folder,
                 hub=hub,
@@ -72,6 +72,7 @@ def load(
                 read_now=read_now,
                 confirmed=confirmed,
             )
+            delivery.deliver_freed(freed)
     folder.save("loaded", numbers)
     return numbers
 
@@ -144,6 +145,12 @@ class _Delivery:
         for letters in groups(self._rejected(), ROWS_A_CLAIM):
             self._hub.bury(letters, now=self._clock())
             self.tally.records(Outcome.DEAD_LETTER, len(letters))
+
+    def deliver_freed(self, ids: Sequence[str]) -> None:
+        """Deliver the rows of the segment that another record has given up: till then that one's stamps counted."""
+        freed = set(ids)
+        for group in groups((row for row in rows(self._folder) if row.id in freed), ROWS_A_CLAIM) if freed else ():
+            self._courier.deliver(self._current(group))
 
     def _current(self, group: list[Row]) -> list[Row]:
         """Without the rows of a record that another load has brought in a newer version: that one may not give them any

@@ -44,8 +44,9 @@ def note_and_remove(
     clock: Callable[[], datetime],
     read_now: bool = True,
     confirmed: int = 0,
-) -> None:
-    """Note the records of the segment, all of which have an outcome, and remove the rows that they give no more.
+) -> list[str]:
+    """Note the records of the segment, all of which have an outcome, and remove the rows that they give no more;
+    returns the ids of those rows.
 
     Records of an earlier run (`read_now` is False) were noted when they were read; a person has seen what becomes of
     them before, so that nobody is asked again.
@@ -75,7 +76,7 @@ def note_and_remove(
         ask_first(run, folder, [row for row in due if row.source_id not in voided], hub=hub, confirmed=confirmed)
     before = folder.load(DUE) or []
     if not (due or before):
-        return
+        return []
     ids = list(dict.fromkeys([*before, *(row.id for row in due)]))
     folder.save(DUE, ids)  # a try that dies with some of them removed leaves their number to the next one
     answers = _remove(run, due, hub, sender, reach, clock)
@@ -85,6 +86,7 @@ def note_and_remove(
     folder.save(DOCUMENT, {"removed": removed, "not_removed": refused})
     log.info("%d rows that their records give no more were removed (%s), %d were not", removed, policy, refused)
     _raise_open(answers)
+    return ids
 
 
 def remove_replayed(

@@ -20,7 +20,7 @@ from typing import Any, Self
 
 import msgspec
 
-from fenxiang_sync.errors import FenxiangSyncError, IncompleteError, RecordError
+from fenxiang_sync.errors import FenxiangSyncError, IncompleteError, ParentMissingError, RecordError
 from fenxiang_sync.hub import Hub, RunRecord
 from fenxiang_sync.rows import Row
 from fenxiang_sync.stage import DERIVED, RECORDS, Stage
@@ -235,6 +235,7 @@ def _compare(run: Run, group: Sequence[Record], hub: Hub, tally: Tally) -> None:
     pipeline = run.pipeline
     mapping = knowing(pipeline, group, hub)
     rows: list[Row] = []
+    waiting: set[str] = set()
     for record in group:
         try:
             made = rows_of(pipeline, record, mapping)
@@ -242,6 +243,8 @@ def _compare(run: Run, group: Sequence[Record], hub: Hub, tally: Tally) -> None:
             rows += made
         except RecordError as error:
             tally.counts["rejected"] += 1
+            if isinstance(error, ParentMissingError):
+                waiting.add(record["_id"])
             if len(tally.rejects) < EXAMPLES:
                 tally.rejects.append((record["_id"], str(error)))
     decisions = hub.preview(pipeline.name, rows, id_check=pipeline.id_check, upserts=pipeline.target.upserts)
@@ -249,7 +252,7 @@ def _compare(run: Run, group: Sequence[Record], hub: Hub, tally: Tally) -> None:
     sent = [row for row, decision in zip(rows, decisions, strict=True) if decision.claimed]
     tally.differences += _differences(run, sent[: EXAMPLES - len(tally.differences)], hub)
     given = {row.id for row in rows}
-    held = hub.rows_of(pipeline.name, [record["_id"] for record in group])
+    held = hub.rows_of(pipeline.name, [record["_id"] for record in group if record["_id"] not in waiting])
     no_longer = sorted(row_id for ids in held.values() for row_id in ids if row_id not in given)
     tally.counts["no_longer"] += len(no_longer)
     tally.orphans += no_longer[: EXAMPLES - len(tally.orphans)]

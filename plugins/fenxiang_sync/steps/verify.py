@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 import logging
 from collections import Counter
@@ -207,8 +206,7 @@ def _repaired(
     repaired = sum(1 for record_id in versions(folder) if record_id in compared.missing)
     transform(run, extra, hub=hub)
     watch = Watch.of(run, planned, extra.window, hub, by_verify=True)
-    deliver = functools.partial(
-        load,
+    load(
         run,
         extra,
         hub=hub,
@@ -219,9 +217,6 @@ def _repaired(
         watch=watch,
         confirmed=planned.confirmed,
     )
-    deliver()
-    if touched and not planned.dry_run and _total([folder], orphans.DOCUMENT, "removed"):
-        deliver()  # a row that went to a record with an older stamp is free when the record that it left has let it go
     if compared.missing:
         compared = compare(run, planned, client, extra)
     if compared.missing:
