@@ -251,6 +251,34 @@ def test_the_command_fills_records_the_run_and_says_what_is_left(
     assert "maps no 'nmae'; its target paths are: _id, name, level" in unknown.stderr
 
 
+@pytest.mark.usefixtures("quiet_settings", "fenxiang")
+def test_after_a_death_the_command_says_how_long_its_rows_stay_claimed(
+    there: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW__FENXIANG__STAGE_URL", f"file://{tmp_path}/stage")
+    one = pipeline(name="account", fields=[Field("_id", convert=text)])
+    there.sync(one, manual(full=True))
+    moments = iter([there.now()])  # the claim; then it is dead
+    more = replace(one, fields=[*one.fields, Field("name", convert=text)])
+    with pytest.raises(StopIteration):
+        fill(
+            there.run(more),
+            ["name"],
+            client=there.client(),
+            hub=there.hub,
+            reach=there.reach(),
+            clock=lambda: next(moments),
+        )
+    (tmp_path / "account.py").write_text(DAG_FILE.format(more='Field("name", convert=text)'), encoding="utf-8")
+    told = command("backfill-field", "account", "name", "--dags", tmp_path / "account.py")
+    assert told.exit_code == 1
+    rows = len(there.held(one))
+    assert f"{rows} claimed by another run" in told.stdout
+    assert "keeps its claims for 15 minutes" in told.stdout
+    there.later(16 * 60)
+    assert filled(there, more, "name").delivered == rows
+
+
 def test_numbers_as_text_are_versions_too(there: Bench) -> None:
     for record in there.simulator.tenant.records("AccountObj").values():
         record["version"] = str(record["version"])

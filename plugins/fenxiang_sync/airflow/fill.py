@@ -88,7 +88,7 @@ def _lines(pipeline: str, fields: list[str], made: Filled, *, dry_run: bool) -> 
         (made.incomplete, f"lack {', '.join(made.also)} too"),
         (made.dead_letters, "refused by the target"),
         (made.in_doubt, "in doubt"),
-        (made.left, "left to the runs that send them"),
+        (made.left, "claimed by another run, or newer there"),
     ]
     told = ", ".join(f"{number:,} {what}" for number, what in numbers if number)
     yield (
@@ -97,5 +97,7 @@ def _lines(pipeline: str, fields: list[str], made: Filled, *, dry_run: bool) -> 
         + f"; {made.calls:,} calls"
     )
     yield from (f"  rejected {reason}" for reason in made.reasons)
+    if made.left:
+        yield "  a run that was cut off keeps its claims for 15 minutes; what is left then, the same command fills"
     if made.incomplete:
         yield f"  fill them together: fenxiang backfill-field {pipeline} {' '.join([*fields, *made.also])}"
