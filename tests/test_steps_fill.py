@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +28,7 @@ from fenxiang_sync import (
     label,
     text,
 )
+from fenxiang_sync.airflow.terminal import progress
 from fenxiang_sync.errors import QuestionError
 from fenxiang_sync.hub import Hub, Selection
 from fenxiang_sync.steps.fill import Filled, fill
@@ -277,6 +280,22 @@ def test_after_a_death_the_command_says_how_long_its_rows_stay_claimed(
     assert "keeps its claims for 15 minutes" in told.stdout
     there.later(16 * 60)
     assert filled(there, more, "name").delivered == rows
+
+
+class Screen(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_how_far_it_is_stands_on_a_terminal_and_goes_away_again(there: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", screen := Screen())
+    with progress("account") as done:
+        rows = filled(there, account(LEVEL), "who.level", done=done).lacking
+    assert screen.getvalue() == f"\raccount: {rows} rows so far\r\x1b[K"
+    monkeypatch.setattr(sys, "stderr", file := io.StringIO())
+    with progress("account") as done:
+        done(1)
+    assert file.getvalue() == ""
 
 
 def test_numbers_as_text_are_versions_too(there: Bench) -> None:

@@ -14,7 +14,7 @@ import typer
 
 from fenxiang_sync.airflow.resend import Moment, record
 from fenxiang_sync.airflow.resend import window_of as _window
-from fenxiang_sync.airflow.terminal import Dags, One, cannot_tell, counted, declared, opened_hub, say
+from fenxiang_sync.airflow.terminal import Dags, One, cannot_tell, counted, declared, opened_hub, progress, say
 from fenxiang_sync.errors import FenxiangSyncError
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def _filled(
     from fenxiang_sync.steps import Run
     from fenxiang_sync.steps.fill import KIND, fill
 
-    with closing(Deployment()) as deployment:
+    with closing(Deployment()) as deployment, progress(pipeline.name) as done:
         began = datetime.now(UTC)
         run_id = f"{KIND}__{began.isoformat(timespec='milliseconds')}"
         run = Run(pipeline=pipeline, id=run_id, folder=deployment.stage.run(pipeline.name, run_id))
@@ -71,6 +71,7 @@ def _filled(
             window=window,
             again=again,
             dry_run=dry_run,
+            done=done,
         )
     if not dry_run:
         record(hub, run, KIND, window, began, to_builtins(made), requests=made.calls)

@@ -82,8 +82,10 @@ def fill(
     window: Window | None = None,
     again: bool = False,
     dry_run: bool = False,
+    done: Callable[[int], None] | None = None,
 ) -> Filled:
     """Bring the fields of these target paths (or source fields) to the rows whose stamp is in the window (None: all).
+    `done` is told now and then how many there were so far.
 
     Rows that have the fields are left alone, so that what was cut off goes on where it was; `again` reads them too,
     for a field whose converter has changed. Raises `QuestionError` where a full run is the way, `DeclarationError`
@@ -115,6 +117,8 @@ def fill(
                 _count(made, run.pipeline, hub, rows)
             else:
                 made.left += len(courier.offer(rows))
+            if done is not None:
+                done(made.lacking)
     counted = tally.counted()
     made.delivered += counted[Outcome.DELIVERED]
     made.unchanged += counted[Outcome.UNCHANGED]
