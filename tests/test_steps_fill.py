@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -236,6 +237,8 @@ def test_the_command_fills_records_the_run_and_says_what_is_left(
     (dags / "account.py").write_text(DAG_FILE.format(more='Field("name", convert=text)'), encoding="utf-8")
     tried = command("backfill-field", "account", "name", "--dry-run", "--dags", dags)
     assert tried.stdout == f"account: {rows} rows to fill: {rows} would be sent; {calls} calls\n"
+    as_json = command("backfill-field", "account", "name", "--dry-run", "--json", "--dags", dags)
+    assert json.loads(as_json.stdout).items() >= {"fields": ["name"], "lacking": rows, "delivered": rows}.items()
     done = command("backfill-field", "account", "name", "--dags", dags)
     assert (done.exit_code, done.stdout) == (
         0,

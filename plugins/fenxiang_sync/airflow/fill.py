@@ -5,8 +5,10 @@ Exit codes: 0 no row is left that lacks it, 1 rows are, 2 it could not be done.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,7 +16,7 @@ import typer
 
 from fenxiang_sync.airflow.resend import Moment, record
 from fenxiang_sync.airflow.resend import window_of as _window
-from fenxiang_sync.airflow.terminal import Dags, One, cannot_tell, counted, declared, opened_hub, progress, say
+from fenxiang_sync.airflow.terminal import Dags, Json, One, cannot_tell, counted, declared, opened_hub, progress, say
 from fenxiang_sync.errors import FenxiangSyncError
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ def backfill_field(
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Read, and only say what would be sent (空跑).")] = False,
     dags: Dags = None,
+    as_json: Json = False,
 ) -> None:
     """Bring fields that were added to a declaration to rows that were delivered without them (补字段). Only those
     fields are read, 100 records a call (one, for get_fields). Exit code 1 if a row could not be filled."""
@@ -44,7 +47,11 @@ def backfill_field(
             made = _filled(found, fields, hub, window, again=again, dry_run=dry_run)
         except FenxiangSyncError as error:
             cannot_tell(f"{pipeline}: {error}")
-    say(_lines(pipeline, fields, made, dry_run=dry_run))
+    if as_json:
+        told = {"pipeline": pipeline, "fields": fields, "dry_run": dry_run, **asdict(made)}
+        typer.echo(json.dumps(told, ensure_ascii=False, indent=1))
+    else:
+        say(_lines(pipeline, fields, made, dry_run=dry_run))
     raise typer.Exit(1 if made.wanting else 0)
 
 
