@@ -141,6 +141,17 @@ def test_several_fields_are_brought_together_and_one_that_is_forgotten_is_named(
     assert together.delivered == alone.lacking
 
 
+def test_rows_of_another_key_or_of_another_shape_are_left_as_they_are(there: Bench) -> None:
+    before = there.held(account())
+    by_name = account(LEVEL, key="who.name")
+    made = filled(there, by_name, "who.level")
+    assert (made.other_key, made.wanting, made.delivered) == (len(before), len(before), 0)
+    flat = pipeline(fields=[Field("_id"), Field("name", "who", convert=text), Field("tel", convert=text)])
+    made = filled(there, flat, "tel")
+    assert (made.incomplete, made.also) == (len(before), ["who"])
+    assert there.held(account()) == before
+
+
 def test_again_reads_rows_that_have_the_field_for_another_converter(there: Bench) -> None:
     filled(there, account(LEVEL), "who.level")
     as_value = replace(LEVEL, convert=text)

@@ -94,6 +94,7 @@ def _lines(pipeline: str, fields: list[str], made: Filled, *, dry_run: bool) -> 
         (made.gone, "no more in the CRM"),
         (made.rejected, "rejected"),
         (made.incomplete, f"lack {', '.join(made.also)} too"),
+        (made.other_key, "have their id from another key"),
         (made.dead_letters, "refused by the target"),
         (made.in_doubt, "in doubt"),
         (made.left, "claimed by another run, or newer there"),
@@ -107,5 +108,7 @@ def _lines(pipeline: str, fields: list[str], made: Filled, *, dry_run: bool) -> 
     yield from (f"  rejected {reason}" for reason in made.reasons)
     if made.left:
         yield "  a run that was cut off keeps its claims for 15 minutes; what is left then, the same command fills"
+    if made.other_key:
+        yield f"  read everything again: airflow dags trigger {pipeline} --conf '{{\"full\": true}}'"
     if made.incomplete:
         yield f"  fill them together: fenxiang backfill-field {pipeline} {' '.join([*fields, *made.also])}"
