@@ -86,6 +86,32 @@ def test_a_description_is_kept_as_the_crm_tells_it(tmp_path: Path) -> None:
     )
 
 
+def test_declarations_are_held_against_what_is_kept_of_their_own_tenant(tmp_path: Path) -> None:
+    dag_file = """
+from fenxiang_sync import Field, HubTarget, Pipeline, Source
+from fenxiang_sync.airflow import sync_dag
+for name in ("fenxiang", "other"):
+    sync_dag(Pipeline(
+        name=name, source=Source(object="AccountObj", connection=name), fields=[Field("_id"), Field("tel")],
+        target=HubTarget(),
+    ))
+"""
+    (tmp_path / "two.py").write_text(dag_file, encoding="utf-8")
+    kept, own = tmp_path / "describe" / "AccountObj.json", tmp_path / "describe" / "other" / "AccountObj.json"
+    command("describe", "AccountObj", "--save", kept)
+    good = command("check", "--offline", tmp_path, "--json")
+    assert (good.exit_code, json.loads(good.stdout)["problems"]) == (0, [])
+    document = json.loads(kept.read_text(encoding="utf-8"))
+    del document["fields"]["tel"]
+    own.parent.mkdir()
+    own.write_text(json.dumps(document), encoding="utf-8")
+    wrong = command("check", "--offline", tmp_path, "--json")
+    (problem,) = json.loads(wrong.stdout)["problems"]
+    assert (wrong.exit_code, problem.startswith("pipeline other: 'tel': is none of its fields")) == (1, True)
+    own.write_text(json.dumps({**document, "api_name": "ContactObj"}), encoding="utf-8")
+    assert f"{own}: it describes ContactObj; make it anew" in command("check", "--offline", tmp_path).stderr
+
+
 def test_a_misspelt_object_is_told_with_the_nearest_ones() -> None:
     told = command("describe", "AcountObj")
     assert told.exit_code == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -165,7 +166,7 @@ class TestARun:
         unchecked = declared(check_fields=False)
         del there.simulator.tenant._definitions["AccountObj"]
         made = drift_look(there, unchecked)
-        assert (made.shape, made.looked_ms > 0) == (None, True)
+        assert (made.shape, made.looked_ms, made.refused_ms > 0) == (None, 0, True)
         before = there.simulator.requests[DESCRIBE]
         drift_look(there, unchecked)
         assert there.simulator.requests[DESCRIBE] == before
@@ -351,6 +352,23 @@ def test_an_asset_event_tells_a_change_and_only_a_change(
     assert (change["field"], change["what"], change["columns"]) == ("tel", "has another type", ["phone"])
     assert planned(monkeypatch, tmp_path) == []
     assert Deployment().hub.all_noted("pipeline ")["pipeline account"]["columns"]["owner__r"] == ["who"]
+
+
+@pytest.mark.usefixtures("quiet_settings", "fenxiang")
+def test_a_look_that_the_crm_refused_is_not_told_as_a_look(
+    simulator: Simulator, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "account.py").write_text(DAG_FILE, encoding="utf-8")
+    hub = Deployment().hub
+    hub.revise(NOTE, lambda held, now: Known.read(held).refused(round(now * 1000)).note())
+    told = command("drift", "account", "--dags", tmp_path)
+    assert (told.exit_code, "so nothing is known" in told.stdout) == (0, True)
+    planned(monkeypatch, tmp_path)
+    hub.revise(NOTE, lambda held, now: Known.read(held).refused(round(now * 1000) + 1).note())
+    told = command("drift", "account", "--dags", tmp_path)
+    assert re.search(r"0 open changes, looked at .* the CRM did not describe it\n", told.stdout)
+    (document,) = json.loads(command("drift", "account", "--dags", tmp_path, "--json").stdout)
+    assert document["looked_at"] <= document["refused_at"]
 
 
 @pytest.mark.usefixtures("quiet_settings", "fenxiang")

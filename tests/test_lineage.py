@@ -106,7 +106,24 @@ def test_the_page_of_the_dag_tells_the_same_columns_in_the_same_words() -> None:
     page = declared().describe_markdown()
     for each in Lineage.of(declared()).origins:
         source = f"`{each.path}`" if each.path else ""
-        assert f"| `{each.column.path}` | {source} | {each.how} | {each.if_null} |" in page
+        about = " and ".join(Lineage.of(declared()).about(each))
+        assert f"| `{each.column.path}` | {source} | {each.how} | {each.if_null} | {about} |" in page
+    plain = declared(conditions=(), source=Source(object="AccountObj")).describe_markdown()
+    assert "| target | source | converter | if null |\n|---|---|---|---|\n| `_id` |" in plain
+
+
+def test_what_lines_are_made_of_is_told_field_by_field() -> None:
+    fields = [Field("goods", "material", convert=text), Field("account", "who", convert=label), Constant("kind", "x")]
+    lines = Lines("details_list", "entries", fields=fields, keeps=[[Condition("num", Logic.GT, 0)]])
+    found = Lineage.of(declared(fields=[Field("_id"), lines]))
+    told = {each["target"]: each for each in found.to_json()["columns"]}
+    assert list(told) == ["_id", "entries", "entries.material", "entries.who", "entries.kind"]
+    material = told["entries.material"]
+    assert (material["source"], material["converter"], material["kind"]) == ("details_list.goods", "text", "text")
+    assert material["conditions"] == ["num gt 0"]
+    assert told["entries.who"]["reads"] == ["details_list.account", "details_list.account__r"]
+    assert told["entries.kind"]["source"] is None
+    assert "| `entries.material` | `details_list.goods` | text |  | num gt 0 |" in found.pipeline.describe_markdown()
 
 
 def test_the_lines_of_an_exploded_pipeline_are_read_from_their_list() -> None:
@@ -158,5 +175,10 @@ def test_the_command_tells_it_as_a_table_and_as_json(dags: Path) -> None:
 def test_it_says_what_a_change_of_a_source_field_hits(dags: Path) -> None:
     (document,) = json.loads(fenxiang("lineage", "--dags", dags, "--field", "account_level", "--json").stdout)
     assert [each["target"] for each in document["columns"]] == ["level"]
+    lines = 'Lines("details_list", "rows", fields=[Field("goods", "material"), Field("num", "quantity")]),'
+    (dags / "account.py").write_text(DAG_FILE.replace("fields=[", f"fields=[{lines}", 1), encoding="utf-8")
+    for field in ("goods", "details_list.goods"):
+        (document,) = json.loads(fenxiang("lineage", "--dags", dags, "--field", field, "--json").stdout)
+        assert [each["target"] for each in document["columns"]] == ["rows.material"]
     nothing = fenxiang("lineage", "--dags", dags, "--field", "nowhere")
     assert (nothing.exit_code, nothing.stderr.strip()) == (1, "no column is made of 'nowhere'")

@@ -256,6 +256,13 @@ def test_objects_and_their_descriptions_are_told(server: Simulator) -> None:
         client.describe("NoSuchObj")
 
 
+def test_the_description_of_another_object_is_not_taken_for_the_one_that_was_asked_for(server: Simulator) -> None:
+    definitions: Any = server.tenant._definitions
+    definitions["AccountObj"] = server.tenant.definition("ContactObj")
+    with pytest.raises(TransientError, match="described 'ContactObj' when it was asked for 'AccountObj'"):
+        client_of(server).describe("AccountObj")
+
+
 @pytest.mark.parametrize("skew_s", [0, 90, -90])
 def test_the_servers_time_is_read_from_its_answers(server: Simulator, skew_s: int) -> None:
     server.knobs.clock_skew_ms = skew_s * 1000

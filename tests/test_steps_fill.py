@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import json
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +29,7 @@ from fenxiang_sync import (
     label,
     text,
 )
+from fenxiang_sync.airflow.terminal import progress
 from fenxiang_sync.errors import QuestionError
 from fenxiang_sync.hub import Hub, Selection
 from fenxiang_sync.steps.fill import Filled, fill
@@ -137,6 +141,17 @@ def test_several_fields_are_brought_together_and_one_that_is_forgotten_is_named(
     assert together.delivered == alone.lacking
 
 
+def test_rows_of_another_key_or_of_another_shape_are_left_as_they_are(there: Bench) -> None:
+    before = there.held(account())
+    by_name = account(LEVEL, key="who.name")
+    made = filled(there, by_name, "who.level")
+    assert (made.other_key, made.wanting, made.delivered) == (len(before), len(before), 0)
+    flat = pipeline(fields=[Field("_id"), Field("name", "who", convert=text), Field("tel", convert=text)])
+    made = filled(there, flat, "tel")
+    assert (made.incomplete, made.also) == (len(before), ["who"])
+    assert there.held(account()) == before
+
+
 def test_again_reads_rows_that_have_the_field_for_another_converter(there: Bench) -> None:
     filled(there, account(LEVEL), "who.level")
     as_value = replace(LEVEL, convert=text)
@@ -233,6 +248,8 @@ def test_the_command_fills_records_the_run_and_says_what_is_left(
     (dags / "account.py").write_text(DAG_FILE.format(more='Field("name", convert=text)'), encoding="utf-8")
     tried = command("backfill-field", "account", "name", "--dry-run", "--dags", dags)
     assert tried.stdout == f"account: {rows} rows to fill: {rows} would be sent; {calls} calls\n"
+    as_json = command("backfill-field", "account", "name", "--dry-run", "--json", "--dags", dags)
+    assert json.loads(as_json.stdout).items() >= {"fields": ["name"], "lacking": rows, "delivered": rows}.items()
     done = command("backfill-field", "account", "name", "--dags", dags)
     assert (done.exit_code, done.stdout) == (
         0,
@@ -249,6 +266,50 @@ def test_the_command_fills_records_the_run_and_says_what_is_left(
     unknown = command("backfill-field", "account", "nmae", "--dags", dags)
     assert (unknown.exit_code, unknown.stdout) == (2, "")
     assert "maps no 'nmae'; its target paths are: _id, name, level" in unknown.stderr
+
+
+@pytest.mark.usefixtures("quiet_settings", "fenxiang")
+def test_after_a_death_the_command_says_how_long_its_rows_stay_claimed(
+    there: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW__FENXIANG__STAGE_URL", f"file://{tmp_path}/stage")
+    one = pipeline(name="account", fields=[Field("_id", convert=text)])
+    there.sync(one, manual(full=True))
+    moments = iter([there.now()])  # the claim; then it is dead
+    more = replace(one, fields=[*one.fields, Field("name", convert=text)])
+    with pytest.raises(StopIteration):
+        fill(
+            there.run(more),
+            ["name"],
+            client=there.client(),
+            hub=there.hub,
+            reach=there.reach(),
+            clock=lambda: next(moments),
+        )
+    (tmp_path / "account.py").write_text(DAG_FILE.format(more='Field("name", convert=text)'), encoding="utf-8")
+    told = command("backfill-field", "account", "name", "--dags", tmp_path / "account.py")
+    assert told.exit_code == 1
+    rows = len(there.held(one))
+    assert f"{rows} claimed by another run" in told.stdout
+    assert "keeps its claims for 15 minutes" in told.stdout
+    there.later(16 * 60)
+    assert filled(there, more, "name").delivered == rows
+
+
+class Screen(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_how_far_it_is_stands_on_a_terminal_and_goes_away_again(there: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", screen := Screen())
+    with progress("account") as done:
+        rows = filled(there, account(LEVEL), "who.level", done=done).lacking
+    assert screen.getvalue() == f"\raccount: {rows} rows so far\r\x1b[K"
+    monkeypatch.setattr(sys, "stderr", file := io.StringIO())
+    with progress("account") as done:
+        done(1)
+    assert file.getvalue() == ""
 
 
 def test_numbers_as_text_are_versions_too(there: Bench) -> None:

@@ -97,12 +97,13 @@ Shape = dict[str, list[Any]]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
     """What is known of one object's description: nothing, before it was described for the first time. `known_ms` is
-    when it was taken as known, `looked_ms` when it was last compared, 0 for never; `told` up to when each pipeline has
-    been told of changes."""
+    when it was taken as known, `looked_ms` when it was last compared, `refused_ms` when the CRM last did not describe
+    it, each 0 for never; `told` up to when each pipeline has been told of changes."""
 
     shape: Shape | None = None
     known_ms: int = 0
     looked_ms: int = 0
+    refused_ms: int = 0
     changes: list[Change] = field(default_factory=list)
     told: dict[str, int] = field(default_factory=dict)
 
@@ -140,7 +141,7 @@ class Known:
 
     def refused(self, at_ms: int) -> Self:
         """After a look that the CRM refused."""
-        return replace(self, looked_ms=at_ms)
+        return replace(self, refused_ms=at_ms)
 
     def telling(self, pipeline: str, upto_ms: int) -> Self:
         """After a pipeline was told of what was seen up to that moment."""

@@ -6,11 +6,12 @@ The DAG page and ``fenxiang lineage`` tell the same from here: what each entry o
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from fenxiang_sync.columns import Column
 from fenxiang_sync.entry import Entry
+from fenxiang_sync.lines import Lines
 
 if TYPE_CHECKING:
     from fenxiang_sync.pipeline import Pipeline
@@ -19,13 +20,15 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
     """Of one target column. `sources` are the paths that the declaration names, `reads` the record's own fields that
-    are asked for; both are empty for a constant. `how` is the converter, or what else makes the value."""
+    are asked for, dotted for those of a line; both are empty for a constant. `how` is the converter, or what else makes
+    the value, `kept` which lines it is of, "" for all."""
 
     column: Column
     sources: tuple[str, ...]
     reads: tuple[str, ...]
     how: str
     if_null: str
+    kept: str = ""
 
     @property
     def path(self) -> str:
@@ -60,14 +63,15 @@ class Lineage:
         conditions = [(each.field, str(each)) for group in pipeline.conditions for each in group]
         return cls(
             pipeline=pipeline,
-            origins=tuple(origins(pipeline.fields)),
+            origins=tuple(with_lines(pipeline.fields)),
             conditions=tuple(dict.fromkeys(conditions)),
             filters=tuple(dict.fromkeys(pipeline.source.selects())),
         )
 
     def about(self, origin: Origin) -> list[str]:
         """The conditions and filters on a field that the column is made of."""
-        return [said for field, said in (*self.filters, *self.conditions) if field.partition(".")[0] in origin.reads]
+        said = [said for field, said in (*self.filters, *self.conditions) if field.partition(".")[0] in origin.reads]
+        return [*said, origin.kept] if origin.kept else said
 
     def columns(self, field: str) -> list[str]:
         """The target columns that a source field goes into."""
@@ -99,6 +103,23 @@ def origins(entries: Iterable[Entry]) -> Iterator[Origin]:
             how=entry.made_by(),
             if_null=entry.rule,
         )
+
+
+def with_lines(entries: Iterable[Entry]) -> Iterator[Origin]:
+    """The same, with what each line of a list is made of behind the list."""
+    for entry in entries:
+        (whole,) = origins([entry])
+        yield whole
+        if isinstance(entry, Lines):
+            kept = " or ".join(" and ".join(map(str, each)) for each in entry.keeps)
+            for each in origins(entry.fields):
+                yield replace(
+                    each,
+                    column=replace(each.column, path=f"{entry.target}.{each.column.path}"),
+                    sources=tuple(f"{entry.source}.{source}" for source in each.sources),
+                    reads=tuple(f"{entry.source}.{name}" for name in each.reads),
+                    kept=kept,
+                )
 
 
 def columns(found: Sequence[Origin], field: str) -> list[str]:

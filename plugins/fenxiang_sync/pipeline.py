@@ -33,7 +33,7 @@ from fenxiang_sync.explode import Explode
 from fenxiang_sync.fenxiang_source import Source
 from fenxiang_sync.kingdee_source import KingdeeSource
 from fenxiang_sync.letters import DeadLetters
-from fenxiang_sync.lineage import Origin, origins
+from fenxiang_sync.lineage import Lineage, Origin
 from fenxiang_sync.lines import Lines
 from fenxiang_sync.lookback import Lookback, lookback_problems
 from fenxiang_sync.mapping import ENGINE_FIELDS, Entry, Mapping
@@ -233,11 +233,15 @@ class Pipeline:
                 ),
             ]
         )
+        found = Lineage.of(self)
+        rows = [(each, found.about(each)) for each in found.origins]
+        some = any(about for _, about in rows)
+        heads = ["target", "source", "converter", "if null", *(["only records with"] if some else [])]
         yield "\n".join(
             [
-                "| target | source | converter | if null |",
-                "|---|---|---|---|",
-                *(_line(each) for each in origins(self.fields)),
+                f"| {' | '.join(heads)} |",
+                "|---" * len(heads) + "|",
+                *(_line(each, [" and ".join(about)] if some else []) for each, about in rows),
             ]
         )
         yield (
@@ -381,9 +385,9 @@ def _code(name: str) -> str:
     return f"`{name}`"
 
 
-def _line(origin: Origin) -> str:
+def _line(origin: Origin, more: Sequence[str]) -> str:
     sources = ", ".join(f"`{source}`" for source in origin.sources)
-    return "| " + " | ".join(map(_cell, (f"`{origin.column.path}`", sources, origin.how, origin.if_null))) + " |"
+    return "| " + " | ".join(map(_cell, (f"`{origin.column.path}`", sources, origin.how, origin.if_null, *more))) + " |"
 
 
 def _cell(said: str) -> str:

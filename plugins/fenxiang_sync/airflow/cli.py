@@ -4,6 +4,7 @@ knows (`reports`, `tracing`); dead letters (`letters`) and rows in doubt (`doubt
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -29,7 +30,7 @@ from fenxiang_sync.airflow import (
     writing_back,
 )
 from fenxiang_sync.airflow.fitness import Fitness
-from fenxiang_sync.airflow.terminal import parsed, printable, say
+from fenxiang_sync.airflow.terminal import Json, parsed, printable, say
 from fenxiang_sync.errors import FenxiangSyncError
 from fenxiang_sync.targets.protocol import Checking
 
@@ -92,6 +93,7 @@ def check(
     offline: Annotated[
         bool, typer.Option("--offline", help="Only parse the DAG files: no database, no connection, no call.")
     ] = False,
+    as_json: Json = False,
 ) -> None:
     """Say what is wrong with the DAG files, the hub, the stage, the pools and the connections; exit code 1 if anything
     is. Declarations are held against the descriptions of their objects: the CRM's, or with --offline those that
@@ -105,8 +107,13 @@ def check(
     for pipeline in needs.pipelines.values():
         fitness.hold(pipeline)
         fitness.relate(pipeline, needs.pipelines)
+    problems += fitness.problems
+    if as_json:
+        found = {"pipelines": sorted(needs.pipelines), "problems": problems, "notes": fitness.notes}
+        typer.echo(json.dumps(found, ensure_ascii=False, indent=1))
+        raise typer.Exit(1 if problems else 0)
     say(fitness.notes)
-    _fail([*problems, *fitness.problems])
+    _fail(problems)
     typer.echo(f"{len(needs.pipelines)} pipelines, nothing wrong: {', '.join(sorted(needs.pipelines))}")
 
 

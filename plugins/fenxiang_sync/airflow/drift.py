@@ -74,6 +74,7 @@ def _document(of: Lineage, known: Known, last: int) -> dict[str, Any]:
         "connection": source.connection,
         "policy": source.drift.value,
         "looked_at": _iso(known.looked_ms),
+        "refused_at": _iso(known.refused_ms),
         "known_since": _iso(known.known_ms),
         "open": [{**each.to_json(), "columns": of.columns(each.field)} for each in _newest(known, opened=True)],
         "closed": [{**each.to_json(), "columns": of.columns(each.field)} for each in _newest(known)[:last]],
@@ -82,15 +83,18 @@ def _document(of: Lineage, known: Known, last: int) -> dict[str, Any]:
 
 def _lines(of: Lineage, known: Known, last: int) -> Iterator[str]:
     name, source, zone = of.pipeline.name, of.pipeline.source, ZoneInfo(of.pipeline.timezone)
+    refused = f"at {_said(known.refused_ms, zone)} the CRM did not describe it"
+    told = known.refused_ms > known.looked_ms
     if not known.looked_ms:
         ignored = "drift=Drift.IGNORE" if source.drift.value == "ignore" else "the first run does"
-        yield f"{name}: {source.object} ({source.connection}): nobody has looked at its fields yet ({ignored})"
+        said = f"{refused}, so nothing is known" if told else f"nobody has looked at its fields yet ({ignored})"
+        yield f"{name}: {source.object} ({source.connection}): {said}"
         return
     opened = _newest(known, opened=True)
     looked = _said(known.looked_ms, zone)
     yield (
         f"{name}: {source.object} ({source.connection}): {counted(len(opened), 'open change')}, looked at {looked} "
-        f"({of.pipeline.timezone})"
+        f"({of.pipeline.timezone})" + (f"; {refused}" if told else "")
     )
     for each in opened:
         yield f"  open        {_said(each.seen_ms, zone)}  {each}{_into(of, each)}"

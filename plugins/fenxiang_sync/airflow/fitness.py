@@ -80,7 +80,11 @@ class Fitness:
 
     def _hold_target(self, pipeline: Pipeline) -> None:
         target = pipeline.target
-        if not self._asked and isinstance(target, IntoCrm) and (described := self._kept(target.object)):
+        if (
+            not self._asked
+            and isinstance(target, IntoCrm)
+            and (described := self._kept(target.connection, target.object))
+        ):
             for each in target.unfit(described):
                 said = f"pipeline {pipeline.name}: target {target.object}: {each}"
                 (self.problems if each.serious else self.notes).append(said)
@@ -93,17 +97,26 @@ class Fitness:
             (self.problems if each.serious else self.notes).append(f"pipeline {pipeline.name}: {each}")
 
     def _description(self, pipeline: Pipeline, object_name: str) -> ObjectDescription | None:
-        return self._told.get((pipeline.source.connection, object_name)) or self._kept(object_name)
+        connection = pipeline.source.connection
+        return self._told.get((connection, object_name)) or self._kept(connection, object_name)
 
-    def _kept(self, object_name: str) -> ObjectDescription | None:
-        path = self._folder / f"{object_name}.json"
-        if not path.is_file():
+    def _kept(self, connection: str, object_name: str) -> ObjectDescription | None:
+        """What a file says: one of the connection, where tenants differ, else that of all."""
+        paths = (self._folder / connection / f"{object_name}.json", self._folder / f"{object_name}.json")
+        path = next((each for each in paths if each.is_file()), None)
+        if path is None:
             return None
         try:
-            return ObjectDescription.read(_document(path))
+            return _of(object_name, ObjectDescription.read(_document(path)))
         except (OSError, ValueError, RecursionError, RefusedError) as error:
             self.problems.append(f"{path}: {error}; make it anew: fenxiang describe {object_name} --save {path}")
             return None
+
+
+def _of(object_name: str, described: ObjectDescription) -> ObjectDescription:
+    if described.name != object_name:
+        raise RefusedError(f"it describes {described.name}")
+    return described
 
 
 def _document(path: Path) -> object:

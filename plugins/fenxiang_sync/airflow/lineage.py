@@ -44,7 +44,11 @@ def lineage(
 
 def _wanted(found: Lineage, field: str | None) -> dict[str, Any]:
     document = found.to_json()
-    wanted = [each for each in document["columns"] if field is None or field in (each["source"], *each["reads"])]
+    wanted = [
+        each
+        for each in document["columns"]
+        if field is None or each["source"] == field or any(f".{read}".endswith(f".{field}") for read in each["reads"])
+    ]
     return {**document, "columns": wanted}
 
 
@@ -63,9 +67,11 @@ def _heads(found: Lineage) -> Iterator[str]:
 
 def _row(column: dict[str, Any]) -> list[str]:
     kind = column["kind"] if column["scale"] is None else f"{column['kind']}({column['scale']})"
-    also = [each for each in column["reads"] if each != (column["source"] or "").partition(".")[0]]
     source = column["source"] or ""
-    source += f" ({', '.join(also)})" if also and column["source"] not in also else ""
+    also = [
+        name for name in column["reads"] if not any(f"{each}.".startswith(f"{name}.") for each in source.split(", "))
+    ]
+    source += f" ({', '.join(also)})" if also and source not in also else ""
     return [
         column["target"],
         kind,

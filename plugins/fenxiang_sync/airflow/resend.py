@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fenxiang_sync.airflow.terminal import Dags, cannot_tell, declared, opened_hub
+from fenxiang_sync.airflow.terminal import Dags, cannot_tell, declared, opened_hub, progress
 from fenxiang_sync.errors import FenxiangSyncError, ParamError
 
 if TYPE_CHECKING:
@@ -90,15 +90,17 @@ def _sent(
     deployment, began = Deployment(), datetime.now(UTC)
     run_id = f"{KIND}__{began.isoformat(timespec='milliseconds')}"
     run = Run(pipeline=pipeline, id=run_id, folder=deployment.stage.run(pipeline.name, run_id))
-    numbers = resend(
-        run,
-        hub=hub,
-        reach=deployment.reach,
-        clock=deployment.now,
-        window=window,
-        missing=missing,
-        dry_run=dry_run,
-    )
+    with progress(pipeline.name) as done:
+        numbers = resend(
+            run,
+            hub=hub,
+            reach=deployment.reach,
+            clock=deployment.now,
+            window=window,
+            missing=missing,
+            dry_run=dry_run,
+            done=done,
+        )
     if not dry_run:
         record(hub, run, KIND, window, began, numbers)
     return numbers

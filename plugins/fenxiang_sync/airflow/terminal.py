@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sys
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from datetime import datetime
 from pathlib import Path
@@ -130,6 +130,22 @@ def table(
     for row in rows:
         made.add_row(*(Text(printable(each)) for each in row))
     console.print(made)
+
+
+@contextmanager
+def progress(name: str) -> Iterator[Callable[[int], None]]:
+    """Shows on a terminal how many rows are done so far, until it is over; elsewhere nothing."""
+    shown = sys.stderr.isatty()
+
+    def done(rows: int) -> None:
+        if shown:
+            typer.echo(f"\r{name}: {rows:,} rows so far", nl=False, err=True)
+
+    try:
+        yield done
+    finally:
+        if shown:
+            typer.echo("\r\x1b[K", nl=False, err=True)
 
 
 def cannot_tell(why: str) -> NoReturn:

@@ -161,7 +161,8 @@ class FenxiangClient:
 
     def describe(self, object_name: str) -> Json:
         """The object's description: ``fields`` by API name, each with ``type``, ``label`` …"""
-        return self._asked(DESCRIBE, {"includeDetail": False, "data": {"apiName": object_name}}, _description)
+        body = {"includeDetail": False, "data": {"apiName": object_name}}
+        return self._asked(DESCRIBE, body, partial(_description, object_name))
 
     def tenant(self) -> str:
         """The corpId (body style) or ea (header style) that the token is for."""
@@ -310,11 +311,13 @@ def _objects(path: str, payload: Json) -> list[Json]:
     return [each for each in found if isinstance(each, dict)]
 
 
-def _description(path: str, payload: Json) -> Json:
+def _description(object_name: str, path: str, payload: Json) -> Json:
     data = payload.get("data")
     found = data.get("describe") if isinstance(data, Mapping) else None
     if not isinstance(found, dict):
         raise RefusedError(f"{path} answered without a description")
+    if found.get("api_name", object_name) != object_name:
+        raise TransientError(f"{path} described {str(found['api_name'])[:100]!r} when it was asked for {object_name!r}")
     return found
 
 

@@ -52,7 +52,7 @@ def look(pipeline: Pipeline, present: ObjectDescription | None, *, client: Clien
     if present is not None:
         return note(pipeline, hub, lambda known, at_ms: known.looked(present, at_ms))
     known = Known.read(hub.noted(note_name(source.connection, source.object)))
-    if not scheduled or client.server_time() - from_ms(known.looked_ms) < RHYTHM:
+    if not scheduled or client.server_time() - from_ms(max(known.looked_ms, known.refused_ms)) < RHYTHM:
         return known
     try:
         found = ObjectDescription.read(FenxiangClient.of(client).describe(source.object))

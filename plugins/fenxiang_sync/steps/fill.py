@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
+from fenxiang_sync.columns import Kind
 from fenxiang_sync.convert import integer, is_null
 from fenxiang_sync.digest import content_hash
 from fenxiang_sync.errors import QuestionError, RecordError
@@ -47,8 +48,9 @@ class Filled:
     """What became of the rows that lack the fields, in rows; they add up to `lacking`.
 
     `newer` records are the ordinary run's; `gone` are not in the CRM any more, or out of sight; `rejected` fit no row,
-    with the first `reasons`; `incomplete` lack another field of the declaration too, one of `also`; `left` are those
-    that another run is sending now, or has sent in a newer version. A dry run counts as delivered what would be sent.
+    with the first `reasons`; `incomplete` lack another field of the declaration too, one of `also`; `other_key` have
+    their id from another key than the declaration's; `left` are those that another run is sending now, or has sent in a
+    newer version. A dry run counts as delivered what would be sent.
     """
 
     lacking: int = 0
@@ -58,6 +60,7 @@ class Filled:
     gone: int = 0
     rejected: int = 0
     incomplete: int = 0
+    other_key: int = 0
     in_doubt: int = 0
     dead_letters: int = 0
     left: int = 0
@@ -68,7 +71,7 @@ class Filled:
     @property
     def wanting(self) -> int:
         """How many rows still lack the fields and will not get them by themselves."""
-        return self.rejected + self.incomplete + self.in_doubt + self.dead_letters + self.left
+        return self.rejected + self.incomplete + self.other_key + self.in_doubt + self.dead_letters + self.left
 
 
 def fill(
@@ -82,8 +85,10 @@ def fill(
     window: Window | None = None,
     again: bool = False,
     dry_run: bool = False,
+    done: Callable[[int], None] | None = None,
 ) -> Filled:
     """Bring the fields of these target paths (or source fields) to the rows whose stamp is in the window (None: all).
+    `done` is told now and then how many there were so far.
 
     Rows that have the fields are left alone, so that what was cut off goes on where it was; `again` reads them too,
     for a field whose converter has changed. Raises `QuestionError` where a full run is the way, `DeclarationError`
@@ -115,6 +120,8 @@ def fill(
                 _count(made, run.pipeline, hub, rows)
             else:
                 made.left += len(courier.offer(rows))
+            if done is not None:
+                done(made.lacking)
     counted = tally.counted()
     made.delivered += counted[Outcome.DELIVERED]
     made.unchanged += counted[Outcome.UNCHANGED]
@@ -144,19 +151,22 @@ class _Filling:
 
     def __init__(self, pipeline: Pipeline, fields: Sequence[Field]) -> None:
         self._pipeline = pipeline
-        self._paths = [each.path for each in pipeline.mapping.columns]
+        self._paths = {each.path: each.kind for each in pipeline.mapping.columns}
         self._filled = [each.target for each in fields]
         self._mapping = Mapping([*fields, Field(ID, _OWN_KEY)], key=_OWN_KEY, number=None)
 
     def wanted(self, hub: Hub, window: Window | None, *, again: bool, made: Filled) -> Iterator[Row]:
         """The held rows that lack a field that is brought, and no other."""
         for row in hub.held(self._pipeline.name, window):
-            lacking = [path for path in self._paths if not _has(row.content, path)]
+            lacking = [path for path, kind in self._paths.items() if not _has(row.content, path, kind)]
             if not again and not set(lacking) & set(self._filled):
                 continue
             made.lacking += 1
             other = [path for path in lacking if path not in self._filled]
-            if other:
+            key = self._pipeline.mapping.key
+            if key not in lacking and str(_at(row.content, key)) != row.id:
+                made.other_key += 1
+            elif other:
                 made.incomplete += 1
                 made.also = sorted({*made.also, *other})
             else:
@@ -251,12 +261,13 @@ def _number(version: Any) -> int:
         return -1
 
 
-def _has(content: Any, path: str) -> bool:
+def _has(content: Any, path: str, kind: Kind) -> bool:
+    """Whether there is a value of a column; an object where an earlier declaration had deeper paths is none."""
     for part in path.split("."):
         if not isinstance(content, dict) or part not in content:
             return False
         content = content[part]
-    return True
+    return kind is Kind.JSON or not isinstance(content, dict)
 
 
 def _at(content: Any, path: str) -> Any:

@@ -33,8 +33,10 @@ def resend(
     window: Window | None = None,
     missing: bool = False,
     dry_run: bool = False,
+    done: Callable[[int], None] | None = None,
 ) -> dict[str, int]:
     """Send the rows whose stamp is in the window (None: all), or of them those that the target lacks (`missing`).
+    `done` is told now and then how many there were so far.
 
     Returns {read, delivered, in_doubt, dead_letters, left} in rows; `left` are those that another run is sending now,
     or has sent in a newer version. A dry run counts as delivered what would be sent.
@@ -61,6 +63,8 @@ def resend(
                 numbers["delivered"] += _would_send(pipeline, hub, rows)
             else:
                 courier.offer(rows)
+            if done is not None:
+                done(numbers["read"])
     counted = tally.counted()
     numbers["delivered"] += counted[Outcome.DELIVERED]
     in_doubt, dead = counted[Outcome.IN_DOUBT], counted[Outcome.DEAD_LETTER]
