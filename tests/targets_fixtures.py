@@ -20,8 +20,8 @@ from fenxiang_sync.errors import SetupError
 from fenxiang_sync.rows import Row
 from fenxiang_sync.targets.protocol import Answer, Delivery, Endpoint, Reach
 
-TIMEOUT_S = 0.4
-HANG_S = 1.2
+TIMEOUT_S = 1.0
+HANG_S = 2.5
 
 
 class PatientAdapter(HTTPAdapter):
