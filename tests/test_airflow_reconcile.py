@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import time_machine
 from airflow.sdk import DAG
 from airflow.serialization.serialized_objects import DagSerialization
 
@@ -90,15 +91,33 @@ def test_it_runs_daily_in_the_zone_of_the_pipeline_and_never_twice_at_once() -> 
     assert dag.dag_display_name == "客户 · account.reconcile"
 
 
-def test_who_switches_it_on_gets_no_run_before_its_next_time() -> None:
+DAILY = """
+from fenxiang_sync import DeadLetters, Field, HubTarget, Pipeline, Reconcile, Source
+from fenxiang_sync.airflow import sync_dag
+
+at = "30 3 * * *"
+sync_dag(Pipeline(name="account", source=Source(object="AccountObj"), fields=[Field("_id")], target=HubTarget(),
+                  reconcile=Reconcile(schedule=at), dead_letters=DeadLetters(schedule=at)))
+"""
+
+
+def test_who_switches_one_on_gets_no_run_before_its_next_time(airflow_home: Path, tmp_path: Path) -> None:
+    """Also where its last time was a moment ago: the run would be one that nobody asked for."""
+    from airflow.dag_processing.dagbag import DagBag
     from airflow.timetables.base import TimeRestriction
 
-    dag = made()
-    restriction = TimeRestriction(earliest=dag.start_date, latest=None, catchup=dag.catchup)
-    stored = DagSerialization.from_dict(DagSerialization.to_dict(dag))
-    first = stored.timetable.next_dagrun_info(last_automated_data_interval=None, restriction=restriction)
-    assert first is not None
-    assert first.run_after > datetime.now(UTC)
+    (tmp_path / "daily.py").write_text(DAILY)
+    dags = DagBag(str(tmp_path)).dags
+    last = datetime(2026, 11, 28, 19, 30, tzinfo=UTC)
+    for kind in ("reconcile", "replay"):
+        dag = dags[f"account.{kind}"]
+        restriction = TimeRestriction(earliest=dag.start_date, latest=None, catchup=dag.catchup)
+        timetable = DagSerialization.from_dict(DagSerialization.to_dict(dag)).timetable
+        for late in (timedelta(seconds=1), timedelta(minutes=10), timedelta(hours=20)):
+            with time_machine.travel(last + late, tick=False):
+                first = timetable.next_dagrun_info(last_automated_data_interval=None, restriction=restriction)
+            assert first is not None
+            assert first.run_after == last + timedelta(days=1), (kind, late)
 
 
 def test_every_run_of_a_pipeline_goes_before_it() -> None:

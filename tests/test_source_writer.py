@@ -43,7 +43,7 @@ def writer(server: Simulator) -> FenxiangWriter:
 
 def writer_of(server: Simulator, **changes: Any) -> FenxiangWriter:
     few = Retries(calls=3, first=0.01)
-    return FenxiangWriter(client_of(server, retries=few, write_retries=few, timeout=(2, 0.5), **changes))
+    return FenxiangWriter(client_of(server, retries=few, write_retries=few, timeout=(2, 3), **changes))
 
 
 def test_a_record_is_created_changed_voided_recovered_and_deleted(server: Simulator, writer: FenxiangWriter) -> None:

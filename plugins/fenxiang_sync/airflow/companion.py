@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
-from airflow.sdk import DAG, Asset
+from airflow.sdk import DAG, Asset, CronTriggerTimetable
 
 from fenxiang_sync.airflow.deployment import Deployment
 from fenxiang_sync.airflow.journal import ReplayJournal
@@ -30,6 +30,15 @@ def companion_outlet(pipeline: Pipeline, kind: str) -> Asset:
     return Asset(
         name=companion_name(pipeline, kind), uri=f"fenxiang://{pipeline.source.connection}/{pipeline.name}/{kind}"
     )
+
+
+def ticking(cron: str | None, pipeline: Pipeline) -> CronTriggerTimetable | None:
+    """The schedule of a DAG that begins with its next moment: who unpauses it, for a dry run say, gets that and no
+    other. Airflow 3.3.2 takes ``run_immediately=False`` for None, and then a past moment counts for a tenth of the
+    interval."""
+    if cron is None:
+        return None
+    return CronTriggerTimetable(cron, timezone=pipeline.timezone, run_immediately=timedelta(0))
 
 
 def companion_dag(

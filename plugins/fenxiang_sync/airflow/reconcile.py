@@ -10,9 +10,9 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from airflow.sdk import DAG, Asset, CronTriggerTimetable, task_group
+from airflow.sdk import DAG, Asset, task_group
 
-from fenxiang_sync.airflow.companion import companion_dag, companion_outlet
+from fenxiang_sync.airflow.companion import companion_dag, companion_outlet, ticking
 from fenxiang_sync.airflow.deployment import Deployment
 from fenxiang_sync.airflow.journal import ReconcileJournal
 from fenxiang_sync.airflow.operators import (
@@ -26,7 +26,6 @@ from fenxiang_sync.airflow.operators import (
 from fenxiang_sync.airflow.params import reconcile_params, reconcile_wanted
 from fenxiang_sync.airflow.pools import reading_pool, source_pool, target_pool
 from fenxiang_sync.pipeline import Pipeline
-from fenxiang_sync.reconcile import Reconcile
 from fenxiang_sync.steps import Run, Segment
 from fenxiang_sync.steps.finish import finish
 from fenxiang_sync.steps.holding import demand
@@ -70,7 +69,7 @@ def reconcile_dag(pipeline: Pipeline, **overrides: Any) -> DAG | None:
     if rules is None:
         return None
     words: dict[str, Any] = {
-        "schedule": _schedule(pipeline, rules),
+        "schedule": ticking(rules.schedule, pipeline),
         "weight": BEHIND,
         "description": f"Compares pipeline {pipeline.name} with its source (对账)",
         "params": reconcile_params(),
@@ -79,11 +78,6 @@ def reconcile_dag(pipeline: Pipeline, **overrides: Any) -> DAG | None:
     with companion_dag(pipeline, RECONCILE, overrides, **words) as dag:
         _tasks(pipeline)
     return dag
-
-
-def _schedule(pipeline: Pipeline, rules: Reconcile) -> CronTriggerTimetable | None:
-    """From the next tick on, since the DAG has no start date: who unpauses it for a dry run gets that and no other."""
-    return CronTriggerTimetable(rules.schedule, timezone=pipeline.timezone) if rules.schedule else None
 
 
 def _tasks(pipeline: Pipeline) -> None:

@@ -8,10 +8,10 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from airflow.sdk import DAG, Asset, CronTriggerTimetable
+from airflow.sdk import DAG, Asset
 from airflow.sdk.exceptions import AirflowSkipException
 
-from fenxiang_sync.airflow.companion import by_hand, companion_dag, companion_outlet
+from fenxiang_sync.airflow.companion import by_hand, companion_dag, companion_outlet, ticking
 from fenxiang_sync.airflow.deployment import Deployment
 from fenxiang_sync.airflow.journal import ReplayJournal
 from fenxiang_sync.airflow.operators import PipelineOperator
@@ -43,7 +43,7 @@ def replay_dag(pipeline: Pipeline, **overrides: Any) -> DAG:
     rhythm = pipeline.dead_letters.rhythm
     said = f"On its schedule (`{rhythm}`) it takes those that are due." if rhythm else "It has no schedule."
     words: dict[str, Any] = {
-        "schedule": CronTriggerTimetable(rhythm, timezone=pipeline.timezone) if rhythm else None,
+        "schedule": ticking(rhythm, pipeline),
         "weight": BEHIND,
         "description": f"Tries the dead letters of pipeline {pipeline.name} again (死信重试)",
         "params": replay_params(),
