@@ -232,7 +232,7 @@ def metadata_database() -> Iterator[str | None]:
     """
     name = f"airflow_{uuid.uuid4().hex[:12]}"
     try:
-        run_in_postgres(f"CREATE DATABASE {name}")
+        run_in_postgres(f"CREATE DATABASE {name}", f"ALTER DATABASE {name} SET synchronous_commit TO off")
     except pytest.skip.Exception:
         yield None
         return
