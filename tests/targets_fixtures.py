@@ -1,8 +1,7 @@
-"""Simulated targets over HTTP, and rows to send to them. Only waiting moves their clock."""
+"""Simulated targets over HTTP, and rows to send to them. Waiting moves the simulated clock, not the real one."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -83,8 +82,7 @@ def _session() -> requests.Session:
 @contextmanager
 def stand(*apps: App) -> Iterator[Stand]:
     """A stand of its own; `apps` are asked before the simulated targets."""
-    began = time.time()
-    clock = Clock(real=lambda: began)
+    clock = Clock()
     targets = Targets(clock)
     targets.knobs.hang_s = HANG_S
     server = Server([*apps, targets], clock)
